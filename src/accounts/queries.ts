@@ -1,0 +1,205 @@
+/** The accounts' statements, one a function. */
+import type { Database } from '../database.ts'
+import type { Caller } from './access-tokens.ts'
+
+export type UserRow = { id: number; username: string; email: string | null; created_at: string }
+type UserWithHash = UserRow & { password_hash: string }
+
+export type SessionRow = {
+  id: number
+  user_id: number
+  salt: string
+  generation: number
+  /** Newest last; `at` in ms since the epoch. */
+  spent: { generation: number; at: number }[]
+  created_at: string
+  last_used_at: string
+  expires_at: string
+  user_agent: string | null
+}
+
+/** Rejects with SQLSTATE 23505 on `users_username_key` when the name is taken. */
+export async function insertUser(
+  db: Database,
+  user: { username: string; email: string | null; passwordHash: string },
+) {
+  const [row] = await db.run(
+    (sql) => sql<[UserRow]>`
+      insert into users (username, email, password_hash)
+      values (${user.username}, ${user.email}, ${user.passwordHash})
+      returning id, username, email, created_at`,
+  )
+  return row
+}
+
+export async function findUserByName(db: Database, username: string) {
+  const [row] = await db.run(
+    (sql) => sql<{ id: number; password_hash: string }[]>`
+      select id, password_hash from users where lower(username collate "C") = lower(${username}::text collate "C")`,
+  )
+  return row
+}
+
+/** Undefined when the session has ended or the account has gone. */
+export async function findCaller(db: Database, { userId, sessionId }: Caller) {
+  const [row] = await db.run(
+    (sql) => sql<UserWithHash[]>`
+      select u.id, u.username, u.email, u.created_at, u.password_hash
+      from sessions s join users u on u.id = s.user_id
+      where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
+  )
+  return row
+}
+
+/** Undefined when the caller's session has ended; a list, empty perhaps, otherwise. */
+export async function findUsers(db: Database, caller: Caller, prefix: string) {
+  const pattern = `${prefix.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
+  const rows = await db.run(
+    (sql) => sql<{ id: number | null; username: string | null }[]>`
+      select u.id, u.username
+      from sessions s left join lateral (
+        select id, username from users where lower(username collate "C") like ${pattern}
+        order by lower(username collate "C") limit 20
+      ) u on true
+      where s.id = ${caller.sessionId} and s.user_id = ${caller.userId} and s.ended_at is null
+      order by lower(u.username collate "C")`,
+  )
+  return rows.length === 0 ? undefined : rows.filter(({ id }) => id !== null)
+}
+
+export async function updateEmail(db: Database, { userId, sessionId }: Caller, email: string | null) {
+  const [row] = await db.run(
+    (sql) => sql<UserRow[]>`
+      update users u set email = ${email}
+      from sessions s
+      where u.id = s.user_id and s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
+      returning u.id, u.username, u.email, u.created_at`,
+  )
+  return row
+}
+
+/**
+ * Locks the user's row first of all, so that a login with the old password, which locks it too, either comes before and
+ * has its session ended, or comes after and fails. Undefined when the password was changed by somebody else meanwhile.
+ */
+export async function updatePassword(
+  db: Database,
+  userId: number,
+  change: { from: string; to: string; email: string | null | undefined },
+) {
+  const [row] = await db.run(
+    (sql) => sql<UserRow[]>`
+      update users set password_hash = ${change.to},
+        email = case when ${change.email !== undefined} then ${change.email ?? null} else email end
+      where id = ${userId} and password_hash = ${change.from}
+      returning id, username, email, created_at`,
+  )
+  return row
+}
+
+/** The creator's tasks, sessions and keys go with the account; tasks assigned to it are unassigned by the database. */
+export async function deleteUser(db: Database, userId: number, passwordHash: string) {
+  // Each of the account's tasks costs a few index entries: with hundreds of thousands of them this takes seconds.
+  const rows = await db.run(
+    (sql) => sql`delete from users where id = ${userId} and password_hash = ${passwordHash} returning id`,
+    { timeoutMs: 60_000 },
+  )
+  return rows.length > 0
+}
+
+/** Undefined when the password was changed, or the account deleted, since the hash was read: see updatePassword. */
+export async function insertSession(
+  db: Database,
+  user: { id: number; passwordHash: string },
+  session: { salt: string; userAgent: string | null; expiresAt: number },
+) {
+  const [row] = await db.run(
+    (sql) => sql<{ id: number }[]>`
+      with owner as (
+        select id from users where id = ${user.id} and password_hash = ${user.passwordHash} for share
+      )
+      insert into sessions (user_id, salt, user_agent, expires_at)
+      select id, ${session.salt}, ${session.userAgent}, ${rfc3339(session.expiresAt)} from owner
+      returning id`,
+  )
+  return row?.id
+}
+
+/** Of a session that has not ended and not run out. */
+export async function findSession(db: Database, id: number, now: number) {
+  const [row] = await db.run(
+    (sql) => sql<SessionRow[]>`
+      select id, user_id, salt, generation, spent, created_at, last_used_at, expires_at, user_agent
+      from sessions
+      where id = ${id} and ended_at is null and expires_at > ${rfc3339(now)}`,
+  )
+  return row
+}
+
+/** False when another refresh came first, or the session has ended meanwhile. */
+export async function advanceSession(
+  db: Database,
+  session: Pick<SessionRow, 'id' | 'generation' | 'spent'>,
+  use: { now: number; expiresAt: number },
+) {
+  const rows = await db.run(
+    (sql) => sql`
+      update sessions set
+        generation = generation + 1,
+        spent = ${sql.json(session.spent)},
+        last_used_at = ${rfc3339(use.now)},
+        expires_at = ${rfc3339(use.expiresAt)}
+      where id = ${session.id} and generation = ${session.generation} and ended_at is null
+      returning id`,
+  )
+  return rows.length > 0
+}
+
+export async function endSession(db: Database, id: number) {
+  await db.run((sql) => sql`update sessions set ended_at = now() where id = ${id} and ended_at is null`)
+}
+
+export async function endOtherSessions(db: Database, { userId, sessionId }: Caller) {
+  await db.run(
+    (sql) => sql`
+      update sessions set ended_at = now()
+      where user_id = ${userId} and id <> ${sessionId} and ended_at is null`,
+  )
+}
+
+/** Ends one of the caller's own sessions; `live` is whether the caller's session is. Null stands for an id that is none. */
+export async function endOwnSession(
+  db: Database,
+  { userId, sessionId }: Caller,
+  id: number | null,
+  now: number,
+) {
+  const [row] = await db.run(
+    (sql) => sql<[{ live: boolean; ended: boolean }]>`
+      with caller as materialized (
+        select user_id from sessions where id = ${sessionId} and user_id = ${userId} and ended_at is null
+      ), ended as (
+        update sessions s set ended_at = now()
+        from caller
+        where s.id = ${id}::bigint and s.user_id = caller.user_id and s.ended_at is null
+          and s.expires_at > ${rfc3339(now)}
+        returning s.id
+      )
+      select exists (select from caller) live, exists (select from ended) ended`,
+  )
+  return row
+}
+
+/** Empty when the caller's own has ended. */
+export async function findLiveSessions(db: Database, { userId, sessionId }: Caller, now: number) {
+  return db.run(
+    (sql) => sql<Omit<SessionRow, 'user_id' | 'salt' | 'generation' | 'spent'>[]>`
+      select s.id, s.created_at, s.last_used_at, s.expires_at, s.user_agent
+      from sessions caller join sessions s on s.user_id = caller.user_id
+      where caller.id = ${sessionId} and caller.user_id = ${userId} and caller.ended_at is null
+        and s.ended_at is null and (s.expires_at > ${rfc3339(now)} or s.id = caller.id)
+      order by s.last_used_at desc, s.id desc`,
+  )
+}
+
+const rfc3339 = (ms: number) => new Date(ms).toISOString()

@@ -1,0 +1,118 @@
+/** The account operations: validated input in, a verb called, its answer out. */
+import type { Context, Hono } from 'hono'
+import type { AppEnv } from '../deps.ts'
+import { sessionEnded } from '../http/authenticate.ts'
+import { mount } from '../http/operation.ts'
+import { count, giveBack } from '../http/rate-limit.ts'
+import { invalidInput, notFound, Problem } from '../problem.ts'
+import * as operations from './operations.ts'
+import * as queries from './queries.ts'
+import * as sessions from './sessions.ts'
+import * as users from './users.ts'
+
+/** As much of a User-Agent as a list of sessions has use for. */
+const userAgentLength = 200
+
+export function mountAccounts(app: Hono<AppEnv>) {
+  mount(app, operations.register, async (c, { body }) => c.json(await users.register(c.var.deps, body), 201))
+
+  mount(app, operations.createToken, async (c, { body }) => {
+    const { limits } = c.var.deps.config
+    const name = body.username.toLowerCase()
+    // Counted before the password is looked at, or parallel guesses would all be in time.
+    const counted = [
+      await count(c, limits.login, `${name} ${c.var.address}`),
+      await count(c, limits.username, name),
+    ]
+    const userAgent = c.req.header('User-Agent')?.slice(0, userAgentLength) ?? null
+    const tokens = await users.logIn(c.var.deps, { ...body, userAgent }).catch(async (error: unknown) => {
+      await giveBack(c, counted)
+      throw error
+    })
+    if (!tokens) throw wrongCredentials('The username or the password is wrong.')
+    await giveBack(c, counted)
+    return c.json(tokens)
+  })
+
+  mount(app, operations.refreshToken, async (c, { body }) => {
+    const tokens = await sessions.refreshSession(c.var.deps, body.refresh_token)
+    if (!tokens) throw wrongCredentials('The refresh token is not valid, or no longer.')
+    return c.json(tokens)
+  })
+
+  mount(app, operations.revokeToken, async (c, { body }) => {
+    await sessions.revokeSession(c.var.deps, body.refresh_token)
+    return c.body(null, 200)
+  })
+
+  mount(app, operations.listSessions, async (c) => {
+    const results = await sessions.listSessions(c.var.deps, c.var.caller)
+    if (!results) throw sessionEnded(c)
+    return c.json({ results })
+  })
+
+  mount(app, operations.endSession, async (c) => {
+    const { deps, caller } = c.var
+    const id = /^[1-9]\d{0,14}$/.exec(c.req.param('id') ?? '')
+    const { live, ended } = await queries.endOwnSession(deps.db, caller, id && Number(id[0]), deps.now())
+    if (!live) throw sessionEnded(c)
+    if (!ended) throw notFound()
+    return c.body(null, 204)
+  })
+
+  mount(app, operations.getMe, async (c) => {
+    const user = await queries.findCaller(c.var.deps.db, c.var.caller)
+    if (!user) throw sessionEnded(c)
+    return c.json(withoutHash(user))
+  })
+
+  mount(app, operations.changeMe, async (c, { body }) => {
+    const { email, password, current_password: currentPassword } = body
+    const user =
+      password !== undefined && currentPassword !== undefined
+        ? await guarded(c, '/current_password', () =>
+            users.changePassword(c.var.deps, c.var.caller, { password, currentPassword, email }),
+          )
+        : await queries.updateEmail(c.var.deps.db, c.var.caller, email ?? null)
+    if (!user) throw sessionEnded(c)
+    return c.json(user)
+  })
+
+  mount(app, operations.deleteMe, async (c, { body }) => {
+    await guarded(c, '/password', () => users.deleteAccount(c.var.deps, c.var.caller, body.password))
+    return c.body(null, 204)
+  })
+
+  mount(app, operations.listUsers, async (c, { query }) => {
+    const results = await queries.findUsers(c.var.deps.db, c.var.caller, query.search ?? '')
+    if (!results) throw sessionEnded(c)
+    return c.json({ results })
+  })
+}
+
+/** Runs what a password guards; a wrong one is a 400 on its member, and so many of them a minute are a 429. */
+async function guarded<T>(
+  c: Context<AppEnv>,
+  pointer: string,
+  act: () => Promise<users.Guarded<T>>,
+): Promise<T> {
+  const { deps, caller } = c.var
+  const counted = await count(c, deps.config.limits.password, String(caller.userId))
+  const result = await act().catch(async (error: unknown) => {
+    await giveBack(c, [counted])
+    throw error
+  })
+  if (result.outcome === 'wrong password') throw invalidInput([{ pointer, detail: 'It is wrong.' }])
+  await giveBack(c, [counted])
+  if (result.outcome === 'ended') throw sessionEnded(c)
+  return result.value
+}
+
+/** RFC 6750 has no code for credentials of another kind: the challenge alone is sent. */
+function wrongCredentials(detail: string) {
+  return new Problem(401, detail, { headers: { 'WWW-Authenticate': 'Bearer realm="task-api"' } })
+}
+
+function withoutHash({ id, username, email, created_at }: users.User): users.User {
+  return { id, username, email, created_at }
+}

@@ -1,0 +1,93 @@
+/** What the account operations take and answer. */
+import * as z from 'zod'
+import { text } from '../http/text.ts'
+
+export const Id = z.int().positive().meta({ id: 'Id' })
+export const Timestamp = z.iso
+  .datetime()
+  .meta({ id: 'Timestamp', description: 'RFC 3339, UTC, with milliseconds' })
+
+const Username = text({ minimum: 1, maximum: 150, trim: true })
+  .regex(/^[A-Za-z0-9@.+_-]*$/, 'It may have ASCII letters, digits and @ . + - _ only.')
+  .describe('Case is kept but never matters')
+
+const maximumPasswordBytes = 72
+/** bcrypt reads 72 bytes; a longer password is refused, never cut. */
+const withinBcrypt = (password: string) => new TextEncoder().encode(password).length <= maximumPasswordBytes
+const tooLong = `It must have at most ${maximumPasswordBytes} bytes in UTF-8.`
+
+const NewPassword = text({ minimum: 8, maximum: maximumPasswordBytes }).refine(withinBcrypt, tooLong)
+/** As given at login: a short one is simply wrong. */
+const Password = text({ maximum: maximumPasswordBytes }).refine(withinBcrypt, tooLong)
+
+const Email = z.email('It must be an e-mail address.').max(254, 'It must have at most 254 characters.')
+
+export const Registration = z
+  .strictObject({ username: Username, password: NewPassword, email: Email.optional() })
+  .meta({ id: 'Registration' })
+
+export const User = z
+  .object({ id: Id, username: z.string(), email: z.string().nullable(), created_at: Timestamp })
+  .meta({ id: 'User' })
+
+/** Rules over several members are looked at even when a member is wrong, so that everything is reported at once. */
+const isObject = ({ value }: { value: unknown }) => typeof value === 'object' && value !== null
+
+export const UserChange = z
+  .strictObject({
+    email: Email.nullable().optional(),
+    password: NewPassword.optional(),
+    current_password: Password.optional(),
+  })
+  .refine(({ email, password }) => email !== undefined || password !== undefined, {
+    error: 'Give an email or a password.',
+    when: isObject,
+  })
+  .refine(({ password, current_password }) => password === undefined || current_password !== undefined, {
+    path: ['current_password'],
+    error: 'It is required beside a new password.',
+    when: isObject,
+  })
+  .meta({ id: 'UserChange' })
+
+export const UserDeletion = z.strictObject({ password: Password }).meta({ id: 'UserDeletion' })
+
+export const UserSearch = z.strictObject({
+  search: text({ maximum: 150 }).optional().describe('Names that begin so, without case'),
+})
+
+export const UserList = z
+  .object({ results: z.array(z.object({ id: Id, username: z.string() })) })
+  .meta({ id: 'UserList' })
+
+export const Credentials = z
+  .strictObject({ username: text({ maximum: 150, trim: true }), password: Password })
+  .meta({ id: 'Credentials' })
+
+export const RefreshTokenGrant = z
+  .strictObject({ refresh_token: text({ maximum: 200 }) })
+  .meta({ id: 'RefreshTokenGrant' })
+
+export const Tokens = z
+  .object({
+    access_token: z.string(),
+    token_type: z.literal('Bearer'),
+    expires_in: z.int().describe('Seconds'),
+    refresh_token: z.string(),
+  })
+  .meta({ id: 'Tokens' })
+
+export const SessionList = z
+  .object({
+    results: z.array(
+      z.object({
+        id: Id,
+        created_at: Timestamp,
+        last_used_at: Timestamp,
+        expires_at: Timestamp,
+        user_agent: z.string().nullable(),
+        current: z.boolean(),
+      }),
+    ),
+  })
+  .meta({ id: 'SessionList' })

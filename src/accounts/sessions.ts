@@ -1,0 +1,98 @@
+/** Logging in, refreshing and logging out. The session's row is the authority; tokens only refer to it. */
+import type { Database } from '../database.ts'
+import type { Deps } from '../deps.ts'
+import type { Caller } from './access-tokens.ts'
+import * as queries from './queries.ts'
+import { readRefreshToken } from './refresh-tokens.ts'
+
+/** Presenting a spent token again within this time is two tabs or a lost answer; later it is theft. */
+const graceMs = 10_000
+/** Other refreshes of one session that may come in between before a refresh is given up. */
+const refreshAttempts = 10
+
+export type TokenAnswer = {
+  access_token: string
+  token_type: 'Bearer'
+  expires_in: number
+  refresh_token: string
+}
+
+type Session = { id: number; userId: number; salt: string; generation: number; expiresAt: number }
+
+/** Null when the password was changed since `user` was read. */
+export async function startSession(
+  deps: Deps,
+  user: { id: number; passwordHash: string },
+  userAgent: string | null,
+): Promise<TokenAnswer | null> {
+  const salt = crypto.randomUUID()
+  const now = deps.now()
+  const expiresAt = expiry(deps, now, now)
+  const id = await queries.insertSession(deps.db, user, { salt, userAgent, expiresAt })
+  return id === undefined ? null : answerTokens(deps, { id, userId: user.id, salt, generation: 1, expiresAt })
+}
+
+/** Null for a token that is not valid, or not any more; when it was spent long ago, its session ends with it. */
+export async function refreshSession(deps: Deps, token: string): Promise<TokenAnswer | null> {
+  const claim = readRefreshToken(token)
+  for (let attempt = 0; claim && attempt < refreshAttempts; attempt++) {
+    const now = deps.now()
+    const row = await queries.findSession(deps.db, claim.sessionId, now)
+    if (!row || claim.generation > row.generation || !(await deps.refreshTokens.isGenuine(token, row.salt)))
+      return null
+    const session = { id: row.id, userId: row.user_id, salt: row.salt }
+    const recent = row.spent.filter(({ at }) => now - at < graceMs)
+    if (claim.generation < row.generation) {
+      if (!recent.some(({ generation }) => generation === claim.generation)) {
+        await queries.endSession(deps.db, row.id)
+        return null
+      }
+      const generation = claim.generation + 1
+      return answerTokens(deps, { ...session, generation, expiresAt: Date.parse(row.expires_at) })
+    }
+    const expiresAt = expiry(deps, Date.parse(row.created_at), now)
+    const spent = [...recent, { generation: row.generation, at: now }]
+    if (await queries.advanceSession(deps.db, { ...row, spent }, { now, expiresAt })) {
+      return answerTokens(deps, { ...session, generation: row.generation + 1, expiresAt })
+    }
+  }
+  return null
+}
+
+/** Ends the session that the token was issued for, spent or not; anything else changes nothing (RFC 7009). */
+export async function revokeSession(deps: Deps, token: string): Promise<void> {
+  const claim = readRefreshToken(token)
+  const row = claim && (await queries.findSession(deps.db, claim.sessionId, deps.now()))
+  if (row && (await deps.refreshTokens.isGenuine(token, row.salt))) await queries.endSession(deps.db, row.id)
+}
+
+/** Null when the caller's own session has ended. */
+export async function listSessions({ db, now }: Deps, caller: Caller) {
+  const sessions = await queries.findLiveSessions(db, caller, now())
+  if (sessions.length === 0) return null
+  return sessions.map((session) => ({ ...session, current: session.id === caller.sessionId }))
+}
+
+export async function isSessionLive({ db }: { db: Database }, caller: Caller): Promise<boolean> {
+  return (await queries.findCaller(db, caller)) !== undefined
+}
+
+/** When a session that was begun at `createdAt` and used `now` runs out; ms since the epoch. */
+function expiry({ config: { tokens } }: Deps, createdAt: number, now: number) {
+  return Math.min(now + tokens.sessionIdleTtlMs, createdAt + tokens.sessionMaxTtlMs)
+}
+
+async function answerTokens(deps: Deps, session: Session): Promise<TokenAnswer> {
+  const now = deps.now()
+  // No access token outlives its session, so that requests need not ask whether the session has run out.
+  const expiresAt = Math.min(now + deps.config.tokens.accessTtlMs, session.expiresAt)
+  return {
+    access_token: await deps.accessTokens.issue({ userId: session.userId, sessionId: session.id }, expiresAt),
+    token_type: 'Bearer',
+    expires_in: Math.max(0, Math.floor(expiresAt / 1000) - Math.floor(now / 1000)),
+    refresh_token: await deps.refreshTokens.issue(
+      { sessionId: session.id, generation: session.generation },
+      session.salt,
+    ),
+  }
+}

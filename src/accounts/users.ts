@@ -1,0 +1,78 @@
+/** Registering, logging in and what people may do with their own account. */
+import postgres from 'postgres'
+import type { Deps } from '../deps.ts'
+import { Problem } from '../problem.ts'
+import type { Caller } from './access-tokens.ts'
+import * as queries from './queries.ts'
+import { startSession, type TokenAnswer } from './sessions.ts'
+
+export type User = queries.UserRow
+
+/** Throws a Problem: 403 when registration is closed, 409 when the name is taken. */
+export async function register(
+  deps: Deps,
+  input: { username: string; password: string; email?: string | undefined },
+) {
+  if (deps.config.registration === 'closed') throw new Problem(403, 'Accounts are made by the operator here.')
+  const passwordHash = await deps.passwords.hash(input.password)
+  try {
+    return await queries.insertUser(deps.db, {
+      username: input.username,
+      email: input.email ?? null,
+      passwordHash,
+    })
+  } catch (error) {
+    if (error instanceof postgres.PostgresError && error.constraint_name === 'users_username_key') {
+      throw new Problem(409, 'The username is taken.', {
+        errors: [{ pointer: '/username', detail: 'It is taken; case does not matter.' }],
+      })
+    }
+    throw error
+  }
+}
+
+/** Null for a wrong name or password, after the same work for both. */
+export async function logIn(
+  deps: Deps,
+  { username, password, userAgent }: { username: string; password: string; userAgent: string | null },
+): Promise<TokenAnswer | null> {
+  const user = await queries.findUserByName(deps.db, username)
+  const right = await deps.passwords.verify(password, user?.password_hash ?? null)
+  return user && right
+    ? startSession(deps, { id: user.id, passwordHash: user.password_hash }, userAgent)
+    : null
+}
+
+/** What became of a change that a password guards; `ended`: the caller's session has, or the account went. */
+export type Guarded<T> = { outcome: 'done'; value: T } | { outcome: 'wrong password' } | { outcome: 'ended' }
+
+/** A new password ends every session but the caller's. */
+export async function changePassword(
+  deps: Deps,
+  caller: Caller,
+  change: { password: string; currentPassword: string; email: string | null | undefined },
+): Promise<Guarded<User>> {
+  const user = await queries.findCaller(deps.db, caller)
+  if (!user) return { outcome: 'ended' }
+  if (!(await deps.passwords.verify(change.currentPassword, user.password_hash)))
+    return { outcome: 'wrong password' }
+  const to = await deps.passwords.hash(change.password)
+  const changed = await deps.db.transaction(async (tx) => {
+    const row = await queries.updatePassword(tx, caller.userId, {
+      from: user.password_hash,
+      to,
+      email: change.email,
+    })
+    if (row) await queries.endOtherSessions(tx, caller)
+    return row
+  })
+  return changed ? { outcome: 'done', value: changed } : { outcome: 'wrong password' }
+}
+
+export async function deleteAccount(deps: Deps, caller: Caller, password: string): Promise<Guarded<null>> {
+  const user = await queries.findCaller(deps.db, caller)
+  if (!user) return { outcome: 'ended' }
+  if (!(await deps.passwords.verify(password, user.password_hash))) return { outcome: 'wrong password' }
+  const deleted = await queries.deleteUser(deps.db, caller.userId, user.password_hash)
+  return deleted ? { outcome: 'done', value: null } : { outcome: 'wrong password' }
+}

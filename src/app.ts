@@ -1,0 +1,118 @@
+/** The map: what every request passes, in order, and the features. */
+import { type Context, Hono, type MiddlewareHandler } from 'hono'
+import { cors } from 'hono/cors'
+import { HTTPException } from 'hono/http-exception'
+import * as accounts from './accounts/operations.ts'
+import { mountAccounts } from './accounts/routes.ts'
+import { DeadlineError } from './database.ts'
+import type { AppEnv, Runtime } from './deps.ts'
+import { describeOperations, type OpenApiDocument } from './http/openapi.ts'
+import type { Operation } from './http/operation.ts'
+import { rateLimit } from './http/rate-limit.ts'
+import { request } from './http/request.ts'
+import { errorFields } from './log.ts'
+import { HasherBusyError } from './passwords.ts'
+import { notFound, Problem, problemMediaType, unavailable } from './problem.ts'
+import { isUnavailable } from './runtime/postgres.ts'
+import * as service from './service/operations.ts'
+import { mountReferencePage, mountService } from './service/routes.ts'
+import * as tasks from './tasks/operations.ts'
+import { mountTasks } from './tasks/routes.ts'
+
+export const operations: Operation[] = [
+  ...Object.values(accounts),
+  ...Object.values(tasks),
+  ...Object.values(service),
+]
+
+type AppOptions = Runtime & {
+  /** Origins whose pages may call; none by default. */
+  corsOrigins: string[]
+  publicUrl: string
+  /** Serves `/docs` and the files below it, where the platform does not. */
+  referencePage?: MiddlewareHandler
+}
+
+export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }: AppOptions): Hono<AppEnv> {
+  const app = new Hono<AppEnv>({ strict: false })
+  let document: OpenApiDocument | undefined
+
+  app.use(request(runtime))
+  if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins))
+  app.use('/api/*', rateLimit(runtime))
+  mountAccounts(app)
+  mountTasks(app)
+  mountService(app, () => {
+    document ??= describeOperations(operations, publicUrl)
+    return document
+  })
+  if (referencePage) mountReferencePage(app, referencePage)
+
+  app.notFound((c) => answerProblem(c, unmatched(c)))
+  app.onError((error, c) => answerProblem(c, problemOf(error, c)))
+  return app
+}
+
+function crossOrigin(origin: string[]) {
+  return cors({
+    origin,
+    allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    allowHeaders: [
+      'Authorization',
+      'Content-Type',
+      'Idempotency-Key',
+      'If-Match',
+      'If-None-Match',
+      'X-Request-Id',
+    ],
+    exposeHeaders: [
+      'ETag',
+      'Idempotency-Replayed',
+      'Link',
+      'Location',
+      'RateLimit',
+      'RateLimit-Policy',
+      'Retry-After',
+      'WWW-Authenticate',
+      'X-RateLimit-Limit',
+      'X-RateLimit-Remaining',
+      'X-RateLimit-Reset',
+      'X-Request-Id',
+    ],
+    maxAge: 600,
+  })
+}
+
+const known = operations.map(({ method, path }) => ({
+  method: method.toUpperCase(),
+  pattern: new RegExp(`^${path.replace(/:\w+/g, '[^/]+').replace(/\/$/, '')}/?$`),
+}))
+
+/** 405 where the path is known for other methods, else 404. */
+function unmatched(c: Context<AppEnv>): Problem {
+  const allowed = known.filter(({ pattern }) => pattern.test(c.req.path)).map(({ method }) => method)
+  if (allowed.length === 0) return notFound()
+  if (allowed.includes('GET')) allowed.push('HEAD')
+  return new Problem(405, `${c.req.method} is not possible here.`, { headers: { Allow: allowed.join(', ') } })
+}
+
+function problemOf(error: Error, c: Context<AppEnv>): Problem {
+  if (error instanceof Problem) return error
+  if (error instanceof HTTPException && error.status === 400) return new Problem(400, error.message)
+  if (error instanceof HasherBusyError)
+    return unavailable('Too many passwords are being checked at the moment.', 5)
+  const { log } = c.var.deps
+  const fields = { request_id: c.var.requestId, route: c.var.route ?? null, ...errorFields(error) }
+  if (error instanceof DeadlineError || isUnavailable(error)) {
+    log.warn('the database did not answer', fields)
+    return unavailable('The database is away at the moment.')
+  }
+  log.error('request failed', fields)
+  return new Problem(500, 'Something went wrong here; the request id finds it in the logs.')
+}
+
+function answerProblem(c: Context<AppEnv>, problem: Problem): Response {
+  for (const [name, value] of Object.entries(problem.options.headers ?? {})) c.header(name, value)
+  const document = { ...problem.toJSON(), request_id: c.var.requestId }
+  return c.body(JSON.stringify(document), problem.status, { 'Content-Type': problemMediaType })
+}

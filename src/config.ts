@@ -1,0 +1,195 @@
+/** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
+import * as z from 'zod'
+import type { LimitRule } from './limiter.ts'
+import { logLevels } from './log.ts'
+import { StartError } from './start-error.ts'
+
+const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+/** `10s`, `15m`, `1h`, `30d` in milliseconds. */
+function duration(minimumMs: number, example: string) {
+  return z.string().transform((text, context) => {
+    const [, amount, unit] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text) ?? []
+    const ms = Number(amount) * unitMs[(unit ?? 'ms') as keyof typeof unitMs]
+    if (ms >= minimumMs && ms <= 366 * unitMs.d) return ms
+    context.addIssue(`give a time such as ${example}, from ${minimumMs} ms to 366d, in ms, s, m, h or d`)
+    return z.NEVER
+  })
+}
+
+function rateLimit(name: LimitRule['name']) {
+  return z.string().transform((text, context): LimitRule => {
+    const [, limit, amount, unit] = /^(\d{1,7})\/(\d{1,6})(s|m|h)$/.exec(text) ?? []
+    const windowMs = Number(amount) * unitMs[(unit ?? 's') as keyof typeof unitMs]
+    if (Number(limit) > 0 && windowMs > 0 && windowMs <= unitMs.d)
+      return { name, limit: Number(limit), windowMs }
+    context.addIssue('give requests per time such as 100/60s, at least 1, over at most a day')
+    return z.NEVER
+  })
+}
+
+function wholeNumber(minimum: number, maximum: number) {
+  return z.string().transform((text, context) => {
+    if (/^\d{1,9}$/.test(text) && Number(text) >= minimum && Number(text) <= maximum) return Number(text)
+    context.addIssue(`give a whole number from ${minimum} to ${maximum}`)
+    return z.NEVER
+  })
+}
+
+function url(protocols: string[], example: string) {
+  return z.string().refine((text) => {
+    const parsed = URL.canParse(text) ? new URL(text) : undefined
+    return parsed !== undefined && protocols.includes(parsed.protocol)
+  }, `give a URL such as ${example}`)
+}
+
+const onOff = z.enum(['on', 'off'], 'give on or off').transform((text) => text === 'on')
+
+const origins = z.string().transform((text, context) => {
+  const list = text.split(',').map((origin) => origin.trim())
+  if (list.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin)) return list
+  context.addIssue('give origins such as https://app.example.com, separated by commas, without a path')
+  return z.NEVER
+})
+
+const secrets = z.string().transform((text, context) => {
+  const list = text.split(',').map((secret) => secret.trim())
+  if (list.every((secret) => new TextEncoder().encode(secret).length >= 32)) return list
+  context.addIssue(
+    'give one or more secrets of at least 32 bytes, newest first, separated by commas; openssl rand -base64 48 makes one',
+  )
+  return z.NEVER
+})
+
+/** Secrets are never shown in an error. */
+const secretSettings = new Set([
+  'JWT_SECRET',
+  'DATABASE_URL',
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
+  'NOTIFY_WEBHOOK_URL',
+])
+
+const Settings = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: wholeNumber(0, 65_535).prefault('3000'),
+  DATABASE_URL: url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/database').optional(),
+  DATABASE_POOL: wholeNumber(1, 1000).prefault('10'),
+  DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
+  DATABASE_PREPARE: onOff.prefault('on'),
+  DATA_DIR: z.string().default('./data'),
+  JWT_SECRET: secrets.optional(),
+  JWT_ISSUER: z.string().default('task-api'),
+  JWT_AUDIENCE: z.string().default('task-api'),
+  ACCESS_TOKEN_TTL: duration(1000, '1h').prefault('1h'),
+  SESSION_IDLE_TTL: duration(1000, '30d').prefault('30d'),
+  SESSION_MAX_TTL: duration(1000, '90d').prefault('90d'),
+  RATE_LIMIT_USER: rateLimit('user').prefault('100/60s'),
+  RATE_LIMIT_ANONYMOUS: rateLimit('anonymous').prefault('20/60s'),
+  RATE_LIMIT_LOGIN: rateLimit('login').prefault('10/60s'),
+  RATE_LIMIT_USERNAME: rateLimit('username').prefault('100/60s'),
+  TRUSTED_PROXY_HEADER: z
+    .string()
+    .regex(/^[A-Za-z0-9-]+$/, 'give the name of one header, such as X-Forwarded-For')
+    .optional(),
+  TRUSTED_PROXY_HOPS: wholeNumber(1, 20).prefault('1'),
+  PUBLIC_URL: url(['http:', 'https:'], 'https://tasks.example.com').optional(),
+  CORS_ORIGINS: origins.optional(),
+  REGISTRATION: z.enum(['open', 'closed'], 'give open or closed').default('open'),
+  NOTIFIER_ENDPOINT: url(['http:', 'https:'], 'https://lambda.eu-west-1.amazonaws.com').optional(),
+  NOTIFIER_PORT: wholeNumber(1, 65_535).prefault('3001'),
+  NOTIFIER_FUNCTION: z
+    .string()
+    .regex(/^[A-Za-z0-9:_$-]{1,170}$/, 'give the name or the ARN of a Lambda function')
+    .default('task-notifier'),
+  NOTIFIER_INVOCATION: z
+    .enum(['RequestResponse', 'Event'], 'give RequestResponse or Event')
+    .default('RequestResponse'),
+  AWS_REGION: z
+    .string()
+    .regex(/^[a-z0-9-]+$/, 'give a region such as eu-west-1')
+    .default('us-east-1'),
+  AWS_ACCESS_KEY_ID: z.string().optional(),
+  AWS_SECRET_ACCESS_KEY: z.string().optional(),
+  AWS_SESSION_TOKEN: z.string().optional(),
+  BCRYPT_COST: wholeNumber(4, 15).prefault('10'),
+  LOG_LEVEL: z.enum(logLevels, `give one of ${logLevels.join(', ')}`).default('info'),
+})
+
+/**
+ * Reads the settings out of an environment; an empty value counts as absent.
+ * @throws StartError with a line for each bad setting: its name, what is wrong, what would be right.
+ */
+export function readConfig(environment: Record<string, unknown>) {
+  const present = Object.fromEntries(
+    Object.keys(Settings.shape).flatMap((name) => {
+      const value = environment[name]
+      return typeof value === 'string' && value !== '' ? [[name, value]] : []
+    }),
+  )
+  const result = Settings.safeParse(present)
+  if (!result.success) {
+    const lines = result.error.issues.map((issue) => {
+      const name = String(issue.path[0])
+      const shown = secretSettings.has(name) ? 'its value' : JSON.stringify(present[name])
+      return `${name}: ${shown} is not usable; ${issue.message}`
+    })
+    throw new StartError(lines.join('\n'))
+  }
+  const settings = result.data
+  if (settings.NOTIFIER_ENDPOINT && !(settings.AWS_ACCESS_KEY_ID && settings.AWS_SECRET_ACCESS_KEY)) {
+    throw new StartError(
+      'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing beside NOTIFIER_ENDPOINT; give the key pair that may invoke the function',
+    )
+  }
+  return {
+    host: settings.HOST,
+    port: settings.PORT,
+    databaseUrl: settings.DATABASE_URL,
+    databasePool: settings.DATABASE_POOL,
+    databaseTimeoutMs: settings.DATABASE_TIMEOUT,
+    databasePrepare: settings.DATABASE_PREPARE,
+    dataDirectory: settings.DATA_DIR,
+    jwtSecrets: settings.JWT_SECRET,
+    tokens: {
+      issuer: settings.JWT_ISSUER,
+      audience: settings.JWT_AUDIENCE,
+      accessTtlMs: settings.ACCESS_TOKEN_TTL,
+      sessionIdleTtlMs: settings.SESSION_IDLE_TTL,
+      sessionMaxTtlMs: settings.SESSION_MAX_TTL,
+    },
+    limits: {
+      user: settings.RATE_LIMIT_USER,
+      anonymous: settings.RATE_LIMIT_ANONYMOUS,
+      login: settings.RATE_LIMIT_LOGIN,
+      username: settings.RATE_LIMIT_USERNAME,
+      /** Wrong passwords given by somebody logged in: as many as at login. */
+      password: { ...settings.RATE_LIMIT_LOGIN, name: 'password' } satisfies LimitRule,
+    },
+    trustedProxy: settings.TRUSTED_PROXY_HEADER
+      ? { header: settings.TRUSTED_PROXY_HEADER.toLowerCase(), hops: settings.TRUSTED_PROXY_HOPS }
+      : null,
+    publicUrl: settings.PUBLIC_URL?.replace(/\/+$/, '') ?? '',
+    corsOrigins: settings.CORS_ORIGINS ?? [],
+    registration: settings.REGISTRATION,
+    notifier: {
+      endpoint: settings.NOTIFIER_ENDPOINT,
+      port: settings.NOTIFIER_PORT,
+      functionName: settings.NOTIFIER_FUNCTION,
+      invocation: settings.NOTIFIER_INVOCATION,
+      region: settings.AWS_REGION,
+      credentials:
+        settings.AWS_ACCESS_KEY_ID && settings.AWS_SECRET_ACCESS_KEY
+          ? {
+              accessKeyId: settings.AWS_ACCESS_KEY_ID,
+              secretAccessKey: settings.AWS_SECRET_ACCESS_KEY,
+              ...(settings.AWS_SESSION_TOKEN ? { sessionToken: settings.AWS_SESSION_TOKEN } : {}),
+            }
+          : undefined,
+    },
+    bcryptCost: settings.BCRYPT_COST,
+    logLevel: settings.LOG_LEVEL,
+  }
+}
+
+export type Config = ReturnType<typeof readConfig>

@@ -1,0 +1,25 @@
+/** What queries are written against: one statement at a time, each within a deadline, or several in a transaction. */
+import type { PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
+
+/** How values travel where postgres.js would do otherwise: see runtime/postgres.ts. */
+export type ValueTypes = { bigint: number; date: string }
+/** postgres.js's tag, for statements and fragments of them. */
+export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>
+
+export type Database = {
+  /**
+   * Runs the statement that `build` makes; it is built anew when it is run again after a deadlock or a serialization
+   * failure, which undid it. Rejects with postgres.js's errors, or a DeadlineError.
+   */
+  run<T extends readonly Row[]>(
+    build: (sql: SqlTag) => PendingQuery<T>,
+    options?: { timeoutMs?: number },
+  ): Promise<RowList<T>>
+  /** Read committed, as Postgres has it by default. Inside, use only the database that is passed to `work`. */
+  transaction<T>(work: (database: Database) => Promise<T>): Promise<T>
+}
+
+/** The statement did not end in time and was cancelled. */
+export class DeadlineError extends Error {
+  override name = 'DeadlineError'
+}

@@ -1,0 +1,48 @@
+/** What a runtime must supply. Everything below the entries works on these alone. */
+import type { Context } from 'hono'
+import type { AccessTokens, Caller } from './accounts/access-tokens.ts'
+import type { RefreshTokens } from './accounts/refresh-tokens.ts'
+import type { Config } from './config.ts'
+import type { Database } from './database.ts'
+import type { Keys } from './keys.ts'
+import type { Limiter, Verdict } from './limiter.ts'
+import type { Logger } from './log.ts'
+import type { PasswordHasher } from './passwords.ts'
+
+export type Deps = {
+  config: Config
+  db: Database
+  keyring: Keys[]
+  accessTokens: AccessTokens
+  refreshTokens: RefreshTokens
+  passwords: PasswordHasher
+  limiter: Limiter
+  /** Milliseconds since the epoch. */
+  now: () => number
+  log: Logger
+  /** A task was completed, its event committed: the relay may set off without waiting for its timer. */
+  completionRecorded: () => void
+}
+
+export type Runtime = {
+  /** The deps of one request: a constant on Node, made for each request at the edge. */
+  provide: (c: Context) => Deps
+  /** The address at the other end of the connection. */
+  connectionAddress: (c: Context) => string | undefined
+}
+
+export type Variables = {
+  deps: Deps
+  requestId: string
+  /** The canonical path of the operation, with its parameters' names. */
+  route: string
+  /** Set once the access token's signature is verified; whether the session still lives, each statement asks. */
+  caller: Caller
+  accessToken: string
+  /** The address that limits count for. */
+  address: string
+  /** What this request was counted for, newest last; the headers report one of them. */
+  verdicts: Verdict[]
+}
+
+export type AppEnv = { Variables: Variables }

@@ -1,0 +1,194 @@
+/**
+ * Invokes a Lambda function over HTTP, signed with SigV4: the notifier beside the API, LocalStack or AWS; only endpoint, region
+ * and keys differ. Needs fetch and WebCrypto, nothing else.
+ */
+import { AwsV4Signer } from 'aws4fetch'
+import type { CompletionEvent } from './completion-event.ts'
+
+export type LambdaClientOptions = {
+  /** Such as `https://lambda.eu-west-1.amazonaws.com`; a path in it is kept as a prefix. */
+  endpoint: string
+  /** A name, a name with an alias, or an ARN. */
+  functionName: string
+  /** `RequestResponse` resolves when the function has returned, `Event` when AWS has queued the event. */
+  invocation: 'RequestResponse' | 'Event'
+  region: string
+  credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
+  /** For the whole invocation; it must be longer than the function's own time-out. */
+  timeoutMs: number
+  /** Sends in place of the runtime's fetch, such as a service binding's on Workers. */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>
+}
+
+/** Why an event was not handled, as far as is known: after a time-out it may have been. */
+export class InvocationError extends Error {
+  override name = 'InvocationError'
+  /** None when no answer came. */
+  readonly status: number | undefined
+  /** Lambda's, such as `ResourceNotFoundException`, or the function's own, such as `TypeError`. */
+  readonly type: string | undefined
+  /** False when the event itself was refused, so that sending it again is of no use. Wrong keys or a missing function are mended by an operator: true. */
+  readonly retryable: boolean
+  /** How long the service asks to be left alone. */
+  readonly retryAfterMs: number | undefined
+
+  constructor(
+    message: string,
+    details: {
+      status?: number
+      type?: string | undefined
+      retryable: boolean
+      retryAfterMs?: number | undefined
+      cause?: unknown
+    },
+  ) {
+    super(message, { cause: details.cause })
+    this.status = details.status
+    this.type = details.type
+    this.retryable = details.retryable
+    this.retryAfterMs = details.retryAfterMs
+  }
+}
+
+export type LambdaAnswer = {
+  status: number
+  headers: Headers
+  /** Its first 64 KiB. */
+  payload: string
+}
+
+const maxAnswerBytes = 64 * 1024
+const refusedEvent = new Set([
+  'InvalidRequestContentException',
+  'RequestTooLargeException',
+  'SerializedRequestEntityTooLargeException',
+  'UnsupportedMediaTypeException',
+])
+
+export function createLambdaClient(options: LambdaClientOptions) {
+  return {
+    /**
+     * Resolves when the event is handled (or queued, for `Event`).
+     * @throws InvocationError otherwise
+     */
+    async invoke(event: CompletionEvent): Promise<void> {
+      const answer = await sendInvocation(options, JSON.stringify(event))
+      const expected = options.invocation === 'Event' ? 202 : 200
+      if (answer.status !== expected || answer.headers.has('x-amz-function-error')) throw failure(answer)
+    },
+  }
+}
+
+/**
+ * One invocation, whatever its answer.
+ * @throws InvocationError only when no answer came
+ */
+export async function sendInvocation(options: LambdaClientOptions, body: string): Promise<LambdaAnswer> {
+  const { endpoint, functionName, credentials, region, timeoutMs, fetch = globalThis.fetch } = options
+  const url = `${endpoint.replace(/\/+$/, '')}/2015-03-31/functions/${encodeURIComponent(functionName)}/invocations`
+  const signer = new AwsV4Signer({
+    method: 'POST',
+    url,
+    headers: { 'content-type': 'application/json', 'x-amz-invocation-type': options.invocation },
+    body,
+    ...credentials,
+    region,
+    service: 'lambda',
+  })
+  const { headers } = await signer.sign()
+  try {
+    const response = await fetch(url, {
+      method: 'POST',
+      headers,
+      body,
+      // The signature is for this host alone.
+      redirect: 'manual',
+      signal: AbortSignal.timeout(timeoutMs),
+    })
+    return { status: response.status, headers: response.headers, payload: await readStart(response) }
+  } catch (error) {
+    throw new InvocationError(shorten(`no answer${reason(error, timeoutMs)}`), {
+      retryable: true,
+      cause: error,
+    })
+  }
+}
+
+/** The head has told the outcome by now: a body that breaks off changes nothing. */
+async function readStart(response: Response) {
+  if (!response.body) return ''
+  const reader = response.body.getReader()
+  const decoder = new TextDecoder()
+  let text = ''
+  let bytes = 0
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) break
+      const wanted = value.subarray(0, maxAnswerBytes - bytes)
+      text += decoder.decode(wanted, { stream: true })
+      bytes += wanted.length
+      if (bytes < maxAnswerBytes) continue
+      await reader.cancel()
+      break
+    }
+  } catch {
+    // What came so far is all there is.
+  }
+  return text
+}
+
+function failure({ status, headers, payload }: LambdaAnswer) {
+  const body = parseObject(payload)
+  const functionError = headers.get('x-amz-function-error')
+  if (functionError !== null) {
+    const type = firstText(body.errorType)
+    const message = firstText(body.errorMessage) ?? 'no message'
+    return new InvocationError(shorten(`function failed: ${type ?? functionError}: ${message}`), {
+      status,
+      type,
+      retryable: true,
+    })
+  }
+  // The header may go on with `:` and the address of a schema.
+  const type = headers.get('x-amzn-errortype')?.split(':')[0]
+  const message = firstText(body.message, body.Message)
+  return new InvocationError(shorten([`answered ${status}`, type, message].filter(Boolean).join(': ')), {
+    status,
+    type,
+    retryable: status !== 413 && !(type !== undefined && refusedEvent.has(type)),
+    retryAfterMs: parseRetryAfter(headers.get('retry-after')),
+  })
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? { ...value } : {}
+  } catch {
+    return {}
+  }
+}
+
+const firstText = (...values: unknown[]) =>
+  values.find((value) => typeof value === 'string' && value !== '') as string | undefined
+
+/** One line, short enough for a log and for the outbox. */
+function shorten(message: string) {
+  const line = message.replace(/\s+/g, ' ').trim()
+  return line.length > 500 ? `${line.slice(0, 499)}…` : line
+}
+
+/** Seconds or a date, as RFC 9110 has it, in milliseconds from now. */
+function parseRetryAfter(header: string | null) {
+  if (header === null) return undefined
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
+}
+
+function reason(error: unknown, timeoutMs: number) {
+  if (!(error instanceof Error)) return `: ${error}`
+  if (error.name === 'TimeoutError') return ` within ${timeoutMs} ms`
+  // Node says only "fetch failed"; what went wrong is in the cause.
+  return `: ${error.cause instanceof Error ? error.cause.message || error.cause.name : error.message}`
+}

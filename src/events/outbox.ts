@@ -1,0 +1,52 @@
+/** The outbox's statements, one a function. */
+import type { Database } from '../database.ts'
+import type { CompletionEvent } from './completion-event.ts'
+
+export type ClaimedEvent = { id: string; payload: CompletionEvent; attempts: number; age_ms: number }
+
+/** Claims up to `limit` events that are due, oldest first; nobody else gets them before the lease ends. */
+export async function claimEvents(db: Database, { limit, leaseMs }: { limit: number; leaseMs: number }) {
+  return db.run(
+    (sql) => sql<ClaimedEvent[]>`
+      update outbox o set
+        attempts = attempts + 1,
+        next_attempt_at = clock_timestamp() + ${`${leaseMs} ms`}::interval
+      from (
+        select id from outbox where dead_at is null and next_attempt_at <= clock_timestamp()
+        order by next_attempt_at limit ${limit} for update skip locked
+      ) due
+      where o.id = due.id
+      returning o.id, o.payload, o.attempts,
+        (extract(epoch from clock_timestamp() - o.created_at) * 1000)::float8 age_ms`,
+  )
+}
+
+export async function deleteEvent(db: Database, id: string) {
+  await db.run((sql) => sql`delete from outbox where id = ${id}`)
+}
+
+export async function postponeEvent(
+  db: Database,
+  id: string,
+  { delayMs, error }: { delayMs: number; error: string },
+) {
+  await db.run(
+    (sql) => sql`
+      update outbox set last_error = ${error}, next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
+      where id = ${id}`,
+  )
+}
+
+export async function giveUpEvent(db: Database, id: string, error: string) {
+  await db.run((sql) => sql`update outbox set last_error = ${error}, dead_at = now() where id = ${id}`)
+}
+
+/** Ms until the next event is due, 0 when one is; undefined when none waits. */
+export async function msUntilDue(db: Database) {
+  const [row] = await db.run(
+    (sql) => sql<[{ ms: number | null }]>`
+      select greatest(0, extract(epoch from min(next_attempt_at) - clock_timestamp()) * 1000)::float8 ms
+      from outbox where dead_at is null`,
+  )
+  return row.ms ?? undefined
+}

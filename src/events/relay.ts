@@ -1,0 +1,139 @@
+/** Delivers the outbox: claims what is due, invokes the notifier with it, and removes what was handled. */
+import type { Database } from '../database.ts'
+import { errorFields, type Logger } from '../log.ts'
+import type { CompletionEvent } from './completion-event.ts'
+import { InvocationError } from './lambda-client.ts'
+import * as outbox from './outbox.ts'
+
+/** An event is given up when it is this old and fails once more, as Lambda's own queue does by default. */
+const maximumAgeMs = 6 * 3_600_000
+const batch = 10
+/** Of an event that the function failed to handle: doubles with each attempt. */
+const backoff = { firstMs: 1000, maximumMs: 5 * 60_000 }
+/** Of everything, while nothing answers or everything is throttled: so long is the next try put off. */
+const outage = { firstMs: 500, maximumMs: 3000 }
+/** How soon to look again by itself: after a failure, and when there was nothing left to do. */
+const pollMs = { afterFailure: 1000, idle: 5000 }
+
+export type RelayOptions = {
+  db: Database
+  invoke: (event: CompletionEvent) => Promise<void>
+  /** Longer than an invocation can take: a claimed event belongs to its claimer until then. */
+  leaseMs: number
+  log: Logger
+}
+
+export type Sweep = () => Promise<{ failed: boolean; pauseMs: number }>
+
+/**
+ * One pass over all that is due; runs on every runtime. It ends early when the notifier cannot be reached: an outage
+ * costs a batch of attempts now and then, however much waits. `pauseMs` says how long to leave it alone then.
+ */
+export function createSweep(options: RelayOptions): Sweep {
+  let outages = 0
+  return async function sweep() {
+    let failed = false
+    for (;;) {
+      const events = await outbox.claimEvents(options.db, { limit: batch, leaseMs: options.leaseMs })
+      const pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
+      const outcomes = await Promise.all(events.map((event) => deliver(options, event, pauseMs)))
+      failed ||= outcomes.some((outcome) => outcome !== 'handled')
+      if (outcomes.includes('unreachable')) {
+        outages++
+        return { failed, pauseMs }
+      }
+      outages = 0
+      if (events.length < batch) return { failed, pauseMs: 0 }
+    }
+  }
+}
+
+async function deliver({ db, invoke, log }: RelayOptions, event: outbox.ClaimedEvent, pauseMs: number) {
+  try {
+    await invoke(event.payload)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    const fields = { event_id: event.id, attempt: event.attempts, ...errorFields(error) }
+    const final = error instanceof InvocationError && !error.retryable
+    if (final || event.age_ms > maximumAgeMs) {
+      log.error('completion event given up', fields)
+      await outbox.giveUpEvent(db, event.id, message)
+      return 'failed'
+    }
+    log.warn('completion event not delivered', fields)
+    const unreachable = error instanceof InvocationError && isOutage(error)
+    const delayMs = unreachable
+      ? Math.max(pauseMs, error.retryAfterMs ?? 0)
+      : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - 1), backoff.maximumMs))
+    await outbox.postponeEvent(db, event.id, { delayMs, error: message })
+    return unreachable ? 'unreachable' : 'failed'
+  }
+  await outbox.deleteEvent(db, event.id)
+  return 'handled'
+}
+
+/** No answer, a refusal of whoever calls, or a service in trouble: it says nothing about the event. */
+function isOutage({ status }: InvocationError): boolean {
+  return status === undefined || status === 403 || status === 404 || status === 429 || status >= 500
+}
+
+/** Half of it fixed, half of it random, so that those who failed together do not come again together. */
+const jittered = (ms: number) => ms / 2 + Math.random() * (ms / 2)
+
+export type Relay = {
+  /** An event was committed: sweep now, or right after the sweep that is under way. */
+  wake: () => void
+  /** Sweeps once more, for events just committed, and starts no sweep after it. Resolves when it has ended. */
+  stop: () => Promise<void>
+}
+
+/** Keeps sweeping in a process that lives: woken by writes, by failures' retries, and by a timer for what others left. */
+export function startRelay(sweep: Sweep, log: Logger): Relay {
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> | undefined
+  let again = true
+  let stopped = false
+  let pausedUntil = 0
+
+  async function run() {
+    let nextMs = pollMs.idle
+    try {
+      while (again) {
+        again = false
+        const { failed, pauseMs } = await sweep()
+        pausedUntil = Date.now() + pauseMs
+        if (failed) nextMs = pollMs.afterFailure
+        if (pauseMs > 0) {
+          nextMs = pauseMs
+          break
+        }
+      }
+    } catch (error) {
+      log.warn('the outbox could not be read', errorFields(error))
+      nextMs = pollMs.afterFailure
+    }
+    running = undefined
+    if (!stopped) timer = setTimeout(start, nextMs)
+  }
+
+  function start() {
+    clearTimeout(timer)
+    again = true
+    running ??= run()
+  }
+
+  start()
+  return {
+    wake() {
+      if (stopped || Date.now() < pausedUntil) return
+      start()
+    },
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      // What is under way may have looked before the last event was committed.
+      start()
+      await running
+    },
+  }
+}

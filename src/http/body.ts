@@ -1,0 +1,100 @@
+/** Reads a request's body: media type, size and encoding are checked before anything parses it. */
+import type { Context } from 'hono'
+import { createMiddleware } from 'hono/factory'
+import type { AppEnv } from '../deps.ts'
+import { Problem } from '../problem.ts'
+import { refuse } from './authenticate.ts'
+
+export type MediaType =
+  | 'application/json'
+  | 'application/merge-patch+json'
+  | 'application/x-www-form-urlencoded'
+
+export const maximumBodyBytes = 64 * 1024
+
+export function readBody(accepted: MediaType[]) {
+  return createMiddleware<AppEnv>(async function readBody(c, next) {
+    const mediaType = acceptedMediaType(c.req.header('Content-Type'), accepted)
+    if (!mediaType || (c.req.header('Content-Encoding') ?? 'identity') !== 'identity') {
+      const detail = `Send the body as ${accepted.join(' or ')}, in UTF-8 and not compressed.`
+      return refuse(c, new Problem(415, detail, { headers: { Accept: accepted.join(', ') } }))
+    }
+    const bytes = await readBytes(c)
+    if (!bytes) return refuse(c, new Problem(413, `A body has at most ${maximumBodyBytes} bytes.`))
+    const text = decode(bytes)
+    if (text === null) return refuse(c, new Problem(400, 'The body is not UTF-8.'))
+    if (mediaType === 'application/x-www-form-urlencoded') {
+      const form = readForm(text)
+      if (!form) return refuse(c, new Problem(400, 'The form is not UTF-8.'))
+      Object.assign(c.req.bodyCache, { formData: Promise.resolve(form) })
+    } else {
+      try {
+        JSON.parse(text)
+      } catch {
+        return refuse(c, new Problem(400, 'The body is not JSON.'))
+      }
+      // What the validator reads from now on.
+      Object.assign(c.req.bodyCache, { text: Promise.resolve(text) })
+    }
+    return next()
+  })
+}
+
+/** Undefined for a media type that is not taken here, and for another charset than UTF-8. */
+function acceptedMediaType(header: string | undefined, accepted: MediaType[]) {
+  const [type, ...parameters] = (header ?? '').split(';').map((part) => part.trim().toLowerCase())
+  const charset = parameters
+    .find((parameter) => parameter.startsWith('charset='))
+    ?.slice(8)
+    .replaceAll('"', '')
+  return charset === undefined || charset === 'utf-8' || charset === 'utf8'
+    ? accepted.find((mediaType) => mediaType === type)
+    : undefined
+}
+
+/** Null when the body is too large. */
+async function readBytes(c: Context): Promise<Uint8Array | null> {
+  const announced = c.req.header('Content-Length')
+  if (announced !== undefined && c.req.header('Transfer-Encoding') === undefined) {
+    // The server hands over no more than was announced (RFC 9112 section 6.3).
+    return Number(announced) > maximumBodyBytes ? null : new Uint8Array(await c.req.arrayBuffer())
+  }
+  const chunks: Uint8Array[] = []
+  let size = 0
+  const reader = c.req.raw.body?.getReader()
+  for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
+    size += part.value.byteLength
+    if (size > maximumBodyBytes) {
+      await reader?.cancel()
+      return null
+    }
+    chunks.push(part.value)
+  }
+  const bytes = new Uint8Array(size)
+  let offset = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset)
+    offset += chunk.byteLength
+  }
+  return bytes
+}
+
+function decode(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    return null
+  }
+}
+
+/** Null where percent-encoded bytes are no UTF-8: they would be replaced silently, many passwords becoming one. */
+function readForm(text: string): FormData | null {
+  const form = new FormData()
+  const replaced = '\uFFFD'
+  const mayReplace = !/%ef%bf%bd/i.test(text) && !text.includes(replaced)
+  for (const [name, value] of new URLSearchParams(text)) {
+    if (mayReplace && (name.includes(replaced) || value.includes(replaced))) return null
+    form.append(name, value)
+  }
+  return form
+}

@@ -1,0 +1,36 @@
+/** What responses say about rate limits: the IETF draft's pair, the older `X-RateLimit-*` three, and `Retry-After`. */
+import type { Verdict } from '../limiter.ts'
+
+const seconds = (ms: number) => Math.ceil(ms / 1000)
+
+/**
+ * `now` in ms since the epoch, for the seconds that are left. On refusal `Retry-After` is at least 1 and never less than
+ * the wait, and the reset headers name that same moment.
+ */
+export function rateLimitHeaders(verdict: Verdict, now: number): Record<string, string> {
+  const { rule, allowed, remaining, resetAt, retryAfterMs } = verdict
+  const left = allowed ? Math.max(0, seconds(resetAt - now)) : Math.max(1, seconds(retryAfterMs))
+  return {
+    // draft-ietf-httpapi-ratelimit-headers-10
+    'RateLimit-Policy': `"${rule.name}";q=${rule.limit};w=${seconds(rule.windowMs)}`,
+    RateLimit: `"${rule.name}";r=${remaining};t=${left}`,
+    'X-RateLimit-Limit': String(rule.limit),
+    'X-RateLimit-Remaining': String(remaining),
+    'X-RateLimit-Reset': String(seconds(resetAt)),
+    ...(allowed ? {} : { 'Retry-After': String(left) }),
+  }
+}
+
+/**
+ * The verdict a response speaks of: the one that refused (of several, the one to wait for longest), else the one with
+ * least remaining, the first among equals. Undefined for none.
+ */
+export function reported(verdicts: readonly Verdict[]): Verdict | undefined {
+  return verdicts.reduce<Verdict | undefined>((worst, verdict) => {
+    if (worst === undefined) return verdict
+    if (verdict.retryAfterMs !== worst.retryAfterMs) {
+      return verdict.retryAfterMs > worst.retryAfterMs ? verdict : worst
+    }
+    return verdict.remaining < worst.remaining ? verdict : worst
+  }, undefined)
+}

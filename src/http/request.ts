@@ -1,0 +1,43 @@
+/** What every request gets: an id, headers that hold for all answers, and a line in the log. */
+import type { Context } from 'hono'
+import { createMiddleware } from 'hono/factory'
+import type { AppEnv, Runtime } from '../deps.ts'
+
+/** Those of OWASP's REST security cheat sheet that concern an API that serves no HTML. */
+const securityHeaders = {
+  'X-Content-Type-Options': 'nosniff',
+  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+}
+
+export function request({ provide }: Pick<Runtime, 'provide'>) {
+  return createMiddleware<AppEnv>(async function request(c, next) {
+    const deps = provide(c)
+    const begun = deps.now()
+    c.set('deps', deps)
+    c.set('requestId', requestId(c))
+    c.header('X-Request-Id', c.var.requestId)
+    for (const [name, value] of Object.entries(securityHeaders)) c.header(name, value)
+    if (deps.config.publicUrl.startsWith('https:')) c.header('Strict-Transport-Security', 'max-age=31536000')
+    // Whatever may be kept says so itself.
+    c.header('Cache-Control', 'no-store')
+    await next()
+    deps.log.info('request', {
+      request_id: c.var.requestId,
+      method: c.req.method,
+      // Never the path itself: a cursor or a search in it would be somebody's text.
+      route: c.var.route ?? null,
+      status: c.res.status,
+      ms: deps.now() - begun,
+      user_id: c.var.caller?.userId ?? null,
+    })
+  })
+}
+
+/** A client's own id is kept when it is harmless in a header and in a log. */
+function requestId(c: Context): string {
+  const sent = c.req.header('X-Request-Id')
+  return sent !== undefined && /^[\w.:+/=-]{1,128}$/.test(sent) ? sent : crypto.randomUUID()
+}

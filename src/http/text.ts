@@ -1,0 +1,32 @@
+/** Text as Postgres takes it: no U+0000, no lone surrogates, lengths in code points. */
+import * as z from 'zod'
+
+const wellFormed = 'It must not contain U+0000 or lone surrogates.'
+
+/** Lengths count code points, as Postgres counts them. Call `.trim()` on the string before, where the text is trimmed. */
+export function text({
+  minimum = 0,
+  maximum,
+  trim = false,
+}: {
+  minimum?: number
+  maximum: number
+  trim?: boolean
+}) {
+  return (trim ? z.string().trim() : z.string())
+    .refine((value) => value.isWellFormed() && !value.includes('\0'), wellFormed)
+    .refine((value) => value.length >= minimum, `It must have at least ${minimum} ${characters(minimum)}.`)
+    .refine(
+      (value) => value.length <= maximum || codePoints(value) <= maximum,
+      `It must have at most ${maximum} ${characters(maximum)}.`,
+    )
+    .meta({ minLength: minimum, maxLength: maximum })
+}
+
+const characters = (count: number) => (count === 1 ? 'character' : 'characters')
+
+function codePoints(value: string): number {
+  let count = 0
+  for (const _ of value) count++
+  return count
+}

@@ -1,0 +1,222 @@
+/** Rate limits: the port, the sliding window behind it, and what happens when its store is lost. */
+import { Ratelimit } from '@upstash/ratelimit'
+import type { Redis } from '@upstash/redis'
+import { errorFields, type Logger } from './log.ts'
+
+export type LimitRule = {
+  /** Clients see it in `RateLimit-Policy`; it also keeps the rules' counts apart. */
+  name: 'user' | 'anonymous' | 'login' | 'username' | 'password'
+  limit: number
+  windowMs: number
+}
+
+export type Verdict = {
+  rule: LimitRule
+  allowed: boolean
+  remaining: number
+  /** Ms since the epoch: the end of the current bucket, or on refusal the moment a retry succeeds. */
+  resetAt: number
+  /** 0 when allowed, else the exact wait until one request would pass, nothing else being counted meanwhile. */
+  retryAfterMs: number
+  /** Where a `take` was counted, for `giveBack`. */
+  counted: Counted | undefined
+}
+
+type Counted = { counters: Counters; identity: string; bucket: number; givenBack: boolean }
+
+export type Limiter = {
+  /** Counts one request, unless it is refused. */
+  take(rule: LimitRule, identity: string): Promise<Verdict>
+  /** What `take` would answer, but for the one request: counts nothing. */
+  peek(rule: LimitRule, identity: string): Promise<Verdict>
+  /** Un-counts an allowed `take`, once, in the bucket that counted it. Does nothing for any other verdict. */
+  giveBack(verdict: Verdict): Promise<void>
+}
+
+/** The little of Redis that limits need; a backend is a few lines over a client. Failures reject. */
+export type Counters = {
+  /** Rejects with `NOSCRIPT` in the message when the script is to be sent by `eval`. */
+  evalsha(sha: string, keys: string[], args: (string | number)[]): Promise<unknown>
+  eval(script: string, keys: string[], args: (string | number)[]): Promise<unknown>
+  mget(keys: string[]): Promise<(number | null)[]>
+  /** One less, atomically; an absent key stays absent and 0 stays 0. */
+  decrement(key: string): Promise<void>
+}
+
+/**
+ * The sliding window of `@upstash/ratelimit` over `counters`. Its clock is `Date.now()`, as the library reads no other.
+ * A failing backend makes `take` and `peek` reject: see `withFallback`.
+ * @throws RangeError at a rule's first use when its figures are not whole numbers of at least 1.
+ */
+export function createLimiter({ counters }: { counters: Counters }): Limiter {
+  const windows = new WeakMap<LimitRule, Ratelimit>()
+
+  function windowOf(rule: LimitRule): Ratelimit {
+    const known = windows.get(rule)
+    if (known) return known
+    const made = slidingWindow(rule, counters)
+    windows.set(rule, made)
+    return made
+  }
+
+  /** Only here the two counts are asked for: the library tells neither of them, nor a `reset` that a retry could trust. */
+  async function refusal(rule: LimitRule, identity: string): Promise<Verdict> {
+    const at = Date.now()
+    const bucket = Math.floor(at / rule.windowMs)
+    const [current, previous] = await counters.mget([
+      keyOf(rule, identity, bucket),
+      keyOf(rule, identity, bucket - 1),
+    ])
+    const counts = { current: current ?? 0, previous: previous ?? 0, elapsedMs: at % rule.windowMs }
+    // A count given back since the refusal could leave nothing to wait for; a refusal still names a later moment.
+    const retryAfterMs = Math.max(1, msUntilAllowed(rule, counts))
+    return {
+      rule,
+      allowed: false,
+      remaining: 0,
+      resetAt: at + retryAfterMs,
+      retryAfterMs,
+      counted: undefined,
+    }
+  }
+
+  return {
+    async take(rule, identity) {
+      const { success, remaining, reset } = await windowOf(rule).limit(tagged(identity))
+      if (!success) return refusal(rule, identity)
+      const counted = { counters, identity, bucket: reset / rule.windowMs - 1, givenBack: false }
+      return { rule, allowed: true, remaining, resetAt: reset, retryAfterMs: 0, counted }
+    },
+    async peek(rule, identity) {
+      const { remaining, reset } = await windowOf(rule).getRemaining(tagged(identity))
+      if (remaining === 0) return refusal(rule, identity)
+      return { rule, allowed: true, remaining, resetAt: reset, retryAfterMs: 0, counted: undefined }
+    },
+    async giveBack({ rule, counted }) {
+      if (!counted || counted.givenBack) return
+      counted.givenBack = true
+      await counted.counters.decrement(keyOf(rule, counted.identity, counted.bucket))
+    },
+  }
+}
+
+function slidingWindow(rule: LimitRule, counters: Counters): Ratelimit {
+  const { name, limit, windowMs } = rule
+  if (![limit, windowMs].every((figure) => Number.isSafeInteger(figure) && figure >= 1)) {
+    throw new RangeError(`rate limit ${name}: ${limit} requests in ${windowMs} ms is no limit`)
+  }
+  return new Ratelimit({
+    // With all its extras off, as below, the library calls nothing of the client but evalsha and eval.
+    redis: counters as unknown as Redis,
+    limiter: Ratelimit.slidingWindow(limit, `${windowMs} ms`),
+    prefix: prefixOf(rule),
+    // It would block until `reset`, which is later than the window itself allows.
+    ephemeralCache: false,
+    // It would let everything pass when the store is slow; `withFallback` has the deadline.
+    timeout: 0,
+    analytics: false,
+    enableTelemetry: false,
+  })
+}
+
+const prefixOf = (rule: LimitRule) => `limit:${rule.name}`
+
+/** A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. */
+const tagged = (identity: string) => `{${identity}}`
+
+/** The key the library counts under; `bucket` is the number of windows since the epoch. */
+const keyOf = (rule: LimitRule, identity: string, bucket: number) =>
+  `${prefixOf(rule)}:${tagged(identity)}:${bucket}`
+
+/**
+ * Milliseconds until the window lets one request pass, 0 when it does already: the smallest `t` with
+ * `floor((1 - t / window) * previous) + current < limit`, in this window or in the next, where `current` is `previous`.
+ */
+export function msUntilAllowed(
+  { limit, windowMs }: Pick<LimitRule, 'limit' | 'windowMs'>,
+  { current, previous, elapsedMs }: { current: number; previous: number; elapsedMs: number },
+): number {
+  if (current < limit) return firstFit(previous, limit - current, elapsedMs, windowMs) - elapsedMs
+  return windowMs - elapsedMs + firstFit(current, limit, 0, windowMs)
+}
+
+/**
+ * The first ms of a window, from `fromMs` on, at which `previous` weighs less than `room`; by its end it weighs nothing.
+ * Searched by the very expression that decides, since a closed form is off by 1 ms in a few cases of a hundred.
+ */
+function firstFit(previous: number, room: number, fromMs: number, windowMs: number): number {
+  let low = fromMs
+  let high = windowMs
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    if (Math.floor((1 - middle / windowMs) * previous) < room) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+/**
+ * Asks `primary`; when that fails or takes longer than `timeoutMs`, answers from `memory`, and for `pauseMs` from then on
+ * asks only `memory`, so that a dead store costs few requests the wait. Then one request tries again. The loss and the
+ * return are logged once each. `memory` knows nothing of what `primary` counted: a loss begins a window of this process.
+ */
+export function withFallback({
+  primary,
+  memory,
+  log,
+  timeoutMs = 1000,
+  pauseMs = 5000,
+}: {
+  primary: Limiter
+  memory: Limiter
+  log: Pick<Logger, 'info' | 'warn'>
+  timeoutMs?: number
+  pauseMs?: number
+}): Limiter {
+  let lost = false
+  let pausedUntil = 0
+
+  async function ask(question: (limiter: Limiter) => Promise<Verdict>): Promise<Verdict> {
+    if (Date.now() < pausedUntil) return question(memory)
+    // While one request tries, the others keep to memory.
+    if (lost) pausedUntil = Date.now() + timeoutMs
+    try {
+      const verdict = await within(timeoutMs, question(primary))
+      if (lost) log.info('the store of rate limits is back')
+      lost = false
+      pausedUntil = 0
+      return verdict
+    } catch (error) {
+      if (!lost)
+        log.warn('the store of rate limits is lost: limits go on in this process', errorFields(error))
+      lost = true
+      pausedUntil = Date.now() + pauseMs
+      return question(memory)
+    }
+  }
+
+  return {
+    take: (rule, identity) => ask((limiter) => limiter.take(rule, identity)),
+    peek: (rule, identity) => ask((limiter) => limiter.peek(rule, identity)),
+    async giveBack(verdict) {
+      try {
+        // The verdict knows its counters, whichever limiter is asked.
+        await within(timeoutMs, primary.giveBack(verdict))
+      } catch (error) {
+        log.warn('a request was not un-counted: the store of rate limits failed', errorFields(error))
+      }
+    },
+  }
+}
+
+async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+  })
+  try {
+    return await Promise.race([work, deadline])
+  } finally {
+    clearTimeout(timer)
+  }
+}

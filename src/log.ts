@@ -1,0 +1,28 @@
+/** Structured logging: one JSON object a line, on standard output on every runtime. */
+
+export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+type LogFields = Record<string, unknown>
+type LogMethod = (message: string, fields?: LogFields) => void
+
+export type Logger = Record<Exclude<LogLevel, 'silent'>, LogMethod>
+
+/** Lines below `level` are dropped. Callers never pass a token, a password or a task's text. */
+export function createLogger(level: LogLevel, write: (line: string) => void = console.log): Logger {
+  const threshold = logLevels.indexOf(level)
+  const method =
+    (name: LogLevel): LogMethod =>
+    (message, fields) => {
+      if (logLevels.indexOf(name) < threshold) return
+      write(JSON.stringify({ time: new Date().toISOString(), level: name, message, ...fields }))
+    }
+  return { debug: method('debug'), info: method('info'), warn: method('warn'), error: method('error') }
+}
+
+/** An unknown thrown value as log fields; `cause` and codes help an operator, clients never see them. */
+export function errorFields(error: unknown): LogFields {
+  if (!(error instanceof Error)) return { error: String(error) }
+  const code = 'code' in error ? { code: String(error.code) } : {}
+  return { error: error.message, ...code, stack: error.stack }
+}

@@ -1,0 +1,139 @@
+/** Entry on Node: settings, then what the app depends on, then the app; and all of it down again in reverse. */
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import { serveStatic } from '@hono/node-server/serve-static'
+import { createAccessTokens } from './accounts/access-tokens.ts'
+import { createRefreshTokens } from './accounts/refresh-tokens.ts'
+import { createApp } from './app.ts'
+import { type Config, readConfig } from './config.ts'
+import type { Deps } from './deps.ts'
+import { createLambdaClient } from './events/lambda-client.ts'
+import { createSweep, startRelay } from './events/relay.ts'
+import { createKeyring } from './keys.ts'
+import { createLimiter } from './limiter.ts'
+import { createLogger, errorFields, type Logger } from './log.ts'
+import { prune } from './maintenance.ts'
+import { openDatabase } from './runtime/database.ts'
+import { listen } from './runtime/http-server.ts'
+import { memoryCounters } from './runtime/memory-counters.ts'
+import { startNotifier } from './runtime/notifier-process.ts'
+import { createNodeHasher } from './runtime/password-hasher.ts'
+import { keptSecret } from './runtime/secret-file.ts'
+import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
+import { StartError } from './start-error.ts'
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+/** Requests under way get this long at the end, the relay this long to hand over what was just committed. */
+const graceMs = { requests: 5000, relay: 2000 }
+/** An invocation may take longer than the notifier's own time-out for its handler, and a lease longer than that. */
+const invocationTimeoutMs = 12_000
+const leaseMs = 15_000
+const pruneEveryMs = 3_600_000
+
+async function start(config: Config, log: Logger, stack: Stack) {
+  const dataDirectory = resolve(config.dataDirectory)
+  // The cheapest check of a start comes first.
+  const secrets = jwtSecrets(config, dataDirectory)
+  const db = await openDatabase({ config, dataDirectory, packageRoot, log, stack })
+  const invoke = await openNotifier(config, dataDirectory, log, stack)
+  const relay = startRelay(createSweep({ db, invoke, leaseMs, log }), log)
+  stack.push('relay', () => within(graceMs.relay, relay.stop()))
+  const pruning = setInterval(() => {
+    prune(db).catch((error) => log.warn('old rows were not removed', errorFields(error)))
+  }, pruneEveryMs)
+  stack.push('pruning', async () => clearInterval(pruning))
+
+  const keyring = await createKeyring(secrets)
+  const deps: Deps = {
+    config,
+    db,
+    keyring,
+    accessTokens: createAccessTokens({ keyring, ...config.tokens, now: Date.now }),
+    refreshTokens: createRefreshTokens(keyring),
+    passwords: await createNodeHasher({
+      cost: config.bcryptCost,
+      workerEntry: file('bcrypt-worker.js'),
+      log,
+    }),
+    limiter: createLimiter({ counters: memoryCounters() }),
+    now: Date.now,
+    log,
+    completionRecorded: relay.wake,
+  }
+  const app = createApp({
+    provide: () => deps,
+    connectionAddress: (c) => getConnInfo(c).remote.address,
+    referencePage: serveStatic({
+      root: file('public'),
+      rewriteRequestPath: (path) => (path === '/docs' ? '/docs.html' : path),
+    }),
+    corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
+  })
+  const server = await listen(app.fetch, config)
+  stack.push('server', () => server.close(graceMs.requests))
+  log.info('listening', {
+    url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${server.port}`,
+  })
+}
+
+/**
+ * Only a laptop's own service may make its secret itself: two machines, or a database that outlives the data directory,
+ * would make two, and tokens would hold on one of them.
+ */
+function jwtSecrets({ jwtSecrets, databaseUrl, host }: Config, dataDirectory: string): string[] {
+  if (jwtSecrets) return jwtSecrets
+  if (!databaseUrl && /^(127\.|::1$|localhost$)/.test(host)) return [keptSecret(dataDirectory, 'jwt-secret')]
+  const reason = databaseUrl ? 'DATABASE_URL is set' : `HOST is ${host}`
+  throw new StartError(
+    `JWT_SECRET: missing, and ${reason}; give a secret of at least 32 bytes, such as openssl rand -base64 48 makes`,
+  )
+}
+
+async function openNotifier(config: Config, dataDirectory: string, log: Logger, stack: Stack) {
+  const { endpoint, port, functionName, invocation, region, credentials } = config.notifier
+  const options = { functionName, invocation, region, timeoutMs: invocationTimeoutMs }
+  if (endpoint && credentials) return createLambdaClient({ ...options, endpoint, credentials }).invoke
+  const notifier = await startNotifier({
+    entry: file('notifier.js'),
+    port,
+    dataDirectory,
+    functionName,
+    region,
+    environment: process.env,
+    log,
+  })
+  stack.push('notifier', notifier.stop)
+  return createLambdaClient({ ...options, endpoint: notifier.endpoint, credentials: notifier.credentials })
+    .invoke
+}
+
+async function within(ms: number, work: Promise<unknown>) {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms)
+  })
+  await Promise.race([work, limit])
+  clearTimeout(timer)
+}
+
+async function main() {
+  const config = readConfig(process.env)
+  const log = createLogger(config.logLevel)
+  const stack = createStack(log)
+  stopOnSignals(stack, log)
+  try {
+    await start(config, log, stack)
+  } catch (error) {
+    await stack.unwind()
+    throw error
+  }
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof StartError ? error.message : error)
+  process.exit(1)
+})

@@ -1,0 +1,191 @@
+/** Makes the embedded Postgres's data directory: complete or not at all. */
+import { randomBytes } from 'node:crypto'
+import { chown, link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { StartError } from '../start-error.ts'
+import { guard } from './embedded-postgres-guard.ts'
+import { hasCode, temporaryName } from './embedded-postgres-owner.ts'
+import type { ServerUser } from './embedded-postgres-user.ts'
+
+export const databaseName = 'task_api'
+/** Owns the database and may create others, for tests and restores; no superuser. */
+export const roleName = 'task_api'
+const superuser = 'postgres'
+
+export type Passwords = { role: string; superuser: string }
+
+type Programs = { native: string; user: ServerUser | null }
+
+export async function readPassword(dataDirectory: string): Promise<string | undefined> {
+  return readFile(join(dataDirectory, 'postgres-password'), 'utf8').then(
+    (text) => text.trim(),
+    (error) => {
+      if (hasCode(error, 'ENOENT')) return undefined
+      throw error
+    },
+  )
+}
+
+/** Kept before the cluster that has them is begun, so a cluster's passwords are never lost in between. */
+export async function keepPasswords(dataDirectory: string): Promise<Passwords> {
+  return {
+    role: await keepPassword(join(dataDirectory, 'postgres-password')),
+    superuser: await keepPassword(join(dataDirectory, 'postgres-superuser-password')),
+  }
+}
+
+async function keepPassword(file: string): Promise<string> {
+  const temporary = temporaryName(file)
+  try {
+    await writeDurably(temporary, `${randomBytes(24).toString('base64url')}\n`)
+    // A link, not a rename: the first one written stays.
+    await link(temporary, file).catch((error) => {
+      if (!hasCode(error, 'EEXIST')) throw error
+    })
+  } finally {
+    await rm(temporary, { force: true })
+  }
+  return (await readFile(file, 'utf8')).trim()
+}
+
+/** Undefined without a cluster. @throws StartError when the directory holds one that this version can't run. */
+export async function checkCluster(cluster: string, version: string): Promise<true | undefined> {
+  const major = version.split('.')[0]
+  const found = await readFile(join(cluster, 'PG_VERSION'), 'utf8').catch((error) => {
+    if (hasCode(error, 'ENOENT')) return undefined
+    throw error
+  })
+  if (found === undefined) return undefined
+  if (found.trim() === major) return true
+  throw new StartError(
+    `${cluster} was made by Postgres ${found.trim()}, and this API comes with ${major}: ` +
+      `move the data with pg_dump, or set another DATA_DIR`,
+  )
+}
+
+/**
+ * Built beside `cluster`, synced, then renamed: a start that is killed on the way leaves only a directory that
+ * `removeLeftovers` takes for what it is. When another start was quicker its cluster stays, with the same passwords.
+ */
+export async function createCluster(cluster: string, programs: Programs, passwords: Passwords) {
+  const building = temporaryName(cluster)
+  try {
+    await mkdir(building, { mode: 0o700 })
+    await giveTo(programs.user, building)
+    await run(programs, 'initdb', [
+      ...[
+        '-D',
+        building,
+        '-U',
+        superuser,
+        '--encoding=UTF8',
+        '--data-checksums',
+        '--no-sync',
+        '--no-instructions',
+      ],
+      // Sorts alike and folds case for all of Unicode on every machine; an update of the system's C library or of
+      // ICU, which come with their own order, can't invalidate an index.
+      ...['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
+      // Replaced below: initdb takes scram-sha-256 only together with a password.
+      '--auth=reject',
+    ])
+    await writeDurably(
+      join(building, 'pg_hba.conf'),
+      'local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n',
+      programs.user,
+    )
+    // Everything is synced at once, by the last of these.
+    await runStandalone(
+      programs,
+      building,
+      ['-F'],
+      [
+        `alter role ${superuser} password '${passwords.superuser}'`,
+        `create role ${roleName} login createdb password '${passwords.role}'`,
+        `create database ${databaseName} owner ${roleName}`,
+      ],
+    )
+    await run(programs, 'initdb', ['--sync-only', '-D', building])
+    await rename(building, cluster).catch((error) => {
+      if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'EEXIST')) throw error
+    })
+    const parent = await open(dirname(cluster))
+    await parent.sync().finally(() => parent.close())
+  } finally {
+    await rm(building, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+  }
+}
+
+/** For a cluster whose password file was lost or came from elsewhere. No server may run on it. */
+export async function setPasswords(cluster: string, programs: Programs, passwords: Passwords) {
+  await runStandalone(
+    programs,
+    cluster,
+    [],
+    [
+      `alter role ${superuser} password '${passwords.superuser}'`,
+      `alter role ${roleName} password '${passwords.role}'`,
+    ],
+  )
+}
+
+/** Statements as the superuser, without a server, so that nobody has to log in as one. */
+async function runStandalone(programs: Programs, cluster: string, options: string[], statements: string[]) {
+  const input = join(cluster, 'task-api-setup.sql')
+  try {
+    await writeDurably(input, statements.map((statement) => `${statement};\n\n`).join(''), programs.user)
+    await run(
+      programs,
+      'postgres',
+      [
+        ...['--single', '-j', ...options, '-D', cluster],
+        // A failed statement would show the password.
+        ...['-c', 'exit_on_error=on', '-c', 'log_min_error_statement=panic', '-c', 'log_checkpoints=off'],
+        'postgres',
+      ],
+      input,
+    )
+  } finally {
+    await rm(input, { force: true })
+  }
+}
+
+async function run({ native, user }: Programs, program: string, parameters: string[], input?: string) {
+  const guarded = guard({
+    command: [join(native, 'bin', program), ...parameters],
+    user,
+    output: 'pipe',
+    ...(input === undefined ? {} : { input }),
+  })
+  let output = ''
+  const collect = (chunk: Buffer) => {
+    output += chunk
+  }
+  guarded.child.stdout?.on('data', collect)
+  guarded.child.stderr?.on('data', collect)
+  const reason = await guarded.exited
+  if (reason !== 'exit code 0')
+    throw new StartError(`cannot prepare the database: ${program}: ${findReason(output) ?? reason}`)
+}
+
+/** The line in which a Postgres program says what stopped it. */
+export function findReason(output: string): string | undefined {
+  const lines = output.split('\n').filter((line) => line.trim() !== '')
+  const line = lines.findLast((line) => /\b(FATAL|PANIC|ERROR|error): /.test(line)) ?? lines.at(-1)
+  return line?.replace(/^.*\b(FATAL|PANIC|ERROR|error): +/, '').trim()
+}
+
+async function writeDurably(path: string, text: string, user: ServerUser | null = null) {
+  const file = await open(path, 'w', 0o600)
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await giveTo(user, path)
+}
+
+async function giveTo(user: ServerUser | null, path: string) {
+  if (user) await chown(path, user.uid, user.gid)
+}

@@ -1,0 +1,122 @@
+/** Where the embedded Postgres keeps its data: DATA_DIR, or for root a place that the server's user can enter. */
+import { createHash } from 'node:crypto'
+import { chmod, lstat, mkdir, realpath, stat, symlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { StartError } from '../start-error.ts'
+import { hasCode } from './embedded-postgres-owner.ts'
+import { canEnter, findServerUser, isRoot, type ServerUser } from './embedded-postgres-user.ts'
+
+export type Home = {
+  /** Postgres's own data directory, as a real path; it may not exist yet. */
+  cluster: string
+  user: ServerUser | null
+  /** Set when the data are not below DATA_DIR for the sake of root's server. */
+  relocated: string | null
+  /** A directory for a copy of the programs that the server's user can enter. */
+  copies(): Promise<string>
+}
+
+const relocationRoot = '/var/tmp'
+const relocationPrefix = 'task-api-'
+
+/** Made when absent; answers its real path. @throws StartError when it is no directory. */
+export async function openDataDirectory(path: string): Promise<string> {
+  const made = await mkdir(path, { recursive: true }).catch((error) => {
+    if (hasCode(error, 'EEXIST') || hasCode(error, 'ENOTDIR'))
+      throw new StartError(`DATA_DIR ${path} is not a directory`)
+    throw error
+  })
+  // Root's server runs as another user, who must pass through; the secrets in there are each closed.
+  if (made !== undefined) await chmod(path, isRoot() ? 0o711 : 0o700)
+  return realpath(path)
+}
+
+/** `dataDirectory` is a real path. @throws StartError when data exist that the server couldn't reach. */
+export async function findHome(dataDirectory: string, packageRoot: string): Promise<Home> {
+  const link = join(dataDirectory, 'postgres')
+  const place = await relocationPlace(dataDirectory, packageRoot)
+  const existing = await resolveCluster(link)
+  const user = await findServerUser(existing)
+  const home = async (cluster: string, relocated: string | null): Promise<Home> => ({
+    cluster,
+    user,
+    relocated,
+    async copies() {
+      if (!relocated && (await canEnter(user, dataDirectory))) return dataDirectory
+      return makePlace(relocated ?? place)
+    },
+  })
+  if (!user) {
+    if (existing !== undefined && (await stat(existing)).uid !== process.getuid?.())
+      throw new StartError(`${existing} belongs to another user: start as that user, or set another DATA_DIR`)
+    return home(existing ?? link, null)
+  }
+  if (existing !== undefined) {
+    const relocated = dirname(existing).startsWith(join(await realpath(relocationRoot), relocationPrefix))
+    if (relocated) await makePlace(dirname(existing))
+    if (!(await canEnter(user, existing)))
+      throw new StartError(
+        `${existing} holds data, but ${user.name}, who runs the database when root starts it, cannot enter it: ` +
+          'open the directories above it (chmod a+x), or start as an ordinary user',
+      )
+    return home(existing, relocated ? dirname(existing) : null)
+  }
+  // Data that were put there before stay in use, also when DATA_DIR can be entered by now.
+  const before = (await isTrusted(place)) && (await isThere(join(place, 'postgres')))
+  if (!before && (await canEnter(user, dataDirectory))) return home(link, null)
+  await makePlace(place)
+  return home(join(place, 'postgres'), place)
+}
+
+/** A link, so that the data are found again when the project moves, and by a person who looks for them. */
+export async function linkRelocated(dataDirectory: string, cluster: string) {
+  const link = join(dataDirectory, 'postgres')
+  if (!(await isThere(link))) await symlink(cluster, link)
+}
+
+async function relocationPlace(dataDirectory: string, packageRoot: string): Promise<string> {
+  const hash = createHash('sha256').update(`${await realpath(packageRoot)}\0${dataDirectory}`)
+  return join(await realpath(relocationRoot), relocationPrefix + hash.digest('hex').slice(0, 16))
+}
+
+async function makePlace(place: string): Promise<string> {
+  await mkdir(place).catch((error) => {
+    if (!hasCode(error, 'EEXIST')) throw error
+  })
+  if (await isTrusted(place)) {
+    await chmod(place, 0o755)
+    return place
+  }
+  const { uid, mode } = await lstat(place)
+  throw new StartError(
+    `${place}, where root's data would go, was made or opened by somebody else (owner ${uid}, mode ` +
+      `${(mode & 0o7777).toString(8)}): remove it, or set DATA_DIR to a directory that everybody can enter`,
+  )
+}
+
+/** Everybody may write to the directory above, so whoever made this one is looked at each time. */
+async function isTrusted(place: string): Promise<boolean> {
+  if (!(await isThere(place))) return false
+  const found = await lstat(place)
+  return found.isDirectory() && found.uid === 0 && (found.mode & 0o022) === 0
+}
+
+async function resolveCluster(link: string): Promise<string | undefined> {
+  if (!(await isThere(link))) return undefined
+  try {
+    return await realpath(link)
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
+    throw new StartError(`${link} is a link to data that are gone: restore them, or remove it to start empty`)
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false
+    throw error
+  }
+}

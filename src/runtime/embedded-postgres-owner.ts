@@ -1,0 +1,180 @@
+/** Who holds a data directory: processes told apart beyond their pid, the owner file, and Postgres's own lock file. */
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { StartError } from '../start-error.ts'
+
+/** `<pid>.<start>`: a pid alone is soon given to another process, so its start goes with it. */
+export type ProcessToken = string
+
+export type Owner = {
+  process: ProcessToken
+  /** Tells two starts of one process apart. */
+  id: string
+  /** Where the server keeps its data: not always below the directory that holds this file. */
+  cluster: string
+  socketDirectory: string
+  port: number
+}
+
+/** Postgres's `postmaster.pid`; `socketDirectory` stays empty until the server has opened its socket. */
+export type Postmaster = { pid: number; port: number; socketDirectory: string; ready: boolean }
+
+export const socketDirectoryPrefix = 'task-api-'
+const ownerRecord = 'owner'
+
+/** Undefined when no such process runs; a zombie doesn't count as running. */
+export function processToken(pid: number): ProcessToken | undefined {
+  if (process.platform !== 'linux') {
+    const [state, start] = ps(pid, 'stat=', 'lstart=')
+    return state && start && !state.startsWith('Z')
+      ? `${pid}.${Date.parse(`${start} UTC`) / 1000}`
+      : undefined
+  }
+  const stat = readText(`/proc/${pid}/stat`)
+  // The second field is the program's name in parentheses and may hold anything, parentheses too.
+  const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
+  if (!state || 'ZX'.includes(state)) return undefined
+  const boot = readText('/proc/sys/kernel/random/boot_id')?.slice(0, 8) ?? '0'
+  return `${pid}.${boot}-${fields[18]}`
+}
+
+export const pidOf = (token: ProcessToken) => Number.parseInt(token, 10)
+export const isRunning = (token: ProcessToken) => processToken(pidOf(token)) === token
+
+/** This process; /proc or ps always know it. */
+export const ownToken = () => processToken(process.pid) ?? `${process.pid}.0`
+
+/** A name beside `path` that tells its maker, so that `removeLeftovers` knows what nobody will finish. */
+export const temporaryName = (path: string) => `${path}.new.${ownToken()}.${randomBytes(4).toString('hex')}`
+
+/** Removes what processes that are gone had begun in `directory`. */
+export async function removeLeftovers(directory: string) {
+  for (const name of await readdir(directory)) {
+    const maker = /\.new\.(\d+\.[\w-]+)\.\w+$/.exec(name)?.[1]
+    // A killed initdb may write for a moment longer: hence the retries.
+    if (maker && !isRunning(maker))
+      await rm(join(directory, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+  }
+}
+
+export function inUse(dataDirectory: string, pid: number): StartError {
+  return new StartError(
+    `DATA_DIR ${dataDirectory} is in use by process ${pid}: stop that one, or set another DATA_DIR`,
+  )
+}
+
+export async function readOwner(file: string): Promise<Owner | undefined> {
+  try {
+    const owner: Partial<Owner> = JSON.parse(await readFile(file, 'utf8'))
+    const { process, id, cluster, socketDirectory, port } = owner
+    if (!process || !id || !cluster || !socketDirectory || !port) return undefined
+    return { process, id, cluster, socketDirectory, port }
+  } catch (error) {
+    if (error instanceof SyntaxError || hasCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+}
+
+/**
+ * The quick check, decided before anything slow begins; answers the dead predecessor's record, if there was one.
+ * Two starts that take over from one dead owner at the same instant may both pass: Postgres's own lock then decides
+ * (see `findPostmasterOwner`).
+ */
+export async function claimOwnership(file: string, owner: Owner, dataDirectory: string) {
+  const temporary = temporaryName(file)
+  await writeFile(temporary, JSON.stringify(owner), { mode: 0o600 })
+  try {
+    await link(temporary, file)
+    return undefined
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error
+    const other = await readOwner(file)
+    if (other && isRunning(other.process)) throw inUse(dataDirectory, pidOf(other.process))
+    await rename(temporary, file)
+    return other
+  } finally {
+    await rm(temporary, { force: true })
+  }
+}
+
+/** Written again once the server runs, in case a start that lost the race had put its own name there. */
+export async function writeOwner(file: string, owner: Owner) {
+  const temporary = temporaryName(file)
+  await writeFile(temporary, JSON.stringify(owner), { mode: 0o600 })
+  await rename(temporary, file)
+}
+
+export async function releaseOwnership(file: string, owner: Owner) {
+  if ((await readOwner(file))?.id === owner.id) await rm(file, { force: true })
+}
+
+/** The server's lock names its socket directory, and the record in there its owner: no second start can take it over. */
+export const recordSocketOwner = (owner: Owner) => writeOwner(join(owner.socketDirectory, ownerRecord), owner)
+
+/** `foreign` for a server that wasn't started by this program, undefined when its owner can't be told any more. */
+export async function findPostmasterOwner(
+  postmaster: Postmaster,
+  ownerFile: string,
+): Promise<Owner | 'foreign' | undefined> {
+  if (!basename(postmaster.socketDirectory).startsWith(socketDirectoryPrefix)) return 'foreign'
+  const owner = await readOwner(join(postmaster.socketDirectory, ownerRecord))
+  if (owner) return owner
+  // Cleaners of /tmp take plain files and leave sockets.
+  const named = await readOwner(ownerFile)
+  return named?.socketDirectory === postmaster.socketDirectory ? named : undefined
+}
+
+/** Undefined without the file; `pid` is 0 while it is still being written. */
+export async function readPostmaster(cluster: string): Promise<Postmaster | undefined> {
+  let text: string
+  try {
+    text = await readFile(join(cluster, 'postmaster.pid'), 'utf8')
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+  const [pid = '', , , port = '', socketDirectory = '', , , status = ''] = text.split('\n')
+  // A stand-alone backend writes its pid negated.
+  return { pid: Math.abs(Number(pid)), port: Number(port), socketDirectory, ready: status.trim() === 'ready' }
+}
+
+/** Whether `pid` really is a Postgres on this cluster: after a crash it may be anybody's. When in doubt, yes. */
+export function isPostmaster(pid: number, cluster: string): boolean {
+  if (!processToken(pid)) return false
+  if (process.platform !== 'linux') return basename(ps(pid, 'comm=')[0] ?? '') === 'postgres'
+  if (!/^\d+ \(postgres\)/.test(readText(`/proc/${pid}/stat`) ?? '')) return false
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`) === cluster
+  } catch (error) {
+    // Another user's: Postgres itself refuses a cluster that belongs to somebody else.
+    return !hasCode(error, 'EACCES') && !hasCode(error, 'ENOENT')
+  }
+}
+
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+/** First column and the rest of what `ps` says of a process; empty when there is none. */
+function ps(pid: number, ...columns: string[]): string[] {
+  try {
+    const env = { PATH: process.env.PATH ?? '/bin:/usr/bin', LC_ALL: 'C', TZ: 'UTC' }
+    const options = columns.flatMap((column) => ['-o', column])
+    const line = execFileSync('ps', [...options, '-p', String(pid)], { env, encoding: 'utf8' }).trim()
+    const gap = columns.length > 1 ? line.indexOf(' ') : line.length
+    return [line.slice(0, gap), line.slice(gap).trim()]
+  } catch {
+    return []
+  }
+}

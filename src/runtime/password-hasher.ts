@@ -1,0 +1,69 @@
+/** The password hasher of a Node process: native where that works, else bcryptjs on threads. */
+import { availableParallelism } from 'node:os'
+import type { Logger } from '../log.ts'
+import { type Bcrypt, bounded, createPasswordHasher, type PasswordHasher } from '../passwords.ts'
+import { bcryptjsPool } from './bcryptjs-pool.ts'
+import { loadNativeBcrypt } from './native-bcrypt.ts'
+
+type HasherOptions = {
+  cost: number
+  /** The bundled `bcrypt-worker.ts`. */
+  workerEntry: string | URL
+  log: Pick<Logger, 'info' | 'warn'>
+}
+
+/**
+ * Hashes on one core fewer than there are, so that one is left for requests, and logs which bcrypt it is.
+ * Rejects when neither works: a process that cannot check a password should not start.
+ */
+export async function createNodeHasher({ cost, workerEntry, log }: HasherOptions): Promise<PasswordHasher> {
+  const cores = Math.max(1, availableParallelism() - 1)
+  const native = await tryNative()
+  if (native.bcrypt) {
+    const concurrency = Math.min(cores, nativeThreads())
+    log.info('passwords are hashed by native bcrypt', { cost, concurrency })
+    return queued(native.bcrypt, cost, concurrency)
+  }
+  const pool = bcryptjsPool({ workerEntry, size: cores })
+  await proveWorking(pool)
+  log.warn('passwords are hashed by bcryptjs, on threads: native bcrypt does not load here', {
+    cost,
+    concurrency: cores,
+    reason: native.reason,
+  })
+  return queued(pool, cost, cores)
+}
+
+async function tryNative(): Promise<{ bcrypt: Bcrypt } | { bcrypt: undefined; reason: string }> {
+  try {
+    const bcrypt = await loadNativeBcrypt()
+    await proveWorking(bcrypt)
+    return { bcrypt }
+  } catch (error) {
+    return { bcrypt: undefined, reason: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+/** About a millisecond of work, at the lowest cost there is. */
+async function proveWorking(bcrypt: Bcrypt): Promise<void> {
+  const hash = await bcrypt.hash('proof', 4)
+  if (!(await bcrypt.compare('proof', hash))) throw new Error('bcrypt does not verify its own hash')
+}
+
+/**
+ * Native hashes share libuv's threads, of which Node has 4 unless told otherwise, with file access, name look-ups and
+ * WebCrypto, which verifies access tokens: one is left to those.
+ */
+const nativeThreads = () => Math.max(1, (Number(process.env.UV_THREADPOOL_SIZE) || 4) - 1)
+
+const queued = (bcrypt: Bcrypt, cost: number, concurrency: number) =>
+  bounded(createPasswordHasher(bcrypt, cost), { concurrency, queueLimit: queueLimitFor(cost, concurrency) })
+
+/**
+ * As many as are done in 10 s, so that nobody waits longer: clients and proxies give up not much later. A hash at cost 10
+ * is reckoned as 100 ms (native takes 65, bcryptjs 100), and each further cost doubles it.
+ */
+export function queueLimitFor(cost: number, concurrency: number): number {
+  const hashMs = 100 * 2 ** (cost - 10)
+  return concurrency * Math.max(1, Math.floor(10_000 / hashMs))
+}

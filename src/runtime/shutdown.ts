@@ -1,0 +1,48 @@
+/** Stopping: what was started is stopped in reverse, once, on whichever signal comes first. */
+import { errorFields, type Logger } from '../log.ts'
+
+export type Stack = {
+  push(name: string, stop: () => Promise<void>): void
+  /** Stops everything, last started first; one that fails keeps none of the others up. May be called again. */
+  unwind(): Promise<void>
+}
+
+/** After so long a process that is still stopping is ended all the same. */
+const limitMs = 9500
+
+export function createStack(log: Logger): Stack {
+  const entries: { name: string; stop: () => Promise<void> }[] = []
+  let unwinding: Promise<void> | undefined
+  async function unwind() {
+    for (let entry = entries.pop(); entry; entry = entries.pop()) {
+      try {
+        await entry.stop()
+      } catch (error) {
+        log.error(`${entry.name} did not stop cleanly`, errorFields(error))
+      }
+    }
+  }
+  return {
+    push: (name, stop) => {
+      entries.push({ name, stop })
+    },
+    unwind: () => (unwinding ??= unwind()),
+  }
+}
+
+/** SIGTERM or SIGINT stops gracefully and exits with 0; a second one ends the process at once. */
+export function stopOnSignals(stack: Stack, log: Logger) {
+  let stopping = false
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, async () => {
+      // The children notice by their pipes that this process is gone, and end.
+      if (stopping) process.exit(1)
+      stopping = true
+      log.info('stopping', { signal })
+      setTimeout(() => process.exit(1), limitMs).unref()
+      await stack.unwind()
+      log.info('stopped')
+      process.exit(0)
+    })
+  }
+}

@@ -1,0 +1,50 @@
+import type { Hono, MiddlewareHandler } from 'hono'
+import { isSessionLive } from '../accounts/sessions.ts'
+import type { AppEnv } from '../deps.ts'
+import { bearerToken, sessionEnded, unauthorized } from '../http/authenticate.ts'
+import type { OpenApiDocument } from '../http/openapi.ts'
+import { mount } from '../http/operation.ts'
+import * as operations from './operations.ts'
+import { createReadinessCheck } from './readiness.ts'
+
+export function mountService(app: Hono<AppEnv>, describe: () => OpenApiDocument) {
+  const checkReadiness = createReadinessCheck()
+
+  mount(app, operations.getRateLimit, async (c) => {
+    const { deps, caller, verdicts } = c.var
+    if (!caller && bearerToken(c.req.header('Authorization')) !== undefined)
+      throw unauthorized({ invalid: true })
+    if (caller && !(await isSessionLive(deps, caller))) throw sessionEnded(c)
+    const [verdict] = verdicts
+    if (!verdict) throw new TypeError('the rate limit has not run')
+    const { rule, remaining, resetAt } = verdict
+    return c.json({
+      limit: rule.limit,
+      remaining,
+      reset: Math.ceil(resetAt / 1000),
+      window: rule.windowMs / 1000,
+    })
+  })
+
+  mount(app, operations.getHealth, (c) => c.json({ status: 'alive' }))
+
+  mount(app, operations.getReadiness, async (c) => {
+    const readiness = await checkReadiness(c.var.deps)
+    return c.json(readiness, readiness.status === 'unavailable' ? 503 : 200)
+  })
+
+  mount(app, operations.getOpenApi, (c) => c.json(describe()))
+}
+
+/** Swagger UI runs from files of ours alone: no script, style or font comes from elsewhere, and none stands in the page. */
+const referencePagePolicy =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+
+export function mountReferencePage(app: Hono<AppEnv>, serve: MiddlewareHandler) {
+  app.on('GET', ['/docs', '/docs/*'], (c, next) => {
+    c.set('route', '/docs')
+    c.header('Content-Security-Policy', referencePagePolicy)
+    c.header('Cache-Control', 'public, max-age=3600')
+    return serve(c, next)
+  })
+}

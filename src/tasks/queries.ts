@@ -1,0 +1,289 @@
+/** The tasks' statements, one a function; each begins with the caller and does nothing when the session has ended. */
+import type { PendingQuery, Row } from 'postgres'
+import type { Caller } from '../accounts/access-tokens.ts'
+import type { Database, SqlTag } from '../database.ts'
+import type { Position } from './cursor.ts'
+import type { Task, TaskListQuery } from './schemas.ts'
+
+export type TaskRow = Task & { version: number }
+
+/** What is written of a task; a member left out keeps its value, or has its default in a new one. */
+export type TaskValues = {
+  title?: string | undefined
+  description?: string | null | undefined
+  status?: Task['status'] | undefined
+  assigned_to?: number | null | undefined
+}
+
+const columns = (sql: SqlTag, table: string) =>
+  sql`${sql(
+    [
+      'id',
+      'title',
+      'description',
+      'status',
+      'assigned_to',
+      'created_by',
+      'created_at',
+      'updated_at',
+      'completed_at',
+      'version',
+    ].map((column) => `${table}.${column}`),
+  )}`
+
+/** The caller for a write: tells the triggers who acts, for this transaction only. */
+const actingCaller = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
+  caller as materialized (
+    select user_id, set_config('task_api.user_id', user_id::text, true)
+    from sessions where id = ${sessionId} and user_id = ${userId} and ended_at is null
+  )`
+
+/** `task` is null when there is none that the caller may see; undefined when the session has ended. */
+export async function findTask(db: Database, { userId, sessionId }: Caller, id: number | null) {
+  const [row] = await db.run(
+    (sql) => sql<(TaskRow | { id: null })[]>`
+      select ${columns(sql, 't')}
+      from sessions s
+      left join tasks t on t.id = ${id}::bigint and (t.created_by = s.user_id or t.assigned_to = s.user_id)
+      where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
+  )
+  if (!row) return undefined
+  return { task: row.id === null ? null : (row as TaskRow) }
+}
+
+/** Undefined when the session has ended. Rejects with 23503 on `tasks_assigned_to_fkey` when the assignee is no user. */
+export async function insertTask(db: Database, caller: Caller, values: TaskValues & { title: string }) {
+  const [row] = await db.run(
+    (sql) => sql<TaskRow[]>`
+      with ${actingCaller(sql, caller)}
+      insert into tasks as t (title, description, status, assigned_to, created_by)
+      select ${values.title}, ${values.description ?? null}, ${values.status ?? 'pending'},
+        ${values.assigned_to ?? null}::bigint, user_id
+      from caller
+      returning ${columns(sql, 't')}`,
+  )
+  return row
+}
+
+export type KeyedInsert = {
+  live: boolean
+  /** What the key answers; without `version`, which is 1. Null when the session has ended. */
+  response: Task | null
+  /** Whether the key was bound by a request with the same body. */
+  same: boolean
+  created: boolean
+}
+
+/**
+ * An insert that an idempotency key guards. A repeat that comes while the first is under way waits on the key's unique
+ * index, then sees the first's row because it updates it; `do nothing` would see none. Keys are free again after a day.
+ * Rejects with 55P03 when the wait takes over 3 s. The assignee's foreign key leaves the key unbound.
+ */
+export async function insertTaskOnce(
+  db: Database,
+  caller: Caller,
+  values: TaskValues & { title: string },
+  { key, hash }: { key: string; hash: string },
+): Promise<KeyedInsert | undefined> {
+  const [row] = await db.run(
+    (sql) => sql<KeyedInsert[]>`
+      with ${actingCaller(sql, caller)}, new as materialized (
+        select nextval(pg_get_serial_sequence('tasks', 'id')) id, ${values.title}::text title,
+          ${values.description ?? null}::text description, ${values.status ?? 'pending'}::text status,
+          ${values.assigned_to ?? null}::bigint assigned_to, user_id,
+          date_trunc('milliseconds', now()) at
+        from caller, (select set_config('lock_timeout', '3000', true)) bounded_wait
+      ), key as (
+        insert into idempotency_keys as k (user_id, key, hash, task_id, response, created_at)
+        select user_id, ${key}, ${hash}, id, jsonb_build_object(
+          'id', id, 'title', title, 'description', description, 'status', status, 'assigned_to', assigned_to,
+          'created_by', user_id, 'created_at', rfc3339(at), 'updated_at', rfc3339(at),
+          'completed_at', case when status = 'completed' then rfc3339(at) end), at
+        from new
+        on conflict (user_id, key) do update set (hash, task_id, response, created_at) = (
+          select hash, task_id, response, created_at from (
+            select excluded.* where k.created_at < now() - interval '24 hours'
+            union all
+            select k.* where k.created_at >= now() - interval '24 hours'
+          ) bound)
+        returning task_id, response, hash = ${hash} same
+      ), task as (
+        insert into tasks (id, title, description, status, assigned_to, created_by, created_at, updated_at)
+        select new.id, title, description, status, assigned_to, user_id, at, at
+        from new join key on key.task_id = new.id
+        returning id
+      )
+      select exists (select from caller) live, key.response, coalesce(key.same, false) same,
+        exists (select from task) created
+      from (select) one left join key on true`,
+  )
+  return row
+}
+
+export type UpdateResult = {
+  live: boolean
+  /** The version found, before the change; null when there is no task that the caller may see. */
+  found: number | null
+  was: Task['status'] | null
+  /** Null too when the precondition failed: `found` is not. */
+  task: TaskRow | null
+}
+
+/** `versions` is what If-Match names, separated by commas; null for any. Rejects as insertTask does. */
+export async function updateTask(
+  db: Database,
+  caller: Caller,
+  id: number | null,
+  values: TaskValues,
+  versions: string | null,
+): Promise<UpdateResult> {
+  const set = (sql: SqlTag, column: keyof TaskValues, type: PendingQuery<Row[]>) =>
+    sql`case when ${values[column] !== undefined} then ${values[column] ?? null}::${type} else t.${sql(column)} end`
+  const [row] = await db.run(
+    (sql) => sql<[(TaskRow | { id: null }) & Omit<UpdateResult, 'task'>]>`
+      with ${actingCaller(sql, caller)}, before as materialized (
+        select t.id, t.status, t.version
+        from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
+        where t.id = ${id}::bigint
+        for update of t
+      ), after as (
+        update tasks t set
+          title = ${set(sql, 'title', sql`text`)},
+          description = ${set(sql, 'description', sql`text`)},
+          status = ${set(sql, 'status', sql`text`)},
+          assigned_to = ${set(sql, 'assigned_to', sql`bigint`)}
+        from before
+        where t.id = before.id and ${matches(sql, versions)}
+        returning ${columns(sql, 't')}
+      )
+      select exists (select from caller) live, before.version found, before.status was, ${columns(sql, 'after')}
+      from (select) one left join before on true left join after on true`,
+  )
+  const { live, found, was, ...task } = row
+  return { live, found, was, task: task.id === null ? null : (task as TaskRow) }
+}
+
+export type DeleteResult = {
+  live: boolean
+  found: number | null
+  mine: boolean | null
+  deleted: boolean
+}
+
+export async function deleteTask(
+  db: Database,
+  caller: Caller,
+  id: number | null,
+  versions: string | null,
+): Promise<DeleteResult> {
+  const [row] = await db.run(
+    (sql) => sql<[DeleteResult]>`
+      with ${actingCaller(sql, caller)}, before as materialized (
+        select t.id, t.version, t.created_by = caller.user_id mine
+        from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
+        where t.id = ${id}::bigint
+        for update of t
+      ), gone as (
+        delete from tasks t using before
+        where t.id = before.id and before.mine and ${matches(sql, versions)}
+        returning t.id
+      )
+      select exists (select from caller) live, before.version found, before.mine mine,
+        exists (select from gone) deleted
+      from (select) one left join before on true`,
+  )
+  return row
+}
+
+const matches = (sql: SqlTag, versions: string | null) =>
+  sql`(${versions}::text is null or before.version::text = any (string_to_array(${versions}, ',')))`
+
+export type TaskList = { rows: TaskRow[]; count: number | undefined }
+
+/**
+ * A page of what the caller may see, and one row more where there is more; in the list's order, or, for a position with
+ * direction `before`, in the reverse. What the caller created and what is assigned to them are read apart, each from its
+ * place in an index, then merged: an `or` would sort everything. Undefined when the session has ended.
+ */
+export async function listTasks(
+  db: Database,
+  { userId, sessionId }: Caller,
+  query: TaskListQuery,
+  position: Position | null,
+  timeoutMs?: number,
+): Promise<TaskList | undefined> {
+  const assignedTo = query.assigned_to === 'me' ? userId : query.assigned_to
+  const createdBy = query.created_by === 'me' ? userId : query.created_by
+  const rows = await db.run(
+    (sql) => {
+      const { column, key, direction, comparison } = orderingOf(sql, query.ordering, position)
+      const filters = sql`
+        (${query.status ?? null}::text is null or status = ${query.status ?? null})
+        and (${createdBy ?? null}::bigint is null or created_by = ${createdBy ?? null})
+        and (${query.created_after ?? null}::timestamptz is null or created_at >= ${query.created_after ?? null})
+        and (${query.created_before ?? null}::timestamptz is null or created_at < ${query.created_before ?? null})
+        and (${query.updated_after ?? null}::timestamptz is null or updated_at >= ${query.updated_after ?? null})
+        and (${query.updated_before ?? null}::timestamptz is null or updated_at < ${query.updated_before ?? null})
+        ${assignedTo === undefined ? sql`` : assignedTo === 'none' ? sql`and assigned_to is null` : sql`and assigned_to = ${assignedTo}`}
+        ${query.search === undefined ? sql`` : search(sql, query.search)}`
+      const place = position
+        ? sql`and (${key}, id) ${comparison} (${position.value}::${column === 'title' ? sql`text` : sql`timestamptz`}, ${position.id}::bigint)`
+        : sql``
+      // A branch that the filters leave empty is left out.
+      const branches = [
+        ...(createdBy === undefined || createdBy === userId ? [sql`created_by = ${userId}`] : []),
+        ...(assignedTo === undefined || assignedTo === userId ? [sql`assigned_to = ${userId}`] : []),
+      ]
+      const page = branches
+        .map(
+          (mine) => sql`(
+          select ${columns(sql, 'tasks')} from tasks where ${mine} and ${filters} ${place}
+          order by ${key} ${direction}, id ${direction} limit ${query.limit + 1})`,
+        )
+        .reduce(
+          (all, branch) => sql`${all} union all ${branch}`,
+          sql`(select ${columns(sql, 'tasks')} from tasks where false)`,
+        )
+      const total = branches
+        .map((mine) => sql`select id from tasks where ${mine} and ${filters}`)
+        .reduce((all, branch) => sql`${all} union ${branch}`, sql`select id from tasks where false`)
+      return sql<((TaskRow | { id: null }) & { count: number | null })[]>`
+        select ${columns(sql, 't')}, ${query.count ? sql`(select count(*) from (${total}) visible)` : sql`null::bigint`} count
+        from sessions s left join (
+          select distinct on (${key}, id) ${columns(sql, 'page')} from (${page}) page
+          order by ${key} ${direction}, id ${direction} limit ${query.limit + 1}
+        ) t on true
+        where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
+        order by t.${key} ${direction}, t.id ${direction}`
+    },
+    timeoutMs === undefined ? {} : { timeoutMs },
+  )
+  const [first] = rows
+  if (!first) return undefined
+  return {
+    count: first.count ?? undefined,
+    rows: rows.flatMap(({ count, ...row }) => (row.id === null ? [] : [row as TaskRow])),
+  }
+}
+
+function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: Position | null) {
+  const column = ordering.replace('-', '') as 'created_at' | 'updated_at' | 'title'
+  const descending = ordering.startsWith('-') !== (position?.direction === 'before')
+  const strict = descending ? sql`<` : sql`>`
+  const inclusive = descending ? sql`<=` : sql`>=`
+  return {
+    column,
+    // By code point: what "C" gives in UTF-8.
+    key: column === 'title' ? sql`title collate "C"` : sql`${sql(column)}`,
+    direction: descending ? sql`desc` : sql`asc`,
+    comparison: position?.inclusive ? inclusive : strict,
+  }
+}
+
+/**
+ * A substring, case ignored as Unicode lower-casing does: under ICU's root locale, since what `lower` does under a
+ * database's own locale differs from server to server. The text is never a pattern.
+ */
+const search = (sql: SqlTag, wanted: string) => sql`
+  and (strpos(lower(title collate "und-x-icu"), lower(${wanted}::text collate "und-x-icu")) > 0
+    or strpos(lower(description collate "und-x-icu"), lower(${wanted}::text collate "und-x-icu")) > 0)`

@@ -1,0 +1,94 @@
+/** The task operations: validated input in, a verb called, its answer out. */
+import type { Context, Hono } from 'hono'
+import type { AppEnv } from '../deps.ts'
+import { refuse, sessionEnded } from '../http/authenticate.ts'
+import { matchedVersions, namesVersion } from '../http/conditional.ts'
+import { mount } from '../http/operation.ts'
+import { invalidInput } from '../problem.ts'
+import * as operations from './operations.ts'
+import type { TaskListQuery } from './schemas.ts'
+import * as verbs from './verbs.ts'
+
+export function mountTasks(app: Hono<AppEnv>) {
+  mount(app, operations.listTasks, async (c, { query }) => {
+    const page = await verbs.listTasks(c.var.deps, c.var.caller, query)
+    if (page === 'bad cursor') {
+      return refuse(c, invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }]))
+    }
+    if (page === verbs.ended) throw sessionEnded(c)
+    const [next, previous] = [pageUrl(c, query, page.next), pageUrl(c, query, page.previous)]
+    const links = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`].filter(Boolean)
+    if (links.length > 0) c.header('Link', links.join(', '))
+    c.header('Cache-Control', 'private, no-cache')
+    const count = page.count === undefined ? {} : { count: page.count }
+    return c.json({ ...count, next, previous, results: page.tasks })
+  })
+
+  mount(app, operations.createTask, async (c, { body }) => {
+    const { deps, caller } = c.var
+    const key = c.req.header('Idempotency-Key')
+    if (key !== undefined && !/^[\x21-\x7e]{1,255}$/.test(key)) {
+      const detail = 'It must have 1 to 255 visible ASCII characters.'
+      return refuse(c, invalidInput([{ header: 'Idempotency-Key', detail }]))
+    }
+    const created =
+      key === undefined
+        ? await verbs.createTask(deps, caller, body)
+        : await verbs.createTaskOnce(deps, caller, body, { key, sent: await c.req.json() })
+    if (created === verbs.ended) throw sessionEnded(c)
+    if ('replayed' in created && created.replayed) c.header('Idempotency-Replayed', 'true')
+    c.header('Location', `${deps.config.publicUrl}/api/tasks/${created.task.id}/`)
+    return answerTask(c, created, 201)
+  })
+
+  mount(app, operations.getTask, async (c) => {
+    const found = await verbs.getTask(c.var.deps, c.var.caller, taskId(c))
+    if (found === verbs.ended) throw sessionEnded(c)
+    if (!namesVersion(c.req.header('If-None-Match'), found.version)) return answerTask(c, found, 200)
+    c.header('ETag', verbs.entityTag(found.version))
+    c.header('Cache-Control', 'private, no-cache')
+    return c.body(null, 304)
+  })
+
+  for (const operation of [operations.replaceTask, operations.changeTask]) {
+    mount(app, operation, async (c, { body }) => {
+      const versions = matchedVersions(c.req.header('If-Match'))
+      const { title, description, status, assigned_to } = body
+      const change = { title, description, status, assigned_to }
+      const changed = await verbs.changeTask(c.var.deps, c.var.caller, { id: taskId(c), change, versions })
+      if (changed === verbs.ended) throw sessionEnded(c)
+      return answerTask(c, changed, 200)
+    })
+  }
+
+  mount(app, operations.deleteTask, async (c) => {
+    const versions = matchedVersions(c.req.header('If-Match'))
+    const removed = await verbs.removeTask(c.var.deps, c.var.caller, { id: taskId(c), versions })
+    if (removed === verbs.ended) throw sessionEnded(c)
+    return c.body(null, 204)
+  })
+}
+
+function answerTask(c: Context<AppEnv>, { task, version }: verbs.VersionedTask, status: 200 | 201) {
+  c.header('ETag', verbs.entityTag(version))
+  c.header('Cache-Control', 'private, no-cache')
+  return c.json(task, status)
+}
+
+/** Null for what is no id; the statement is still run, since it is what asks whether the session lives. */
+function taskId(c: Context<AppEnv>): number | null {
+  const id = c.req.param('id') ?? ''
+  return /^[1-9]\d{0,14}$/.test(id) ? Number(id) : null
+}
+
+/** The request's own parameters with another cursor; never built from the Host header. */
+function pageUrl(c: Context<AppEnv>, query: TaskListQuery, cursor: string | null): string | null {
+  if (!cursor) return null
+  const parameters = new URLSearchParams()
+  for (const name of Object.keys(query)) {
+    const value = c.req.query(name)
+    if (value && name !== 'cursor') parameters.set(name, value)
+  }
+  parameters.set('cursor', cursor)
+  return `${c.var.deps.config.publicUrl}/api/tasks/?${parameters}`
+}

@@ -1,0 +1,117 @@
+/** What the task operations take and answer. */
+import * as z from 'zod'
+import { Id, Timestamp } from '../accounts/schemas.ts'
+import { DateParameter } from '../http/date-parameter.ts'
+import { text } from '../http/text.ts'
+
+const statuses = ['pending', 'completed'] as const
+export const orderings = [
+  'created_at',
+  '-created_at',
+  'updated_at',
+  '-updated_at',
+  'title',
+  '-title',
+] as const
+
+const Title = text({ minimum: 1, maximum: 255, trim: true })
+const Description = text({ maximum: 10_000 }).nullable()
+const Assignee = z.int("It must be a user's id or null.").nullable()
+
+const writable = {
+  title: Title,
+  description: Description.optional(),
+  status: z.enum(statuses).optional(),
+  assigned_to: Assignee.optional().describe('Id of a user, or null'),
+}
+
+export const Task = z
+  .object({
+    id: Id,
+    title: z.string(),
+    description: z.string().nullable(),
+    status: z.enum(statuses),
+    assigned_to: Id.nullable(),
+    created_by: Id,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    completed_at: Timestamp.nullable(),
+  })
+  .meta({ id: 'Task' })
+export type Task = z.output<typeof Task>
+
+export const NewTask = z.strictObject(writable).meta({ id: 'NewTask' })
+
+/** Accepted and ignored, so that what was read can be edited and sent back. */
+const readOnly = Object.fromEntries(
+  ['id', 'created_by', 'created_at', 'updated_at', 'completed_at'].map((name) => [
+    name,
+    z.unknown().optional().meta({ readOnly: true, description: 'Ignored' }),
+  ]),
+)
+
+export const TaskReplacement = z.strictObject({ ...writable, ...readOnly }).meta({ id: 'TaskReplacement' })
+
+export const TaskChange = z
+  .strictObject({ ...writable, title: Title.optional(), ...readOnly })
+  .refine((change) => Object.keys(writable).some((name) => name in change), {
+    error: `Give at least one of ${Object.keys(writable).join(', ')}.`,
+    when: ({ value }) => typeof value === 'object' && value !== null,
+  })
+  .meta({ id: 'TaskChange' })
+
+const UserReference = <const Words extends string[]>(words: Words) =>
+  z
+    .string()
+    .transform((value, context): number | Words[number] => {
+      if (words.includes(value)) return value as Words[number]
+      const id = /^\d{1,15}$/.test(value) ? Number(value) : 0
+      if (id > 0) return id
+      context.addIssue(`It must be a user's id or ${words.join(' or ')}.`)
+      return z.NEVER
+    })
+    .meta({ description: `Id of a user, or ${words.join(' or ')}` })
+
+/** Empty is as if absent. */
+const absentIfEmpty = (value: string) => value || undefined
+
+export const TaskListQuery = z.strictObject({
+  status: z.enum(statuses).optional(),
+  assigned_to: UserReference(['me', 'none']).optional(),
+  created_by: UserReference(['me']).optional(),
+  search: text({ maximum: 1000 })
+    .transform(absentIfEmpty)
+    .optional()
+    .describe('Part of the title or the description, without case'),
+  created_after: DateParameter.optional().describe('Inclusive'),
+  created_before: DateParameter.optional().describe('Exclusive'),
+  updated_after: DateParameter.optional().describe('Inclusive'),
+  updated_before: DateParameter.optional().describe('Exclusive'),
+  ordering: z.enum(orderings).default('-created_at'),
+  count: z
+    .enum(['true', 'false'])
+    .transform((value) => value === 'true')
+    .default(false)
+    .describe('Adds the exact number of all that match'),
+  limit: z
+    .string()
+    .transform((value, context) => {
+      const limit = /^\d{1,3}$/.test(value) ? Number(value) : 0
+      if (limit >= 1 && limit <= 100) return limit
+      context.addIssue('It must be a whole number from 1 to 100.')
+      return z.NEVER
+    })
+    .default(20)
+    .meta({ description: '1 to 100; 20 when absent' }),
+  cursor: text({ maximum: 4000 }).transform(absentIfEmpty).optional().describe('From next or previous'),
+})
+export type TaskListQuery = z.output<typeof TaskListQuery>
+
+export const TaskPage = z
+  .object({
+    next: z.string().nullable().describe('URL of the next page'),
+    previous: z.string().nullable().describe('URL of the previous page'),
+    count: z.int().optional().describe('With count=true'),
+    results: z.array(Task),
+  })
+  .meta({ id: 'TaskPage' })

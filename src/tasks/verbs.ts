@@ -1,0 +1,172 @@
+/** What can be done with tasks. Every verb answers `ended` when the caller's session has, having done nothing. */
+import postgres from 'postgres'
+import type { Caller } from '../accounts/access-tokens.ts'
+import { DeadlineError } from '../database.ts'
+import type { Deps } from '../deps.ts'
+import { toBase64Url } from '../keys.ts'
+import { invalidInput, notFound, Problem, unavailable } from '../problem.ts'
+import { type Position, readCursor, writeCursor } from './cursor.ts'
+import * as queries from './queries.ts'
+import type { Task, TaskListQuery } from './schemas.ts'
+
+export const ended = Symbol('ended')
+type Ended = typeof ended
+
+export type VersionedTask = { task: Task; version: number }
+
+/** A search reads whatever the user may see: it is not left to run for longer than this. */
+const searchTimeoutMs = 2000
+
+export async function getTask(
+  { db }: Deps,
+  caller: Caller,
+  id: number | null,
+): Promise<VersionedTask | Ended> {
+  const found = await queries.findTask(db, caller, id)
+  if (!found) return ended
+  if (!found.task) throw notFound()
+  return versioned(found.task)
+}
+
+export async function createTask(
+  deps: Deps,
+  caller: Caller,
+  input: queries.TaskValues & { title: string },
+): Promise<VersionedTask | Ended> {
+  const row = await naming(() => queries.insertTask(deps.db, caller, input))
+  if (!row) return ended
+  if (row.status === 'completed') deps.completionRecorded()
+  return versioned(row)
+}
+
+/** `sent` is the body as parsed. `replayed`: the key was bound by an earlier request, whose answer this is. */
+export async function createTaskOnce(
+  deps: Deps,
+  caller: Caller,
+  input: queries.TaskValues & { title: string },
+  { key, sent }: { key: string; sent: object },
+): Promise<(VersionedTask & { replayed: boolean }) | Ended> {
+  const hash = await fingerprint(sent)
+  const result = await naming(() => queries.insertTaskOnce(deps.db, caller, input, { key, hash }))
+  if (!result?.live || !result.response) return ended
+  if (!result.created && !result.same) {
+    throw new Problem(422, 'The Idempotency-Key was used with another body within 24 hours.')
+  }
+  if (result.created && result.response.status === 'completed') deps.completionRecorded()
+  return { task: result.response, version: 1, replayed: !result.created }
+}
+
+/** `versions`: see updateTask's statement. */
+export async function changeTask(
+  deps: Deps,
+  caller: Caller,
+  { id, change, versions }: { id: number | null; change: queries.TaskValues; versions: string | null },
+): Promise<VersionedTask | Ended> {
+  const result = await naming(() => queries.updateTask(deps.db, caller, id, change, versions))
+  if (!result?.live) return ended
+  if (result.found === null) throw notFound()
+  if (!result.task) throw changedSince(result.found)
+  if (result.task.status === 'completed' && result.was !== 'completed') deps.completionRecorded()
+  return versioned(result.task)
+}
+
+export async function removeTask(
+  { db }: Deps,
+  caller: Caller,
+  { id, versions }: { id: number | null; versions: string | null },
+): Promise<undefined | Ended> {
+  const result = await queries.deleteTask(db, caller, id, versions)
+  if (!result.live) return ended
+  if (result.found === null) throw notFound()
+  if (!result.mine) throw new Problem(403, 'Only its creator may delete a task.')
+  if (!result.deleted) throw changedSince(result.found)
+  return undefined
+}
+
+export type Page = { tasks: Task[]; count: number | undefined; next: string | null; previous: string | null }
+
+/** `next` and `previous` are cursors. */
+export async function listTasks(
+  { db, keyring }: Deps,
+  caller: Caller,
+  query: TaskListQuery,
+): Promise<Page | Ended | 'bad cursor'> {
+  const position = query.cursor ? await readCursor(keyring, caller.userId, query) : null
+  if (query.cursor && !position) return 'bad cursor'
+  const list = await (query.search === undefined
+    ? queries.listTasks(db, caller, query, position)
+    : queries.listTasks(db, caller, query, position, searchTimeoutMs).catch(tooLong))
+  if (!list) return ended
+  const more = list.rows.length > query.limit
+  const backwards = position?.direction === 'before'
+  const rows = list.rows.slice(0, query.limit)
+  if (backwards) rows.reverse()
+  const cursor = (place: Position | null) => place && writeCursor(keyring, caller.userId, query, place)
+  const [first, last] = [rows[0], rows.at(-1)]
+  const at = (row: Task | undefined, direction: Position['direction'], otherwise: Position | null) =>
+    row ? { value: orderingValue(row, query.ordering), id: row.id, direction, inclusive: false } : otherwise
+  // From an empty page, the way back or on begins at the very place it was asked for.
+  const turned = (direction: Position['direction']) => position && { ...position, direction, inclusive: true }
+  return {
+    tasks: rows.map((row) => versioned(row).task),
+    count: list.count,
+    next: await cursor(
+      backwards ? at(last, 'after', turned('after')) : more ? at(last, 'after', null) : null,
+    ),
+    previous: await cursor(
+      backwards
+        ? more
+          ? at(first, 'before', null)
+          : null
+        : position && at(first, 'before', turned('before')),
+    ),
+  }
+}
+
+function orderingValue(task: Task, ordering: TaskListQuery['ordering']): string {
+  return task[ordering.replace('-', '') as 'created_at' | 'updated_at' | 'title']
+}
+
+function versioned({ version, ...task }: queries.TaskRow): VersionedTask {
+  return { task, version }
+}
+
+const ofCaller = new Set(['tasks_created_by_fkey', 'idempotency_keys_user_id_fkey'])
+
+/** The same JSON value has the same fingerprint, in whatever order and form its members were sent. */
+async function fingerprint(input: object): Promise<string> {
+  const canonical = JSON.stringify(Object.entries(input).sort(([a], [b]) => (a < b ? -1 : 1)))
+  return toBase64Url(
+    new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(canonical))),
+  )
+}
+
+function changedSince(version: number): Problem {
+  return new Problem(412, 'The task has changed since.', { headers: { ETag: entityTag(version) } })
+}
+
+/** Strong: the version rises with every change of the representation. */
+export const entityTag = (version: number) => `"${version}"`
+
+/** Says in the client's words what a constraint has refused; null when it was the caller's account that had just gone. */
+async function naming<T>(write: () => Promise<T>): Promise<T | null> {
+  try {
+    return await write()
+  } catch (error) {
+    if (!(error instanceof postgres.PostgresError)) throw error
+    if (error.constraint_name === 'tasks_assigned_to_fkey') {
+      throw invalidInput([{ pointer: '/assigned_to', detail: 'There is no such user.' }])
+    }
+    if (error.constraint_name && ofCaller.has(error.constraint_name)) return null
+    if (error.code === '55P03') {
+      throw new Problem(409, 'The first request with this Idempotency-Key is still under way.', {
+        headers: { 'Retry-After': '1' },
+      })
+    }
+    throw error
+  }
+}
+
+function tooLong(error: unknown): never {
+  throw error instanceof DeadlineError ? unavailable('The search took too long; narrow it down.', 5) : error
+}

@@ -1,0 +1,34 @@
+/** A completion event as the trigger writes it, each with an id of its own. */
+import type { CompletionEvent } from '../../src/events/completion-event.ts'
+
+export function makeCompletionEvent(
+  task: Partial<CompletionEvent['detail']['task']> = {},
+  completedBy: CompletionEvent['detail']['completed_by'] = { id: 1, username: 'ann' },
+): CompletionEvent {
+  const time = '2026-11-22T07:04:05.123Z'
+  return {
+    version: '0',
+    id: crypto.randomUUID(),
+    'detail-type': 'Task Completed',
+    source: 'task-api',
+    account: '',
+    time,
+    region: '',
+    resources: ['/api/tasks/7/'],
+    detail: {
+      task: {
+        id: 7,
+        title: 'Fix the roof',
+        description: null,
+        status: 'completed',
+        assigned_to: null,
+        created_by: 1,
+        created_at: time,
+        updated_at: time,
+        completed_at: time,
+        ...task,
+      },
+      completed_by: completedBy,
+    },
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * What the black-box suite runs against: one service with wide limits, one with small ones. The suite knows nothing of
+ * them but a Target, so that another runtime is put behind it by starting its targets here.
+ */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { TestProject } from 'vitest/node'
+import { startApi } from './processes.ts'
+
+type Limit = { limit: number; windowSeconds: number }
+
+export type Target = {
+  baseUrl: string
+  limits: Record<'user' | 'anonymous' | 'login' | 'username', Limit>
+  jwtSecret: string
+  /** An origin whose pages may call the API. */
+  corsOrigin: string
+  /** The header that says which address a request comes from: every test can have its own. */
+  addressHeader: string
+  /** Answers the events that the notifier has posted to its webhook so far, as a JSON array of `{ text, event }`. */
+  notificationsUrl: string
+}
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    wide: Target
+    small: Target
+  }
+}
+
+const jwtSecret = 'a secret that only the tests know: 32 bytes and more'
+const corsOrigin = 'https://app.example.com'
+const wide = { limit: 1_000_000, windowSeconds: 60 }
+
+export default async function setup(project: TestProject) {
+  const webhook = await startWebhook()
+  const targets = await Promise.all([
+    startTarget(webhook.url, { user: wide, anonymous: wide, login: wide, username: wide }),
+    startTarget(webhook.url, {
+      user: { limit: 8, windowSeconds: 4 },
+      anonymous: { limit: 12, windowSeconds: 4 },
+      login: { limit: 3, windowSeconds: 4 },
+      username: { limit: 6, windowSeconds: 4 },
+    }),
+  ])
+  project.provide('wide', targets[0].target)
+  project.provide('small', targets[1].target)
+  return async () => {
+    await Promise.all(targets.map(({ stop }) => stop()))
+    webhook.close()
+  }
+}
+
+async function startTarget(webhookUrl: string, limits: Target['limits']) {
+  const setting = ({ limit, windowSeconds }: Limit) => `${limit}/${windowSeconds}s`
+  const api = await startApi({
+    environment: {
+      JWT_SECRET: jwtSecret,
+      CORS_ORIGINS: corsOrigin,
+      TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
+      RATE_LIMIT_USER: setting(limits.user),
+      RATE_LIMIT_ANONYMOUS: setting(limits.anonymous),
+      RATE_LIMIT_LOGIN: setting(limits.login),
+      RATE_LIMIT_USERNAME: setting(limits.username),
+      NOTIFY_WEBHOOK_URL: webhookUrl,
+      // The suite makes hundreds of users.
+      BCRYPT_COST: '4',
+    },
+  })
+  const target: Target = {
+    baseUrl: api.baseUrl,
+    limits,
+    jwtSecret,
+    corsOrigin,
+    addressHeader: 'X-Forwarded-For',
+    notificationsUrl: webhookUrl,
+  }
+  return { target, stop: api.stop }
+}
+
+/** Keeps what is posted to it, and shows it to whoever asks. */
+async function startWebhook() {
+  const received: unknown[] = []
+  const server = createServer(async (request, response) => {
+    if (request.method === 'POST') {
+      const chunks: Buffer[] = []
+      for await (const chunk of request) chunks.push(chunk as Buffer)
+      received.push(JSON.parse(Buffer.concat(chunks).toString()))
+    }
+    response.setHeader('Content-Type', 'application/json')
+    response.end(request.method === 'GET' ? JSON.stringify(received) : '{}')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}/`, close: () => server.close() }
+}

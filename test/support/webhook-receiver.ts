@@ -1,0 +1,34 @@
+/** A real HTTP server in the place of Slack. */
+import { createServer, type ServerResponse } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { listenOnLoopback } from './ports.ts'
+
+type Answer = (response: ServerResponse) => void | Promise<void>
+
+/** Every request is kept; `answer` is what the next ones are answered with, 200 until it is changed. */
+export async function startWebhookReceiver() {
+  const received: { method: string; url: string; contentType: string | undefined; body: string }[] = []
+  let answer: Answer = (response) => void response.writeHead(200).end('ok')
+  const server = createServer(async (request, response) => {
+    const body = await text(request)
+    received.push({
+      method: request.method ?? '',
+      url: request.url ?? '',
+      contentType: request.headers['content-type'],
+      body,
+    })
+    await answer(response)
+  })
+  const port = await listenOnLoopback(server)
+  return {
+    url: `http://127.0.0.1:${port}/hook`,
+    received,
+    answerWith(next: Answer) {
+      answer = next
+    },
+    close() {
+      server.closeAllConnections()
+      return new Promise((resolve) => server.close(resolve))
+    },
+  }
+}

@@ -1,0 +1,29 @@
+import { defineConfig } from 'vitest/config'
+
+// Real servers start and stop in here: the time-outs are generous, so that a slow machine fails no test.
+const patient = { testTimeout: 120_000, hookTimeout: 180_000, teardownTimeout: 30_000 }
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      { test: { ...patient, name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      {
+        test: {
+          ...patient,
+          name: 'api',
+          include: ['test/api/**/*.test.ts'],
+          globalSetup: ['test/support/build.ts', 'test/support/targets.ts'],
+        },
+      },
+      {
+        test: {
+          ...patient,
+          name: 'runtime',
+          include: ['test/runtime/**/*.test.ts'],
+          globalSetup: ['test/support/build.ts'],
+        },
+      },
+    ],
+  },
+})

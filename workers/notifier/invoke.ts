@@ -1,0 +1,161 @@
+/** Entry of `npm run notifier:invoke`: sends the notifier one event by hand and shows what it answers. */
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { parseArgs } from 'node:util'
+import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
+import { InvocationError, type LambdaAnswer, sendInvocation } from '../../src/events/lambda-client.ts'
+import { createLogger } from '../../src/log.ts'
+import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
+import { StartError } from '../../src/start-error.ts'
+import { createHandler } from './handler.ts'
+import { runFunction } from './invocation.ts'
+import { readEventOfTask } from './task-event.ts'
+
+const help = `Invokes the notifier with one completion event and prints the status and what it returned.
+
+  npm run notifier:invoke -- --event FILE    the event in a JSON file, as the outbox has it; - reads standard input
+  npm run notifier:invoke -- --task ID       an event with a new id, made from a completed task of the database
+  npm run notifier:invoke -- --help          this text
+
+  --local    run the handler in this process instead of asking the running notifier
+
+The notifier is NOTIFIER_ENDPOINT, or the one that npm start runs on NOTIFIER_PORT (3001). The keys are AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, or those that npm start keeps in DATA_DIR (./data). The database is DATABASE_URL, or without it the
+one that a running npm start keeps under DATA_DIR. A function that fails is reported by exit code 1.
+`
+
+type Environment = NodeJS.ProcessEnv
+
+/** Longer than the notifier gives its handler. */
+const timeoutMs = 15_000
+
+async function run(args: string[], env: Environment) {
+  const options = parseOptions(args)
+  if (options.help) return console.log(help)
+  const dataDirectory = resolve(env.DATA_DIR || './data')
+  const event =
+    options.task === undefined
+      ? await readEvent(options.event ?? '-')
+      : await readEventOfTask(options.task, { databaseUrl: env.DATABASE_URL, dataDirectory })
+  if (options.local) await invokeLocally(event, env)
+  else await invokeOverHttp(event, dataDirectory, env)
+}
+
+function parseOptions(args: string[]) {
+  try {
+    const { values } = parseArgs({
+      args,
+      options: {
+        event: { type: 'string' },
+        task: { type: 'string' },
+        local: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    })
+    if (values.help || (values.event === undefined) !== (values.task === undefined)) return values
+  } catch (error) {
+    // The rest of the message is about positional arguments, of which there are none.
+    const problem = error instanceof Error ? error.message.split('. ')[0] : String(error)
+    throw new StartError(`${problem}: see npm run notifier:invoke -- --help`)
+  }
+  throw new StartError('give either --event FILE or --task ID: see npm run notifier:invoke -- --help')
+}
+
+async function readEvent(file: string): Promise<CompletionEvent> {
+  const name = file === '-' ? 'standard input' : file
+  const json = await (file === '-' ? text(process.stdin) : readFile(file, 'utf8')).catch((error) => {
+    throw new StartError(
+      `${name}: cannot be read (${error.code ?? error.message}), looked for in ${process.cwd()}`,
+    )
+  })
+  try {
+    return parseCompletionEvent(JSON.parse(json))
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error)
+    throw new StartError(
+      error instanceof SyntaxError ? `${name}: not JSON: ${problem}` : `${name}: ${problem}`,
+    )
+  }
+}
+
+async function invokeLocally(event: CompletionEvent, env: Environment) {
+  const functionName = env.NOTIFIER_FUNCTION || 'task-notifier'
+  const { payload, failed } = await runFunction(
+    createHandler({ webhookUrl: env.NOTIFY_WEBHOOK_URL }),
+    event,
+    {
+      arn: `arn:aws:lambda:local:000000000000:function:${functionName}`,
+      functionName,
+      requestId: crypto.randomUUID(),
+      clientContext: undefined,
+      timeoutMs,
+      now: Date.now,
+      // What it would say is in the result.
+      log: createLogger('silent'),
+    },
+  )
+  show({ status: 200, functionError: failed ? 'Unhandled' : null, payload })
+}
+
+async function invokeOverHttp(event: CompletionEvent, dataDirectory: string, env: Environment) {
+  const endpoint = env.NOTIFIER_ENDPOINT || `http://127.0.0.1:${env.NOTIFIER_PORT || 3001}`
+  if (!URL.canParse(endpoint))
+    throw new StartError(`${endpoint} is no URL: look at NOTIFIER_ENDPOINT and NOTIFIER_PORT`)
+  const answer = await sendInvocation(
+    {
+      endpoint,
+      functionName: env.NOTIFIER_FUNCTION || 'task-notifier',
+      // Always: with Event there is no result to show.
+      invocation: 'RequestResponse',
+      region: env.AWS_REGION || 'us-east-1',
+      credentials: await findCredentials(dataDirectory, env),
+      timeoutMs,
+    },
+    JSON.stringify(event),
+  ).catch((error: unknown): LambdaAnswer => {
+    if (!(error instanceof InvocationError)) throw error
+    throw new StartError(
+      `the notifier is not reachable at ${endpoint} (${error.message}): run npm start, or set NOTIFIER_ENDPOINT`,
+    )
+  })
+  show({ ...answer, functionError: answer.headers.get('x-amz-function-error') })
+  if (answer.status === 403 && env.AWS_ACCESS_KEY_ID) {
+    console.error(`the keys came from AWS_ACCESS_KEY_ID; without it those in ${dataDirectory} are used`)
+  }
+}
+
+async function findCredentials(dataDirectory: string, env: Environment) {
+  const {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+  } = env
+  if (accessKeyId && secretAccessKey)
+    return { accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) }
+  const kept = await readCredentials(credentialsPath(dataDirectory))
+  if (kept) return kept
+  throw new StartError(
+    `no keys: run npm start, which makes a pair in ${dataDirectory}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
+  )
+}
+
+function show({
+  status,
+  functionError,
+  payload,
+}: {
+  status: number
+  functionError: string | null
+  payload: string
+}) {
+  console.log(`status: ${status}`)
+  if (functionError !== null) console.log(`function error: ${functionError}`)
+  console.log(`result: ${payload}`)
+  if (status !== 200 || functionError !== null) process.exitCode = 1
+}
+
+run(process.argv.slice(2), process.env).catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+})

@@ -4,7 +4,7 @@ import { cors } from 'hono/cors'
 import { HTTPException } from 'hono/http-exception'
 import * as accounts from './accounts/operations.ts'
 import { mountAccounts } from './accounts/routes.ts'
-import { DeadlineError } from './database.ts'
+import { DatabaseUnavailableError, DeadlineError } from './database.ts'
 import type { AppEnv, Runtime } from './deps.ts'
 import { describeOperations, type OpenApiDocument } from './http/openapi.ts'
 import type { Operation } from './http/operation.ts'
@@ -13,7 +13,6 @@ import { request } from './http/request.ts'
 import { errorFields } from './log.ts'
 import { HasherBusyError } from './passwords.ts'
 import { notFound, Problem, problemMediaType, unavailable } from './problem.ts'
-import { isUnavailable } from './runtime/postgres.ts'
 import * as service from './service/operations.ts'
 import { mountReferencePage, mountService } from './service/routes.ts'
 import * as tasks from './tasks/operations.ts'
@@ -103,7 +102,7 @@ function problemOf(error: Error, c: Context<AppEnv>): Problem {
     return unavailable('Too many passwords are being checked at the moment.', 5)
   const { log } = c.var.deps
   const fields = { request_id: c.var.requestId, route: c.var.route ?? null, ...errorFields(error) }
-  if (error instanceof DeadlineError || isUnavailable(error)) {
+  if (error instanceof DeadlineError || error instanceof DatabaseUnavailableError) {
     log.warn('the database did not answer', fields)
     return unavailable('The database is away at the moment.')
   }

@@ -1,7 +1,7 @@
 /** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
 import * as z from 'zod'
 import type { LimitRule } from './limiter.ts'
-import { logLevels } from './log.ts'
+import { AwsRegion, LogLevelSetting, readSettings, wholeNumber } from './settings.ts'
 import { StartError } from './start-error.ts'
 
 const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
@@ -24,14 +24,6 @@ function rateLimit(name: LimitRule['name']) {
     if (Number(limit) > 0 && windowMs > 0 && windowMs <= unitMs.d)
       return { name, limit: Number(limit), windowMs }
     context.addIssue('give requests per time such as 100/60s, at least 1, over at most a day')
-    return z.NEVER
-  })
-}
-
-function wholeNumber(minimum: number, maximum: number) {
-  return z.string().transform((text, context) => {
-    if (/^\d{1,9}$/.test(text) && Number(text) >= minimum && Number(text) <= maximum) return Number(text)
-    context.addIssue(`give a whole number from ${minimum} to ${maximum}`)
     return z.NEVER
   })
 }
@@ -60,15 +52,6 @@ const secrets = z.string().transform((text, context) => {
   )
   return z.NEVER
 })
-
-/** Secrets are never shown in an error. */
-const secretSettings = new Set([
-  'JWT_SECRET',
-  'DATABASE_URL',
-  'AWS_SECRET_ACCESS_KEY',
-  'AWS_SESSION_TOKEN',
-  'NOTIFY_WEBHOOK_URL',
-])
 
 const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
@@ -105,38 +88,17 @@ const Settings = z.object({
   NOTIFIER_INVOCATION: z
     .enum(['RequestResponse', 'Event'], 'give RequestResponse or Event')
     .default('RequestResponse'),
-  AWS_REGION: z
-    .string()
-    .regex(/^[a-z0-9-]+$/, 'give a region such as eu-west-1')
-    .default('us-east-1'),
+  AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),
   AWS_SESSION_TOKEN: z.string().optional(),
   BCRYPT_COST: wholeNumber(4, 15).prefault('10'),
-  LOG_LEVEL: z.enum(logLevels, `give one of ${logLevels.join(', ')}`).default('info'),
+  LOG_LEVEL: LogLevelSetting,
 })
 
-/**
- * Reads the settings out of an environment; an empty value counts as absent.
- * @throws StartError with a line for each bad setting: its name, what is wrong, what would be right.
- */
+/** @throws StartError with a line for each bad setting */
 export function readConfig(environment: Record<string, unknown>) {
-  const present = Object.fromEntries(
-    Object.keys(Settings.shape).flatMap((name) => {
-      const value = environment[name]
-      return typeof value === 'string' && value !== '' ? [[name, value]] : []
-    }),
-  )
-  const result = Settings.safeParse(present)
-  if (!result.success) {
-    const lines = result.error.issues.map((issue) => {
-      const name = String(issue.path[0])
-      const shown = secretSettings.has(name) ? 'its value' : JSON.stringify(present[name])
-      return `${name}: ${shown} is not usable; ${issue.message}`
-    })
-    throw new StartError(lines.join('\n'))
-  }
-  const settings = result.data
+  const settings = readSettings(Settings, environment)
   if (settings.NOTIFIER_ENDPOINT && !(settings.AWS_ACCESS_KEY_ID && settings.AWS_SECRET_ACCESS_KEY)) {
     throw new StartError(
       'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing beside NOTIFIER_ENDPOINT; give the key pair that may invoke the function',

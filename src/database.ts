@@ -9,7 +9,7 @@ export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>
 export type Database = {
   /**
    * Runs the statement that `build` makes; it is built anew when it is run again after a deadlock or a serialization
-   * failure, which undid it. Rejects with postgres.js's errors, or a DeadlineError.
+   * failure, which undid it. Rejects with a DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
    */
   run<T extends readonly Row[]>(
     build: (sql: SqlTag) => PendingQuery<T>,
@@ -17,6 +17,11 @@ export type Database = {
   ): Promise<RowList<T>>
   /** Read committed, as Postgres has it by default. Inside, use only the database that is passed to `work`. */
   transaction<T>(work: (database: Database) => Promise<T>): Promise<T>
+}
+
+/** The server could not be reached, or was starting, stopping or full; postgres.js's error is the cause. */
+export class DatabaseUnavailableError extends Error {
+  override name = 'DatabaseUnavailableError'
 }
 
 /** The statement did not end in time and was cancelled. */

@@ -43,7 +43,7 @@ export async function openDatabase({
   stack.push('Postgres', server.stop)
   if (server.notice) log.warn(server.notice)
   const sql = connect(server.connection)
-  await migrate(sql as unknown as Sql, await readMigrations(join(packageRoot, 'sql')), log)
+  await migrate(sql, await readMigrations(join(packageRoot, 'sql')), log)
   return createDatabase(sql, config.databaseTimeoutMs)
 }
 

@@ -25,8 +25,8 @@ program=$!
   while kill -0 $program && [ $tenths -lt 60 ]; do
     case $tenths in
       0) kill -INT $program ;;
-      25) kill -QUIT $program ;;
-      40) kill -KILL $program ;;
+      20) kill -QUIT $program ;;
+      32) kill -KILL $program ;;
     esac
     tenths=$((tenths + 1))
     sleep 0.1 || sleep 1
@@ -36,7 +36,7 @@ watch=$!
 exec 3<&-
 wait $program
 code=$?
-kill -KILL $watch
+{ kill -KILL $watch; wait $watch; } 2>/dev/null
 [ -z "$socket_directory" ] || rm -rf "$socket_directory"
 exit $code
 `
@@ -68,7 +68,7 @@ type GuardOptions = {
 
 export function guard({ command, user, output, input, socketDirectory, relocated }: GuardOptions): Guarded {
   const child = spawn(
-    '/bin/sh',
+    '/bin/bash',
     [
       '-c',
       script,

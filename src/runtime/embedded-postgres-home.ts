@@ -34,7 +34,9 @@ export async function openDataDirectory(path: string): Promise<string> {
 /** `dataDirectory` is a real path. @throws StartError when data exist that the server couldn't reach. */
 export async function findHome(dataDirectory: string, packageRoot: string): Promise<Home> {
   const link = join(dataDirectory, 'postgres')
-  const place = await relocationPlace(dataDirectory, packageRoot)
+  const root = await realpath(relocationRoot).catch(() => relocationRoot)
+  const hash = createHash('sha256').update(`${await realpath(packageRoot)}\0${dataDirectory}`)
+  const place = join(root, relocationPrefix + hash.digest('hex').slice(0, 16))
   const existing = await resolveCluster(link)
   const user = await findServerUser(existing)
   const home = async (cluster: string, relocated: string | null): Promise<Home> => ({
@@ -52,7 +54,7 @@ export async function findHome(dataDirectory: string, packageRoot: string): Prom
     return home(existing ?? link, null)
   }
   if (existing !== undefined) {
-    const relocated = dirname(existing).startsWith(join(await realpath(relocationRoot), relocationPrefix))
+    const relocated = dirname(existing).startsWith(join(root, relocationPrefix))
     if (relocated) await makePlace(dirname(existing))
     if (!(await canEnter(user, existing)))
       throw new StartError(
@@ -72,11 +74,6 @@ export async function findHome(dataDirectory: string, packageRoot: string): Prom
 export async function linkRelocated(dataDirectory: string, cluster: string) {
   const link = join(dataDirectory, 'postgres')
   if (!(await isThere(link))) await symlink(cluster, link)
-}
-
-async function relocationPlace(dataDirectory: string, packageRoot: string): Promise<string> {
-  const hash = createHash('sha256').update(`${await realpath(packageRoot)}\0${dataDirectory}`)
-  return join(await realpath(relocationRoot), relocationPrefix + hash.digest('hex').slice(0, 16))
 }
 
 async function makePlace(place: string): Promise<string> {

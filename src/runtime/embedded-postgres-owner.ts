@@ -141,6 +141,16 @@ export async function readPostmaster(cluster: string): Promise<Postmaster | unde
   return { pid: Math.abs(Number(pid)), port: Number(port), socketDirectory, ready: status.trim() === 'ready' }
 }
 
+/** Whether the owner's server takes connections. A killed one leaves a lock that still says so. */
+export async function isServing({ cluster, socketDirectory }: Owner): Promise<boolean> {
+  const postmaster = await readPostmaster(cluster)
+  return (
+    postmaster?.ready === true &&
+    postmaster.socketDirectory === socketDirectory &&
+    isPostmaster(postmaster.pid, cluster)
+  )
+}
+
 /** Whether `pid` really is a Postgres on this cluster: after a crash it may be anybody's. When in doubt, yes. */
 export function isPostmaster(pid: number, cluster: string): boolean {
   if (!processToken(pid)) return false

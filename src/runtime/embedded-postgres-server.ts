@@ -1,6 +1,6 @@
 /** Starts the server on a cluster, after whatever may still run there from an earlier start. */
 import { randomBytes } from 'node:crypto'
-import { closeSync, openSync } from 'node:fs'
+import { accessSync, closeSync, constants, openSync } from 'node:fs'
 import { chown, lstat, mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -15,6 +15,7 @@ import {
   inUse,
   isPostmaster,
   isRunning,
+  isServing,
   type Owner,
   pidOf,
   processToken,
@@ -43,11 +44,13 @@ const replacedWithinMs = 15_000
 const socketDirectoryBytes = 103 - '/.s.PGSQL.65535'.length
 const logBytes = 1024 * 1024
 
-/** A short path of our own, not made yet; the temporary directory of macOS is long, and root's may be closed. */
+/** A short path of our own, not made yet. The temporary directory may be a long one, and root's closed to others. */
 export function chooseSocketDirectory(user: ServerUser | null): string {
   const name = socketDirectoryPrefix + randomBytes(6).toString('hex')
   const usual = join(tmpdir(), name)
-  return user || Buffer.byteLength(usual) > socketDirectoryBytes ? join('/tmp', name) : usual
+  // Postgres takes a list here, which other characters would split.
+  const fits = Buffer.byteLength(usual) <= socketDirectoryBytes && /^[\w./-]+$/.test(usual)
+  return !user && fits && isWritable(tmpdir()) ? usual : join('/tmp', name)
 }
 
 /** Resolves when the server takes connections. @throws StartError with what the server said when it can't run. */
@@ -100,12 +103,12 @@ async function replaceLeftServer({ dataDirectory, ownerFile, owner, log }: Serve
         throw inUse(dataDirectory, pidOf(found.process))
       if (told === 0) log.warn('stopping a Postgres that has lost its API', { pid: postmaster.pid })
       // The same steps as the shell's.
-      const step = [0, 2500, 5000].filter((after) => waited >= after).length
+      const step = [0, 2000, 4000].filter((after) => waited >= after).length
       if (step > told) kill(postmaster.pid, (['SIGINT', 'SIGQUIT', 'SIGKILL'] as const)[step - 1])
       told = step
     }
     // A machine that failed in the middle of writing it leaves an empty one.
-    if (!postmaster.pid && waited > 2000) await rm(join(owner.cluster, 'postmaster.pid'), { force: true })
+    if (!postmaster.pid && waited > 1000) await rm(join(owner.cluster, 'postmaster.pid'), { force: true })
     if (waited > replacedWithinMs)
       throw new StartError(
         `cannot stop the Postgres that runs on ${owner.cluster} (process ${postmaster.pid})`,
@@ -180,13 +183,11 @@ function spawnServer(
 }
 
 /** False when the server ended first. */
-async function isReady(server: Guarded, { cluster, socketDirectory }: Owner, signal?: AbortSignal) {
+async function isReady(server: Guarded, owner: Owner, signal?: AbortSignal) {
   const deadline = Date.now() + readyWithinMs
   for (;;) {
     if (server.hasExited()) return false
-    // Postgres says so itself, and the socket directory tells this server from any other.
-    const postmaster = await readPostmaster(cluster)
-    if (postmaster?.ready && postmaster.socketDirectory === socketDirectory) return true
+    if (await isServing(owner)) return true
     if (Date.now() > deadline)
       throw new StartError(
         `the database did not get ready within ${readyWithinMs / 1000} s: see postgres.log`,
@@ -221,6 +222,15 @@ async function readFrom(path: string, position: number): Promise<string> {
     return buffer.toString('utf8', 0, bytesRead)
   } finally {
     await file.close()
+  }
+}
+
+function isWritable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK)
+    return true
+  } catch {
+    return false
   }
 }
 

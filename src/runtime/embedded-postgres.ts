@@ -25,10 +25,10 @@ import {
   claimOwnership,
   hasCode,
   isRunning,
+  isServing,
   type Owner,
   ownToken,
   readOwner,
-  readPostmaster,
   releaseOwnership,
   removeLeftovers,
   writeOwner,
@@ -93,8 +93,7 @@ export async function findEmbeddedPostgres({
     for (;;) {
       const owner = await readOwner(ownerFileOf(dataDirectory))
       if (!owner || !isRunning(owner.process) || Date.now() > deadline) return null
-      const postmaster = await readPostmaster(owner.cluster)
-      if (postmaster?.ready && postmaster.socketDirectory === owner.socketDirectory) {
+      if (await isServing(owner)) {
         const password = await readPassword(dataDirectory)
         return password === undefined ? null : connectionTo(owner, password)
       }

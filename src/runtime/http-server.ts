@@ -1,9 +1,9 @@
 /** The app on node:http. */
-import { createServer, type Server, STATUS_CODES } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { createServer, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import { Problem, type ProblemStatus, problemMediaType } from '../problem.ts'
-import { StartError } from '../start-error.ts'
+import { listenOn } from './listen.ts'
 
 export type HttpServer = {
   port: number
@@ -14,19 +14,15 @@ export type HttpServer = {
 type Fetch = Parameters<typeof getRequestListener>[0]
 
 /** @throws StartError when the address cannot be had */
-export async function listen(
-  fetch: Fetch,
-  { host, port }: { host: string; port: number },
-): Promise<HttpServer> {
+export async function listen(fetch: Fetch, address: { host: string; port: number }): Promise<HttpServer> {
   const server = createServer(
     // A client has this long to send its headers, and its whole request; then the connection is closed.
     { headersTimeout: 20_000, requestTimeout: 60_000, keepAliveTimeout: 65_000 },
     getRequestListener(fetch, { errorHandler: answerBadRequest }),
   )
   server.on('clientError', answerClientError)
-  await bind(server, host, port)
   return {
-    port: (server.address() as AddressInfo).port,
+    port: await listenOn(server, { ...address, names: { host: 'HOST', port: 'PORT' } }),
     close: (graceMs) =>
       new Promise((resolve) => {
         const timer = setTimeout(() => server.closeAllConnections(), graceMs)
@@ -37,25 +33,6 @@ export async function listen(
         server.closeIdleConnections()
       }),
   }
-}
-
-function bind(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const reasons: Record<string, string> = {
-        EADDRINUSE: `PORT: ${port} on ${host} is taken by another program; give a free port`,
-        EACCES: `PORT: ${port} may not be used by this user; give a port from 1024 on`,
-        EADDRNOTAVAIL: `HOST: ${host} is no address of this machine; give 127.0.0.1 or 0.0.0.0`,
-        ENOTFOUND: `HOST: ${host} is not known; give an address such as 127.0.0.1 or 0.0.0.0`,
-      }
-      reject(
-        new StartError(
-          reasons[error.code ?? ''] ?? `HOST, PORT: cannot listen on ${host}:${port}: ${error.message}`,
-        ),
-      )
-    })
-    server.listen(port, host, resolve)
-  })
 }
 
 const badRequest = () => JSON.stringify(new Problem(400, 'This is not an HTTP request that can be read.'))

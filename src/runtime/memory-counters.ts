@@ -59,7 +59,6 @@ export function memoryCounters({ now = () => Date.now(), maxKeys = 100_000 } = {
       return found.count
     }
     dropSomeExpired(at)
-    buckets.delete(key)
     if (buckets.size >= maxKeys) evictOldest()
     buckets.set(key, { count: amount, expiresAt: at + ttlMs })
     return amount

@@ -1,6 +1,6 @@
 /** postgres.js as the application's Database, on every runtime. */
 import postgres, { type Options, type PendingQuery, type Row, type RowList } from 'postgres'
-import { type Database, DeadlineError, type SqlTag } from '../database.ts'
+import { type Database, DatabaseUnavailableError, DeadlineError, type SqlTag } from '../database.ts'
 
 /** Postgres undid the statement as a whole, so it can be run again (PostgreSQL documentation, section 13.5). */
 const undone = new Set(['40P01', '40001'])
@@ -34,31 +34,28 @@ export function toRfc3339(text: string): string {
 }
 
 export function createDatabase(sql: SqlTag, defaultTimeoutMs: number): Database {
+  // Within a transaction a failure undoes all of it, so that only the whole can be run again.
+  const again = 'begin' in sql ? attempts : 1
   return {
-    async run(build, { timeoutMs = defaultTimeoutMs } = {}) {
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await withinDeadline(build(sql), timeoutMs)
-        } catch (error) {
-          // Inside a transaction it is the transaction that was undone.
-          const again = 'begin' in sql && error instanceof postgres.PostgresError && undone.has(error.code)
-          if (!again || attempt === attempts) throw error
-        }
-      }
-    },
-    async transaction(work) {
+    run: (build, { timeoutMs = defaultTimeoutMs } = {}) =>
+      retrying(again, () => withinDeadline(build(sql), timeoutMs)),
+    transaction(work) {
       if (!('begin' in sql)) throw new TypeError('transactions do not nest')
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return (await sql.begin((tx) => work(createDatabase(tx, defaultTimeoutMs)))) as Awaited<
-            ReturnType<typeof work>
-          >
-        } catch (error) {
-          const again = error instanceof postgres.PostgresError && undone.has(error.code)
-          if (!again || attempt === attempts) throw error
-        }
-      }
+      const begin = () => sql.begin((tx) => work(createDatabase(tx, defaultTimeoutMs)))
+      return retrying(again, begin) as ReturnType<typeof work>
     },
+  }
+}
+
+async function retrying<T>(most: number, act: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await act()
+    } catch (error) {
+      if (isUnavailable(error)) throw new DatabaseUnavailableError('the database is away', { cause: error })
+      const wasUndone = error instanceof postgres.PostgresError && undone.has(error.code)
+      if (!wasUndone || attempt >= most) throw error
+    }
   }
 }
 
@@ -91,9 +88,7 @@ function withinDeadline<T extends readonly Row[]>(query: PendingQuery<T>, timeou
  * Whether the statement failed because the server cannot be reached, is starting or stopping, or has no connection
  * left: postgres.js's own codes, the system's, and SQLSTATE classes 08, 53 and 57P.
  */
-export function isUnavailable(error: unknown): boolean {
+function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error) || !('code' in error)) return false
-  return /^(CONNECT|CONNECTION_|ECONN|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|08|53|57P|57014)/.test(
-    String(error.code),
-  )
+  return /^(CONNECT|ECONN|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|08|53|57P)/.test(String(error.code))
 }

@@ -284,6 +284,10 @@ function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: 
  * A substring, case ignored as Unicode lower-casing does: under ICU's root locale, since what `lower` does under a
  * database's own locale differs from server to server. The text is never a pattern.
  */
-const search = (sql: SqlTag, wanted: string) => sql`
-  and (strpos(lower(title collate "und-x-icu"), lower(${wanted}::text collate "und-x-icu")) > 0
-    or strpos(lower(description collate "und-x-icu"), lower(${wanted}::text collate "und-x-icu")) > 0)`
+const search = (sql: SqlTag, wanted: string) => {
+  // A subquery is worked out once; a bare expression of a parameter, in a plan kept for all values, at every row.
+  const folded = sql`(select lower(${wanted}::text collate "und-x-icu"))`
+  return sql`
+    and (strpos(lower(title collate "und-x-icu"), ${folded}) > 0
+      or strpos(lower(description collate "und-x-icu"), ${folded}) > 0)`
+}

@@ -20,12 +20,28 @@ export type RequestOptions = {
 
 export type User = { id: number; username: string; password: string; token: string; refreshToken: string }
 
-export type Client = ReturnType<typeof createClient>
+export type Task = {
+  id: number
+  title: string
+  description: string | null
+  status: 'pending' | 'completed'
+  assigned_to: number | null
+  created_by: number
+  created_at: string
+  updated_at: string
+  completed_at: string | null
+}
+
+export type Client = Pick<ReturnType<typeof createClient>, 'address' | 'request' | 'register' | 'logIn'>
 
 export const newAddress = () => `198.${randomInt(18, 20)}.${randomInt(256)}.${randomInt(256)}`
 export const newName = (prefix = 'user') => `${prefix}-${randomUUID().slice(0, 13)}`
+export const taskPath = ({ id }: { id: number }) => `/api/tasks/${id}/`
 
-export function createClient(target: Target, address = newAddress()) {
+export function createClient<T extends Pick<Target, 'baseUrl' | 'addressHeader'>>(
+  target: T,
+  address = newAddress(),
+) {
   async function request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     const { json, form, body, token, headers } = options
     const response = await fetch(new URL(path, target.baseUrl), {
@@ -59,5 +75,26 @@ export function createClient(target: Target, address = newAddress()) {
     return { token: body.access_token as string, refreshToken: body.refresh_token as string }
   }
 
-  return { target, address, request, register, logIn }
+  async function logOut(refreshToken: string) {
+    const { status } = await request('POST', '/api/token/revoke/', { json: { refresh_token: refreshToken } })
+    if (status !== 200) throw new Error(`revoke answered ${status}`)
+  }
+
+  /** Afterwards the user's id names nobody. */
+  async function deleteAccount({ token, password }: User) {
+    const { status, body } = await request('DELETE', '/api/users/me/', { token, json: { password } })
+    if (status !== 204) throw new Error(`deleting the account answered ${status} ${JSON.stringify(body)}`)
+  }
+
+  /** A task that has to be accepted. */
+  async function createTask(token: string, values: Partial<Task> = {}): Promise<Task> {
+    const { status, body } = await request('POST', '/api/tasks/', {
+      token,
+      json: { title: newName('task'), ...values },
+    })
+    if (status !== 201) throw new Error(`creating a task answered ${status} ${JSON.stringify(body)}`)
+    return body
+  }
+
+  return { target, address, request, register, logIn, logOut, deleteAccount, createTask }
 }

@@ -1,12 +1,12 @@
 /** Starts the API as a user does, on free ports and a data directory of its own, and reads what it prints. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { findFreePort } from './ports.ts'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -26,15 +26,6 @@ export type ApiProcess = {
   stop(signal?: NodeJS.Signals): Promise<number | null>
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 /** A directory that every user may enter, as the embedded Postgres of a root user needs; remove it with `rm`. */
 export const temporaryDirectory = () => mkdtemp(join(tmpdir(), 'task-api-test-'))
 
@@ -43,7 +34,7 @@ export async function startApi(
   options: { environment?: Record<string, string>; dataDirectory?: string } = {},
 ): Promise<ApiProcess> {
   const dataDirectory = options.dataDirectory ?? (await temporaryDirectory())
-  const notifierPort = Number(options.environment?.NOTIFIER_PORT ?? (await freePort()))
+  const notifierPort = Number(options.environment?.NOTIFIER_PORT ?? (await findFreePort()))
   const child = spawn(process.execPath, ['--enable-source-maps', join(root, 'dist/api.js')], {
     cwd: root,
     env: {
@@ -96,6 +87,11 @@ export async function startApi(
       return code
     },
   }
+}
+
+/** What an operator does before the first start: `npm run migrate`. */
+export async function migrateDatabase(url: string) {
+  await promisify(execFile)(process.execPath, [join(root, 'dist/migrate.js')], { env: { DATABASE_URL: url } })
 }
 
 function readLine(text: string): Line {

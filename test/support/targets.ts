@@ -3,8 +3,8 @@
  * them but a Target, so that another runtime is put behind it by starting its targets here.
  */
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { TestProject } from 'vitest/node'
+import { listenOnLoopback } from './ports.ts'
 import { startApi } from './processes.ts'
 
 type Limit = { limit: number; windowSeconds: number }
@@ -90,7 +90,6 @@ async function startWebhook() {
     response.setHeader('Content-Type', 'application/json')
     response.end(request.method === 'GET' ? JSON.stringify(received) : '{}')
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
+  const port = await listenOnLoopback(server)
   return { url: `http://127.0.0.1:${port}/`, close: () => server.close() }
 }

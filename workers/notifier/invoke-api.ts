@@ -5,7 +5,7 @@
 import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { errorFields, type Logger } from '../../src/log.ts'
-import { parseFunctionName } from './function-name.ts'
+import { parseFunctionName, resolveFunction } from './function-name.ts'
 import { type LambdaFunction, runFunction } from './invocation.ts'
 import { ServiceError } from './service-error.ts'
 import { type KeyPair, verifySignature } from './sigv4.ts'
@@ -30,7 +30,6 @@ type Env = { Variables: { requestId: string } }
 const maxPayload = 6 * 1024 * 1024
 /** AWS's limit of X-Amz-Client-Context, in characters of base64. */
 const maxClientContext = 3583
-const standInAccount = '000000000000'
 
 /** @throws Error when `functionName` is none. */
 export function createInvokeApi({
@@ -78,23 +77,9 @@ export function createInvokeApi({
     async (c) => {
       const body = new Uint8Array(await c.req.arrayBuffer())
       await verifySignature(c.req.raw, body, { credentials, region, service: 'lambda', now: now() })
-      const arn = resolveFunction(c.req.param('name'), c.req.queries('Qualifier') ?? [])
-      const type = c.req.header('x-amz-invocation-type') ?? 'RequestResponse'
-      if (type === 'Event') {
-        throw new ServiceError(
-          400,
-          'InvalidParameterValueException',
-          'InvocationType Event needs a durable queue, which this notifier does not have: use RequestResponse',
-        )
-      }
+      const arn = resolveFunction(c.req.param('name'), c.req.queries('Qualifier') ?? [], functionName, region)
+      const type = checkType(c.req.header('x-amz-invocation-type') ?? 'RequestResponse')
       if (type === 'DryRun') return c.body(null, 204)
-      if (type !== 'RequestResponse') {
-        throw new ServiceError(
-          400,
-          'InvalidParameterValueException',
-          `InvocationType is none of RequestResponse, DryRun: ${type}`,
-        )
-      }
       const { payload, failed } = await runFunction(handler, parseEvent(body), {
         arn,
         functionName,
@@ -115,32 +100,6 @@ export function createInvokeApi({
   app.onError((error, c) => refuse(c, error))
   return app
 
-  /**
-   * Any alias runs the one version there is: aliases are AWS's to keep, and a function name with one must work here too.
-   * @returns the ARN as the function sees it
-   * @throws ServiceError 404 when it is another function, 400 for two different qualifiers
-   */
-  function resolveFunction(text: string, qualifiers: string[]) {
-    const asked = parseFunctionName(text)
-    const [qualifier = asked?.qualifier, ...more] = qualifiers
-    if (more.length > 0 || (asked?.qualifier ?? qualifier) !== qualifier) {
-      throw new ServiceError(
-        400,
-        'InvalidParameterValueException',
-        'The derived qualifier from the function name does not match the specified qualifier.',
-      )
-    }
-    const elsewhere = asked?.region !== undefined && asked.region !== region
-    const arn = `arn:aws:lambda:${region}:${asked?.account ?? standInAccount}:function:${asked?.name ?? text}${qualifier ? `:${qualifier}` : ''}`
-    // A number would be a published version, and none is.
-    const unknownQualifier =
-      qualifier !== undefined && !/^(?:\$LATEST|(?!\d+$)[a-zA-Z0-9-_]{1,128})$/.test(qualifier)
-    if (asked?.name !== functionName || elsewhere || unknownQualifier) {
-      throw new ServiceError(404, 'ResourceNotFoundException', `Function not found: ${arn}`)
-    }
-    return arn
-  }
-
   function refuse(c: Context<Env>, error: Error) {
     const requestId = c.get('requestId')
     const known = error instanceof ServiceError
@@ -152,24 +111,28 @@ export function createInvokeApi({
     return c.json(
       { Type: known ? 'User' : 'Service', Message: message, message },
       known ? error.status : 500,
-      {
-        'x-amzn-ErrorType': known ? error.type : 'ServiceException',
-      },
+      { 'x-amzn-ErrorType': known ? error.type : 'ServiceException' },
     )
   }
+}
+
+function checkType(type: string) {
+  if (type === 'RequestResponse' || type === 'DryRun') return type
+  const reason =
+    type === 'Event'
+      ? 'InvocationType Event needs a durable queue, which this notifier does not have: use RequestResponse'
+      : `InvocationType is none of RequestResponse, DryRun: ${type}`
+  throw new ServiceError(400, 'InvalidParameterValueException', reason)
 }
 
 /** An empty body is the event `{}`, as on AWS. */
 function parseEvent(body: Uint8Array): unknown {
   if (body.length === 0) return {}
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
+    return parseJson(body)
   } catch (error) {
-    throw new ServiceError(
-      400,
-      'InvalidRequestContentException',
-      `Could not parse request body into json: ${error instanceof Error ? error.message : error}`,
-    )
+    const reason = error instanceof Error ? error.message : error
+    throw badContent(`Could not parse request body into json: ${reason}`)
   }
 }
 
@@ -177,13 +140,13 @@ function parseClientContext(header: string | undefined): unknown {
   if (header === undefined) return undefined
   try {
     if (header.length > maxClientContext) throw new RangeError(`longer than ${maxClientContext} characters`)
-    const bytes = Uint8Array.from(atob(header), (character) => character.charCodeAt(0))
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    return parseJson(Uint8Array.from(atob(header), (character) => character.charCodeAt(0)))
   } catch {
-    throw new ServiceError(
-      400,
-      'InvalidRequestContentException',
-      'Client context must be a valid Base64-encoded JSON object.',
-    )
+    throw badContent('Client context must be a valid Base64-encoded JSON object.')
   }
 }
+
+const parseJson = (utf8: Uint8Array): unknown =>
+  JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(utf8))
+
+const badContent = (message: string) => new ServiceError(400, 'InvalidRequestContentException', message)

@@ -2,6 +2,7 @@
 import { createServer } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import { createLogger } from '../../src/log.ts'
+import { listenOn } from '../../src/runtime/listen.ts'
 import { StartError } from '../../src/start-error.ts'
 import { createHandler } from './handler.ts'
 import { createInvokeApi } from './invoke-api.ts'
@@ -23,8 +24,9 @@ async function main() {
   })
   const server = createServer({ requestTimeout: 30_000 }, getRequestListener(app.fetch))
   const { NOTIFIER_HOST: host, NOTIFIER_PORT: port } = settings
-  const address = await listen(server, host, port)
-  log.info('notifier listening', { host, port: address.port, function: settings.NOTIFIER_FUNCTION })
+  const names = { host: 'NOTIFIER_HOST', port: 'NOTIFIER_PORT' }
+  const listening = await listenOn(server, { host, port, names })
+  log.info('notifier listening', { host, port: listening, function: settings.NOTIFIER_FUNCTION })
 
   let stopping = false
   function stop(reason: string) {
@@ -44,25 +46,6 @@ async function main() {
       .on('error', () => stop('parent gone'))
       .resume()
   }
-}
-
-type Listener = ReturnType<typeof createServer>
-
-async function listen(server: Listener, host: string, port: number): Promise<{ port: number }> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(new StartError(explain(error, host, port))))
-    server.listen(port, host, resolve)
-  })
-  const address = server.address()
-  return address !== null && typeof address === 'object' ? address : { port }
-}
-
-function explain(error: NodeJS.ErrnoException, host: string, port: number) {
-  if (error.code === 'EADDRINUSE')
-    return `NOTIFIER_PORT: ${port} on ${host} is taken by another program; stop that one or give another port`
-  if (error.code === 'EACCES')
-    return `NOTIFIER_PORT: ${port} may not be opened by this user; give one from 1024 up`
-  return `NOTIFIER_HOST: cannot listen on "${host}" (${error.code}); give an address of this machine such as 127.0.0.1`
 }
 
 main().catch((error: unknown) => {

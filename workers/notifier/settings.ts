@@ -1,7 +1,6 @@
 /** The settings of the notifier as a process, read from its environment. */
 import * as z from 'zod'
-import { logLevels } from '../../src/log.ts'
-import { StartError } from '../../src/start-error.ts'
+import { AwsRegion, LogLevelSetting, readSettings, wholeNumber } from '../../src/settings.ts'
 import { parseFunctionName } from './function-name.ts'
 import { parseWebhookUrl } from './notify.ts'
 
@@ -12,19 +11,12 @@ const key = (example: string) =>
 
 const Settings = z.object({
   NOTIFIER_HOST: z.string().default('127.0.0.1'),
-  NOTIFIER_PORT: z
-    .string()
-    .refine((text) => /^\d{1,5}$/.test(text) && Number(text) <= 65_535, 'give a whole number from 0 to 65535')
-    .transform(Number)
-    .prefault('3001'),
+  NOTIFIER_PORT: wholeNumber(0, 65_535).prefault('3001'),
   NOTIFIER_FUNCTION: z
     .string()
     .refine((text) => parseFunctionName(text) !== undefined, 'give the name or the ARN of a Lambda function')
     .default('task-notifier'),
-  AWS_REGION: z
-    .string()
-    .regex(/^[a-z0-9-]+$/, 'give a region such as eu-west-1')
-    .default('us-east-1'),
+  AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: key('notifier').regex(/^[^/,]+$/, 'give one without / and ,'),
   AWS_SECRET_ACCESS_KEY: key('what openssl rand -base64 30 prints'),
   NOTIFY_WEBHOOK_URL: z
@@ -40,29 +32,9 @@ const Settings = z.object({
       }
     })
     .optional(),
-  LOG_LEVEL: z.enum(logLevels, `give one of ${logLevels.join(', ')}`).default('info'),
+  LOG_LEVEL: LogLevelSetting,
 })
 
-/** Never shown, not even when they are wrong. */
-const secrets = new Set(['AWS_SECRET_ACCESS_KEY', 'NOTIFY_WEBHOOK_URL'])
-
-/**
- * An empty value counts as absent.
- * @throws StartError with a line for each bad setting: its name, what is wrong, what would be right.
- */
-export function readNotifierSettings(environment: Record<string, string | undefined>) {
-  const present = Object.fromEntries(
-    Object.keys(Settings.shape).map((name) => [name, environment[name] || undefined]),
-  )
-  const result = Settings.safeParse(present)
-  if (result.success) return result.data
-  const lines = result.error.issues.map((issue) => {
-    const name = String(issue.path[0])
-    const value = present[name]
-    const shown = secrets.has(name) ? 'its value' : JSON.stringify(value)
-    return value === undefined
-      ? `${name}: missing; ${issue.message}`
-      : `${name}: ${shown} is not usable; ${issue.message}`
-  })
-  throw new StartError(lines.join('\n'))
-}
+/** @throws StartError with a line for each bad setting. */
+export const readNotifierSettings = (environment: Record<string, string | undefined>) =>
+  readSettings(Settings, environment)

@@ -1,0 +1,178 @@
+/**
+ * Explains the API's own statements on a large database: `npm run explain`. It starts a Postgres of its own, fills it
+ * with a million tasks, runs every statement for a user with half of them and for one with twenty, and prints a table in
+ * Markdown. It fails when a statement reads all tasks or sorts more than a page of them.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import postgres from 'postgres'
+import type { Database } from '../src/database.ts'
+import { createLogger } from '../src/log.ts'
+import { startEmbeddedPostgres } from '../src/runtime/embedded-postgres.ts'
+import { migrate, readMigrations } from '../src/runtime/migrations.ts'
+import { createDatabase, valueOptions } from '../src/runtime/postgres.ts'
+import type { Position } from '../src/tasks/cursor.ts'
+import * as queries from '../src/tasks/queries.ts'
+import { TaskListQuery } from '../src/tasks/schemas.ts'
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+const total = Number(process.argv[2] ?? 1_000_000)
+const runs = 5
+
+type Plan = {
+  'Node Type': string
+  'Relation Name'?: string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Index Name'?: string
+  Plans?: Plan[]
+  'Shared Hit Blocks': number
+  'Shared Read Blocks': number
+}
+
+async function main() {
+  const directory = await mkdtemp(join(tmpdir(), 'task-api-explain-'))
+  const log = createLogger('warn')
+  const server = await startEmbeddedPostgres({ dataDirectory: directory, packageRoot, log })
+  const seen: { text: string; parameters: unknown[] }[] = []
+  const sql = postgres({
+    ...server.connection,
+    ...valueOptions,
+    max: 1,
+    debug: (_, text, parameters) => seen.push({ text, parameters }),
+  })
+  try {
+    await migrate(sql as unknown as postgres.Sql, await readMigrations(join(packageRoot, 'sql')), log)
+    await fill(sql as unknown as postgres.Sql)
+    await explainAll(sql as unknown as postgres.Sql, createDatabase(sql, 60_000), seen)
+  } finally {
+    await sql.end({ timeout: 5 })
+    await server.stop()
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** User 1 created half of all tasks and is assigned a tenth of the others'; user 2 has twenty; a thousand share the rest. */
+async function fill(sql: postgres.Sql) {
+  await sql`
+    insert into users (username, password_hash) select 'user-' || n, 'none' from generate_series(1, 1002) n`
+  await sql`insert into sessions (user_id, salt, expires_at) select id, 'salt', now() + interval '1 day' from users`
+  await sql`
+    insert into tasks (title, description, status, assigned_to, created_by, created_at, updated_at)
+    select
+      'Task ' || md5(n::text), case when n % 3 = 0 then repeat(md5(n::text) || ' ', 5) end,
+      case when n % 100 = 0 then 'pending' else 'completed' end,
+      case when n % 10 = 0 then 1 + n % 2 * 2 when n % 10 = 1 then 1 when n <= 20 then 2 end,
+      case when n <= 20 then 2 when n % 2 = 0 then 1 else 3 + n % 1000 end,
+      now() - (${total} - n) * interval '10 seconds', now() - (n % 100000) * interval '7 seconds'
+    from generate_series(1, ${total}::int) n`
+  await sql`truncate outbox`
+  await sql`vacuum analyze`
+}
+
+const query = (more: Record<string, string> = {}) => TaskListQuery.parse(more)
+
+async function explainAll(sql: postgres.Sql, db: Database, seen: { text: string; parameters: unknown[] }[]) {
+  const middle = new Date(Date.now() - total * 5000).toISOString()
+  const place: Position = { value: middle, id: total / 2, direction: 'after', inclusive: false }
+  const titled: Position = { ...place, value: 'Task 8' }
+  const rows: string[] = []
+  let failed = false
+  for (const [name, userId] of [
+    ['heavy', 1],
+    ['light', 2],
+  ] as const) {
+    const caller = { userId, sessionId: userId }
+    const id = userId === 1 ? total - 1 - ((total - 1) % 2) : 7
+    const list =
+      (more: Record<string, string>, position: Position | null = null) =>
+      () =>
+        queries.listTasks(db, caller, query(more), position)
+    const cases: [string, () => Promise<unknown>, { whole?: boolean }?][] = [
+      ['list', list({})],
+      ['list, from the middle', list({}, place)],
+      ['list, backwards from the middle', list({}, { ...place, direction: 'before' })],
+      ['list by created_at', list({ ordering: 'created_at' })],
+      ['list by -updated_at', list({ ordering: '-updated_at' })],
+      ['list by title', list({ ordering: 'title' })],
+      ['list by title, from the middle', list({ ordering: 'title' }, titled)],
+      ['list, limit=100', list({ limit: '100' })],
+      ['list, status=pending (one in a hundred)', list({ status: 'pending' })],
+      ['list, assigned_to=me', list({ assigned_to: 'me' })],
+      ['list, assigned_to=none', list({ assigned_to: 'none' })],
+      ['list, created_by=me', list({ created_by: 'me' })],
+      [
+        'list, created in one day',
+        list({
+          created_after: middle,
+          created_before: new Date(Date.parse(middle) + 86_400_000).toISOString(),
+        }),
+      ],
+      ['list, search with many hits', list({ search: 'task a' })],
+      ['list, search without a hit', list({ search: 'nowhere' }), { whole: true }],
+      ['list, count=true', list({ count: 'true' }), { whole: true }],
+      ['read', () => queries.findTask(db, caller, id)],
+      ['create', () => queries.insertTask(db, caller, { title: 'New' })],
+      [
+        'create, Idempotency-Key',
+        () => queries.insertTaskOnce(db, caller, { title: 'New' }, { key: 'k', hash: 'h' }),
+      ],
+      ['update', () => queries.updateTask(db, caller, id, { title: 'Changed' }, null)],
+      ['complete', () => queries.updateTask(db, caller, id, { status: 'completed' }, null)],
+      ['delete', () => queries.deleteTask(db, caller, id, null)],
+    ]
+    for (const [label, run, { whole = false } = {}] of cases) {
+      seen.length = 0
+      await sql`begin`
+      await run()
+      await sql`rollback`
+      const statement = seen.find(({ text }) => text.includes('sessions'))
+      if (!statement) throw new Error(`${label}: no statement was seen`)
+      const { milliseconds, plan } = await explain(sql, statement)
+      const nodes = flatten(plan)
+      const scans = nodes.filter(
+        (node) => node['Node Type'] === 'Seq Scan' && node['Relation Name'] === 'tasks',
+      )
+      const sorted = Math.max(0, ...nodes.filter((node) => node['Node Type'].includes('Sort')).map(rowsOf))
+      const wrong = scans.some((scan) => rowsOf(scan) > 0) || (sorted > 202 && !whole)
+      failed ||= wrong
+      const indexes = [...new Set(nodes.flatMap((node) => node['Index Name'] ?? []))].filter((index) =>
+        index.startsWith('tasks'),
+      )
+      rows.push(
+        `| ${name} | ${label} | ${milliseconds.toFixed(2)} | ${plan['Shared Hit Blocks'] + plan['Shared Read Blocks']} | ${indexes.join(', ')}${wrong ? ' **reads or sorts too much**' : ''} |`,
+      )
+    }
+  }
+  const [{ version }] = await sql<[{ version: string }]>`select split_part(version(), ' on ', 1) as version`
+  console.log(`${version}, ${total.toLocaleString('en')} tasks, median of ${runs} runs.\n`)
+  console.log('| user | statement | ms | blocks | indexes on tasks |\n| --- | --- | ---: | ---: | --- |')
+  console.log(rows.join('\n'))
+  if (failed) process.exitCode = 1
+}
+
+/** The median of some runs, each undone. */
+async function explain(sql: postgres.Sql, { text, parameters }: { text: string; parameters: unknown[] }) {
+  const results: { milliseconds: number; plan: Plan }[] = []
+  for (let run = 0; run < runs; run++) {
+    await sql`begin`
+    const [row] = await sql.unsafe(
+      `explain (analyze, buffers, format json) ${text}`,
+      parameters as postgres.SerializableParameter[],
+    )
+    await sql`rollback`
+    const [result] = (row?.['QUERY PLAN'] ?? []) as { Plan: Plan; 'Execution Time': number }[]
+    if (!result) throw new Error('no plan')
+    results.push({ milliseconds: result['Execution Time'], plan: result.Plan })
+  }
+  const [median] = results.sort((a, b) => a.milliseconds - b.milliseconds).slice(Math.floor(runs / 2))
+  if (!median) throw new Error('no run')
+  return median
+}
+
+const flatten = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(flatten)]
+const rowsOf = (plan: Plan) => plan['Actual Rows'] * plan['Actual Loops']
+
+await main()

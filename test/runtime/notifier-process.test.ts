@@ -1,0 +1,411 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda'
+import { build } from 'esbuild'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { createLambdaClient } from '../../src/events/lambda-client.ts'
+import { createLogger } from '../../src/log.ts'
+import { keepCredentials } from '../../src/runtime/notifier-credentials.ts'
+import { type NotifierProcess, startNotifier } from '../../src/runtime/notifier-process.ts'
+import { StartError } from '../../src/start-error.ts'
+import { makeCompletionEvent } from '../support/completion-event.ts'
+import { findFreePort, listenOnLoopback } from '../support/ports.ts'
+import { startWebhookReceiver } from '../support/webhook-receiver.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const entry = join(root, 'dist/notifier.js')
+const patience = { timeout: 60_000, interval: 20 }
+
+let directory: string
+let port: number
+const cleanups: (() => unknown)[] = []
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'notifier-process-'))
+  port = await findFreePort()
+})
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  await rm(directory, { recursive: true, force: true })
+})
+
+type Overrides = Partial<Parameters<typeof startNotifier>[0]>
+type Line = Record<string, unknown>
+
+async function start(overrides: Overrides = {}) {
+  const lines: Line[] = []
+  const notifier = await startNotifier({
+    entry,
+    port,
+    dataDirectory: directory,
+    functionName: 'task-notifier',
+    region: 'us-east-1',
+    environment: { LOG_LEVEL: 'silent' },
+    log: createLogger('debug', (line) => lines.push(JSON.parse(line))),
+    ...overrides,
+  })
+  cleanups.push(() => notifier.stop())
+  const pids = () =>
+    lines.filter(({ message }) => message === 'notifier spawned').map(({ pid }) => Number(pid))
+  return { ...notifier, lines, pids }
+}
+
+const client = ({ endpoint, credentials }: Pick<NotifierProcess, 'endpoint' | 'credentials'>) =>
+  createLambdaClient({
+    endpoint,
+    credentials,
+    functionName: 'task-notifier',
+    invocation: 'RequestResponse',
+    region: 'us-east-1',
+    timeoutMs: 30_000,
+  })
+
+/** A process nobody has waited for yet is a zombie: it has ended all the same. */
+async function hasEnded(pid: number) {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return true
+  }
+  const status = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  return / Z /.test(status)
+}
+
+function run(path: string, env: Record<string, string>) {
+  const child = spawn(process.execPath, [path], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { PATH: process.env.PATH, ...env },
+  })
+  cleanups.push(() => child.kill('SIGKILL'))
+  return child
+}
+
+async function ending(child: ReturnType<typeof run>) {
+  const [stdout, stderr, [code, signal]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'exit'),
+  ])
+  return { stdout, stderr, code, signal }
+}
+
+/** A program that does as the API does: starts the notifier and stays. */
+async function startParent() {
+  const path = join(directory, 'parent.mjs')
+  await build({
+    stdin: {
+      resolveDir: root,
+      contents: `
+        import { createLogger } from './src/log.ts'
+        import { startNotifier } from './src/runtime/notifier-process.ts'
+        const notifier = await startNotifier({ ...JSON.parse(process.env.OPTIONS), environment: process.env, log: createLogger('debug') })
+        console.log('{"message":"up"}')
+        process.on('SIGTERM', () => notifier.stop())`,
+    },
+    outfile: path,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+  })
+  const options = {
+    entry,
+    port,
+    dataDirectory: directory,
+    functionName: 'task-notifier',
+    region: 'us-east-1',
+  }
+  const child = run(path, { OPTIONS: JSON.stringify(options), JWT_SECRET: 'none of its business' })
+  const lines: Line[] = []
+  let rest = ''
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    const parts = (rest + chunk).split('\n')
+    rest = parts.pop() ?? ''
+    for (const part of parts) lines.push(JSON.parse(part))
+  })
+  const find = (message: string) => lines.find((line) => line.message === message)
+  await vi.waitFor(() => expect(find('up')).toBeDefined(), patience)
+  return { child, lines, find, pid: Number(find('notifier spawned')?.pid) }
+}
+
+const closed = (child: ChildProcess) => (child.exitCode ?? child.signalCode) === null && once(child, 'exit')
+
+describe('the official SDK', () => {
+  async function connect(secretAccessKey?: string) {
+    const { endpoint, credentials } = await start()
+    const lambda = new LambdaClient({
+      endpoint,
+      region: 'us-east-1',
+      credentials: { ...credentials, ...(secretAccessKey && { secretAccessKey }) },
+      maxAttempts: 1,
+    })
+    cleanups.push(() => lambda.destroy())
+    return (input: Partial<InvokeCommand['input']> = {}) =>
+      lambda.send(
+        new InvokeCommand({
+          FunctionName: 'task-notifier',
+          Payload: JSON.stringify(makeCompletionEvent()),
+          ...input,
+        }),
+      )
+  }
+
+  test('RequestResponse, by name, alias, qualifier and ARN', async () => {
+    const invoke = await connect()
+    for (const input of [
+      {},
+      { InvocationType: 'RequestResponse' as const },
+      { FunctionName: 'task-notifier:live' },
+      { Qualifier: 'live' },
+      { Qualifier: '$LATEST' },
+      { FunctionName: 'arn:aws:lambda:us-east-1:123456789012:function:task-notifier' },
+      { FunctionName: '123456789012:function:task-notifier', Qualifier: 'live' },
+      { ClientContext: Buffer.from('{"custom":{}}').toString('base64') },
+    ]) {
+      const event = makeCompletionEvent()
+      const answer = await invoke({ ...input, Payload: JSON.stringify(event) })
+      expect(answer).toMatchObject({ StatusCode: 200, ExecutedVersion: '$LATEST' })
+      expect(answer.FunctionError).toBeUndefined()
+      expect(answer.$metadata.requestId).toMatch(/^[0-9a-f-]{36}$/)
+      expect(JSON.parse(answer.Payload?.transformToString() ?? '')).toEqual({
+        handled: event.id,
+        duplicate: false,
+      })
+    }
+  })
+
+  test('DryRun', async () => {
+    const invoke = await connect()
+    expect(await invoke({ InvocationType: 'DryRun' })).toMatchObject({ StatusCode: 204 })
+  })
+
+  test('an error of the function', async () => {
+    const invoke = await connect()
+    const answer = await invoke({ Payload: '{}' })
+    expect(answer).toMatchObject({ StatusCode: 200, FunctionError: 'Unhandled' })
+    expect(JSON.parse(answer.Payload?.transformToString() ?? '')).toMatchObject({
+      errorType: 'Error',
+      errorMessage: expect.stringMatching(/^Not a completion event/),
+    })
+  })
+
+  test('errors of the service are the SDK’s exceptions', async () => {
+    const invoke = await connect()
+    const cases: [Partial<InvokeCommand['input']>, string][] = [
+      [{ FunctionName: 'nope' }, 'ResourceNotFoundException'],
+      [{ Qualifier: '7' }, 'ResourceNotFoundException'],
+      [{ FunctionName: 'task-notifier:live', Qualifier: 'test' }, 'InvalidParameterValueException'],
+      [{ InvocationType: 'Event' }, 'InvalidParameterValueException'],
+      [{ Payload: '{' }, 'InvalidRequestContentException'],
+      [{ Payload: new Uint8Array(6 * 1024 * 1024 + 1) }, 'RequestTooLargeException'],
+    ]
+    for (const [input, name] of cases) {
+      await expect(invoke(input)).rejects.toMatchObject({ name, message: expect.stringMatching(/\S/) })
+    }
+  })
+
+  test('a wrong secret', async () => {
+    const invoke = await connect('wrong')
+    await expect(invoke()).rejects.toMatchObject({
+      name: 'InvalidSignatureException',
+      $metadata: { httpStatusCode: 403 },
+    })
+  })
+})
+
+describe('supervision', () => {
+  test('killed, the notifier is there again', async () => {
+    const notifier = await start()
+    for (const deaths of [1, 2]) {
+      const pid = notifier.pids().at(-1)
+      if (pid === undefined) throw new Error('no pid')
+      process.kill(pid, 'SIGKILL')
+      await vi.waitFor(() => expect(notifier.pids()).toHaveLength(deaths + 1), patience)
+      await vi.waitFor(() => client(notifier).invoke(makeCompletionEvent()), patience)
+    }
+    const deaths = notifier.lines.filter(({ message }) => message === 'notifier died')
+    expect(deaths).toMatchObject([
+      { level: 'warn', signal: 'SIGKILL', restart_in_ms: 100 },
+      { level: 'warn', signal: 'SIGKILL', restart_in_ms: 200 },
+    ])
+  })
+
+  test('stopped, it is gone and stays so', async () => {
+    const notifier = await start()
+    await notifier.stop()
+    await notifier.stop()
+    const [pid] = notifier.pids()
+    expect(await hasEnded(pid ?? 0)).toBe(true)
+    await listenOnLoopback(closeLater(createServer()), port)
+    expect(notifier.lines.filter(({ message }) => message === 'notifier died')).toEqual([])
+  })
+
+  test('stopped while it waits to be started again, it stays away', async () => {
+    const notifier = await start()
+    const died = () => notifier.lines.some(({ message }) => message === 'notifier died')
+    process.kill(notifier.pids()[0] ?? 0, 'SIGKILL')
+    await vi.waitFor(() => expect(died()).toBe(true), { ...patience, interval: 1 })
+    await notifier.stop()
+    const spawned = notifier.pids().length
+    // Another one on the same port takes longer to start than the wait would have been.
+    await start()
+    expect(notifier.pids()).toHaveLength(spawned)
+  })
+
+  test('what is in flight is finished before it stops', async () => {
+    const receiver = await startWebhookReceiver()
+    cleanups.push(() => receiver.close())
+    let release = () => {}
+    const arrived = new Promise<void>((resolve) => {
+      receiver.answerWith((response) => {
+        release = () => void response.writeHead(200).end()
+        resolve()
+      })
+    })
+    const environment = { LOG_LEVEL: 'silent', NOTIFY_WEBHOOK_URL: receiver.url }
+    const notifier = await start({ environment })
+    const invoked = client(notifier).invoke(makeCompletionEvent())
+    await arrived
+    const stopped = notifier.stop()
+    // It takes no new work: the port is free before the work in flight is done.
+    await vi.waitFor(() => listenOnLoopback(closeLater(createServer()), port), patience)
+    release()
+    await invoked
+    await stopped
+    expect(await hasEnded(notifier.pids()[0] ?? 0)).toBe(true)
+  })
+
+  test('when its parent is killed it ends, and the next parent takes its port at once', async () => {
+    const parent = await startParent()
+    expect(parent.find('notifier listening')).toMatchObject({ port, function: 'task-notifier' })
+    parent.child.kill('SIGKILL')
+    const next = await start()
+    await client(next).invoke(makeCompletionEvent())
+    await vi.waitFor(async () => expect(await hasEnded(parent.pid)).toBe(true), patience)
+  })
+
+  test('a parent that stops it ends by itself, and its log lines are on the parent’s output', async () => {
+    const parent = await startParent()
+    const credentials = await keepCredentials(join(directory, 'notifier-credentials'))
+    const event = makeCompletionEvent({ title: 'Paint the door' })
+    await client({ endpoint: `http://127.0.0.1:${port}`, credentials }).invoke(event)
+    await vi.waitFor(() => expect(parent.find('task completed')).toBeDefined(), patience)
+    expect(parent.find('task completed')).toMatchObject({ event_id: event.id, title: 'Paint the door' })
+    parent.child.kill('SIGTERM')
+    await closed(parent.child)
+    expect(parent.child.exitCode).toBe(0)
+    expect(await hasEnded(parent.pid)).toBe(true)
+  })
+
+  test.skipIf(process.platform === 'win32')(
+    'a Ctrl-C in the terminal of its parent does not reach it',
+    async () => {
+      const notifier = await start()
+      const [pid = 0] = notifier.pids()
+      const ps = spawn('ps', ['-o', 'pgid=', '-p', String(pid)])
+      expect(Number(await text(ps.stdout))).toBe(pid)
+    },
+  )
+
+  test.skipIf(process.platform !== 'linux')('it does not get to know the API’s secrets', async () => {
+    const parent = await startParent()
+    const environment = await readFile(`/proc/${parent.pid}/environ`, 'utf8')
+    expect(environment).toContain(`NOTIFIER_PORT=${port}`)
+    expect(environment).not.toContain('JWT_SECRET')
+  })
+})
+
+function closeLater(server: ReturnType<typeof createServer>) {
+  cleanups.push(() => server.close())
+  return server
+}
+
+describe('a start that cannot be', () => {
+  test('the port is taken: one line that names the setting, after a wait', async () => {
+    await listenOnLoopback(closeLater(createServer()), port)
+    const error = await start().catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(StartError)
+    expect(String(error)).toMatch(new RegExp(`NOTIFIER_PORT: ${port} is taken by another program; .+$`))
+  })
+
+  test('a setting of the notifier is bad: it says so itself, and nothing is left', async () => {
+    const error = await start({ environment: { NOTIFY_WEBHOOK_URL: 'nonsense' } }).catch(
+      (thrown: unknown) => thrown,
+    )
+    expect(error).toBeInstanceOf(StartError)
+    expect(String(error)).toContain('did not start')
+  })
+
+  test('the process by itself: a line for each bad setting, exit code 1', async () => {
+    const { code, stderr, stdout } = await ending(run(entry, { NOTIFIER_PORT: '99999' }))
+    expect(code).toBe(1)
+    expect(stdout).toBe('')
+    expect(stderr.trimEnd().split('\n')).toEqual([
+      expect.stringMatching(/^NOTIFIER_PORT: "99999" is not usable; give /),
+      expect.stringMatching(/^AWS_ACCESS_KEY_ID: missing; give /),
+      expect.stringMatching(/^AWS_SECRET_ACCESS_KEY: missing; give /),
+    ])
+  })
+
+  test.each([
+    ['NOTIFIER_PORT', () => ({})],
+    ['NOTIFIER_HOST', () => ({ NOTIFIER_HOST: '192.0.2.1' })],
+  ])('the process by itself where it cannot listen: one line that names %s', async (name, settings) => {
+    await listenOnLoopback(closeLater(createServer()), port)
+    const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' }
+    const { code, stderr } = await ending(run(entry, { ...keys, NOTIFIER_PORT: String(port), ...settings() }))
+    expect(code).toBe(1)
+    expect(stderr).toMatch(new RegExp(`^${name}: .+\\n$`))
+  })
+})
+
+test('by itself the process ignores its standard input and ends on SIGINT', async () => {
+  const child = run(entry, {
+    AWS_ACCESS_KEY_ID: 'a',
+    AWS_SECRET_ACCESS_KEY: 'b',
+    NOTIFIER_PORT: String(port),
+  })
+  const result = ending(child)
+  child.stdin.end()
+  const healthy = async () => expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200)
+  await vi.waitFor(healthy, patience)
+  await healthy()
+  child.kill('SIGINT')
+  const { code, stdout } = await result
+  expect(code).toBe(0)
+  expect(
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).message),
+  ).toEqual(['notifier listening', 'notifier stopping'])
+})
+
+describe('the key pair', () => {
+  const path = () => join(directory, 'deeper', 'notifier-credentials')
+
+  test('is made once, for its owner only, in the form AWS’s tools read', async () => {
+    const pairs = await Promise.all(Array.from({ length: 8 }, () => keepCredentials(path())))
+    const [pair] = pairs
+    for (const other of [...pairs, await keepCredentials(path())]) expect(other).toEqual(pair)
+    expect((await stat(path())).mode & 0o777).toBe(0o600)
+    expect(await readFile(path(), 'utf8')).toBe(
+      `[default]\naws_access_key_id=${pair?.accessKeyId}\naws_secret_access_key=${pair?.secretAccessKey}\n`,
+    )
+  })
+
+  test('a file without one stops the start', async () => {
+    await writeFile(join(directory, 'notifier-credentials'), '[default]\n')
+    await expect(start()).rejects.toThrow(/notifier-credentials: holds no key pair; delete it/)
+  })
+
+  test('a directory that cannot be made stops the start', async () => {
+    await writeFile(join(directory, 'file'), '')
+    await expect(start({ dataDirectory: join(directory, 'file') })).rejects.toThrow(StartError)
+  })
+})

@@ -1,0 +1,67 @@
+/** Stands between a client and Postgres and notes what statements the client has the server execute. */
+import { connect, createServer } from 'node:net'
+import { listenOnLoopback } from './ports.ts'
+
+/** @param serverUrl a postgres:// URL by TCP, without TLS */
+export async function startPostgresProxy(serverUrl: string) {
+  const executed: string[] = []
+  const target = new URL(serverUrl)
+  const server = createServer((client) => {
+    const upstream = connect(Number(target.port), target.hostname)
+    const note = noteStatements(executed)
+    client.on('data', (chunk) => {
+      note(chunk)
+      upstream.write(chunk)
+    })
+    upstream.on('data', (chunk) => client.write(chunk))
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      one.on('close', () => other.destroy())
+      one.on('error', () => other.destroy())
+    }
+  })
+  const port = await listenOnLoopback(server)
+  const url = new URL(serverUrl)
+  url.port = String(port)
+  return {
+    url: url.href,
+    /** The text of each, in order. */
+    executed,
+    close: () => server.close(),
+  }
+}
+
+/**
+ * Reads the frontend's half of the protocol (PostgreSQL documentation, 53.7 Message Formats): Parse names a text, Bind
+ * makes it a portal, Execute runs that; Query does all at once.
+ */
+function noteStatements(executed: string[]) {
+  const texts = new Map<string, string>()
+  const portals = new Map<string, string>()
+  let pending = Buffer.alloc(0)
+  let started = false
+  return (chunk: Buffer) => {
+    pending = Buffer.concat([pending, chunk])
+    for (;;) {
+      // The start-up message alone has no type.
+      const header = started ? 1 : 0
+      if (pending.length < header + 4) return
+      const length = header + pending.readInt32BE(header)
+      if (pending.length < length) return
+      const message = pending.subarray(0, length)
+      pending = pending.subarray(length)
+      if (started) read(String.fromCharCode(message[0] ?? 0), message.subarray(5))
+      started = true
+    }
+  }
+
+  function read(type: string, body: Buffer) {
+    const [first = '', second = ''] = body.toString('utf8').split('\0')
+    if (type === 'P') texts.set(first, second)
+    if (type === 'B') portals.set(first, texts.get(second) ?? '')
+    if (type === 'E') executed.push(portals.get(first) ?? '')
+    if (type === 'Q') executed.push(first)
+  }
+}

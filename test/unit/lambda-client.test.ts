@@ -1,0 +1,245 @@
+import { createServer, type RequestListener } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import { afterEach, expect, test } from 'vitest'
+import {
+  createLambdaClient,
+  InvocationError,
+  type LambdaClientOptions,
+} from '../../src/events/lambda-client.ts'
+import { createLogger } from '../../src/log.ts'
+import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
+import { createInvokeApi } from '../../workers/notifier/invoke-api.ts'
+import { makeCompletionEvent } from '../support/completion-event.ts'
+import { findFreePort, listenOnLoopback } from '../support/ports.ts'
+
+const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret' }
+const closing: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close()
+})
+
+async function startServer(listener: RequestListener) {
+  const server = createServer(listener)
+  const port = await listenOnLoopback(server)
+  closing.push(() => {
+    server.closeAllConnections()
+    return new Promise((resolve) => server.close(resolve))
+  })
+  return `http://127.0.0.1:${port}`
+}
+
+function startInvokeApi(handler: LambdaFunction) {
+  const app = createInvokeApi({
+    handler,
+    functionName: 'task-notifier',
+    credentials,
+    region: 'us-east-1',
+    timeoutMs: 10_000,
+    log: createLogger('silent'),
+  })
+  return startServer(getRequestListener(app.fetch))
+}
+
+const client = (endpoint: string, options: Partial<LambdaClientOptions> = {}) =>
+  createLambdaClient({
+    endpoint,
+    functionName: 'task-notifier',
+    invocation: 'RequestResponse',
+    region: 'us-east-1',
+    credentials,
+    timeoutMs: 10_000,
+    ...options,
+  })
+
+async function failure(invoked: Promise<void>): Promise<InvocationError> {
+  const error = await invoked.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )
+  if (!(error instanceof InvocationError)) throw new Error(`no InvocationError: ${error}`)
+  return error
+}
+
+test.each([
+  'task-notifier',
+  'task-notifier:live',
+  'arn:aws:lambda:us-east-1:123456789012:function:task-notifier',
+])('the function %s gets the event', async (functionName) => {
+  const events: unknown[] = []
+  const endpoint = await startInvokeApi(async (event) => events.push(event))
+  const event = makeCompletionEvent({ title: 'Ünïcode 🎉' })
+  await client(endpoint, { functionName }).invoke(event)
+  expect(events).toEqual([event])
+})
+
+test('an endpoint may end in / and have a path before the API', async () => {
+  const paths: (string | undefined)[] = []
+  const endpoint = await startServer((request, response) => {
+    paths.push(request.url)
+    response.end('{}')
+  })
+  await client(`${endpoint}/prefix/`).invoke(makeCompletionEvent())
+  expect(paths).toEqual(['/prefix/2015-03-31/functions/task-notifier/invocations'])
+})
+
+test('an error of the function is an error', async () => {
+  const endpoint = await startInvokeApi(async () => {
+    throw new TypeError(`boom\n${'x'.repeat(1000)}`)
+  })
+  const error = await failure(client(endpoint).invoke(makeCompletionEvent()))
+  expect(error).toMatchObject({ status: 200, type: 'TypeError', retryable: true })
+  expect(error.message).toMatch(/^function failed: TypeError: boom x+…$/)
+  expect(error.message.length).toBeLessThanOrEqual(500)
+})
+
+test.each<[string, Partial<LambdaClientOptions>, number, string]>([
+  [
+    'a wrong secret',
+    { credentials: { ...credentials, secretAccessKey: 'other' } },
+    403,
+    'InvalidSignatureException',
+  ],
+  [
+    'an unknown key',
+    { credentials: { ...credentials, accessKeyId: 'AKOTHER' } },
+    403,
+    'UnrecognizedClientException',
+  ],
+  ['another region', { region: 'eu-west-1' }, 403, 'InvalidSignatureException'],
+  ['an unknown function', { functionName: 'nope' }, 404, 'ResourceNotFoundException'],
+  ['Event, where there is no queue', { invocation: 'Event' }, 400, 'InvalidParameterValueException'],
+])('%s is an error that an operator can mend', async (_, options, status, type) => {
+  const endpoint = await startInvokeApi(async () => null)
+  const error = await failure(client(endpoint, options).invoke(makeCompletionEvent()))
+  expect(error).toMatchObject({ status, type, retryable: true })
+  expect(error.message).toMatch(new RegExp(`^answered ${status}: ${type}: .+`))
+})
+
+test('an event that is refused itself is not worth a retry', async () => {
+  const endpoint = await startInvokeApi(async () => null)
+  const huge = makeCompletionEvent({ description: 'x'.repeat(7 * 1024 * 1024) })
+  expect(await failure(client(endpoint).invoke(huge))).toMatchObject({ status: 413, retryable: false })
+})
+
+test('Event is done when it is queued', async () => {
+  const types: unknown[] = []
+  const endpoint = await startServer((request, response) => {
+    types.push(request.headers['x-amz-invocation-type'])
+    response.writeHead(202).end()
+  })
+  await client(endpoint, { invocation: 'Event' }).invoke(makeCompletionEvent())
+  expect(types).toEqual(['Event'])
+  // A 202 for what was to be waited for means that nobody has handled it.
+  expect(await failure(client(endpoint).invoke(makeCompletionEvent()))).toMatchObject({
+    status: 202,
+    retryable: true,
+  })
+})
+
+test.each([
+  ['7', 7000],
+  [new Date(0).toUTCString(), 0],
+  ['soon', undefined],
+])('throttled with Retry-After %s', async (retryAfter, retryAfterMs) => {
+  const endpoint = await startServer((_, response) => {
+    response
+      .writeHead(429, {
+        'retry-after': retryAfter,
+        'x-amzn-errortype': 'TooManyRequestsException:http://internal/',
+      })
+      .end(
+        '{"Type":"User","Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","message":"Rate Exceeded."}',
+      )
+  })
+  const error = await failure(client(endpoint).invoke(makeCompletionEvent()))
+  expect(error).toMatchObject({
+    status: 429,
+    type: 'TooManyRequestsException',
+    retryable: true,
+    retryAfterMs,
+  })
+  expect(error.message).toBe('answered 429: TooManyRequestsException: Rate Exceeded.')
+})
+
+test('redirects are not followed', async () => {
+  let followed = false
+  const elsewhere = await startServer((_, response) => {
+    followed = true
+    response.end('{}')
+  })
+  const endpoint = await startServer((_, response) => {
+    response.writeHead(307, { location: elsewhere }).end()
+  })
+  expect(await failure(client(endpoint).invoke(makeCompletionEvent()))).toMatchObject({
+    status: 307,
+    retryable: true,
+  })
+  expect(followed).toBe(false)
+})
+
+test('of an answer without an end only the start is read', async () => {
+  const endpoint = await startServer((_, response) => {
+    response.writeHead(500, { 'content-type': 'text/html' })
+    const chunk = '<p>'.repeat(10_000)
+    const write = () => {
+      while (response.write(chunk));
+    }
+    response.on('drain', write)
+    write()
+  })
+  expect(await failure(client(endpoint).invoke(makeCompletionEvent()))).toMatchObject({
+    status: 500,
+    message: 'answered 500',
+    retryable: true,
+  })
+})
+
+test('an answer that breaks off after its head is what its head says', async () => {
+  const endpoint = await startServer((_, response) => {
+    response.writeHead(200, { 'content-length': '1000' })
+    response.write('{"handled"', () => response.destroy())
+  })
+  await client(endpoint).invoke(makeCompletionEvent())
+})
+
+test('no answer: nobody listens, the connection breaks, or it takes too long', async () => {
+  const nobody = `http://127.0.0.1:${await findFreePort()}`
+  const refused = await failure(client(nobody).invoke(makeCompletionEvent()))
+  expect(refused).toMatchObject({ status: undefined, retryable: true })
+  expect(refused.message).toMatch(/^no answer: .*ECONNREFUSED/)
+
+  const broken = await startServer((request) => void request.socket.destroy())
+  expect(await failure(client(broken).invoke(makeCompletionEvent()))).toMatchObject({ retryable: true })
+
+  const silent = await startServer(() => {})
+  const late = await failure(client(silent, { timeoutMs: 50 }).invoke(makeCompletionEvent()))
+  expect(late).toMatchObject({ message: 'no answer within 50 ms', retryable: true })
+})
+
+test('a service binding can take the place of fetch', async () => {
+  const events: unknown[] = []
+  const app = createInvokeApi({
+    handler: async (event) => events.push(event),
+    functionName: 'task-notifier',
+    credentials,
+    region: 'us-east-1',
+    timeoutMs: 10_000,
+    log: createLogger('silent'),
+  })
+  const bound = client('http://notifier', { fetch: async (url, init) => app.fetch(new Request(url, init)) })
+  const event = makeCompletionEvent()
+  await bound.invoke(event)
+  expect(events).toEqual([event])
+})
+
+test('a session token is sent', async () => {
+  const tokens: unknown[] = []
+  const endpoint = await startServer((request, response) => {
+    tokens.push(request.headers['x-amz-security-token'])
+    response.end('{}')
+  })
+  await client(endpoint, { credentials: { ...credentials, sessionToken: 'token' } }).invoke(
+    makeCompletionEvent(),
+  )
+  expect(tokens).toEqual(['token'])
+})

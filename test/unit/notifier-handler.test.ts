@@ -1,0 +1,205 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createHandler, handler, type LambdaContext } from '../../workers/notifier/handler.ts'
+import { completionText } from '../../workers/notifier/notify.ts'
+import { makeCompletionEvent } from '../support/completion-event.ts'
+import { startWebhookReceiver } from '../support/webhook-receiver.ts'
+
+let receiver: Awaited<ReturnType<typeof startWebhookReceiver>>
+beforeEach(async () => {
+  receiver = await startWebhookReceiver()
+})
+afterEach(() => receiver.close())
+
+const context = (remainingMs = 60_000): LambdaContext => ({
+  functionName: 'task-notifier',
+  functionVersion: '$LATEST',
+  invokedFunctionArn: 'arn:aws:lambda:us-east-1:000000000000:function:task-notifier',
+  memoryLimitInMB: '128',
+  awsRequestId: 'request-1',
+  logGroupName: '',
+  logStreamName: '',
+  callbackWaitsForEmptyEventLoop: true,
+  getRemainingTimeInMillis: () => remainingMs,
+})
+
+function handlerWithLog(options: Parameters<typeof createHandler>[0] = {}) {
+  const lines: string[] = []
+  return { lines, handle: createHandler({ log: (line) => lines.push(line), ...options }) }
+}
+
+test('a handled event is one JSON line', async () => {
+  const { lines, handle } = handlerWithLog()
+  const event = makeCompletionEvent({ title: 'Fix\n"it"' })
+  expect(await handle(event, context())).toEqual({ handled: event.id, duplicate: false })
+  expect(lines).toHaveLength(1)
+  expect(lines[0]).not.toContain('\n')
+  expect(JSON.parse(lines[0] ?? '')).toEqual({
+    time: expect.stringMatching(/^\d{4}-.+Z$/),
+    level: 'info',
+    message: 'task completed',
+    event_id: event.id,
+    task_id: 7,
+    title: 'Fix\n"it"',
+    completed_by: 'ann',
+    completed_at: '2026-11-22T07:04:05.123Z',
+    request_id: 'request-1',
+  })
+})
+
+test('completed by nobody is null', async () => {
+  const { lines, handle } = handlerWithLog()
+  await handle(makeCompletionEvent({}, null), context())
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ completed_by: null })
+})
+
+test('the exported handler logs to the console', async () => {
+  const print = vi.spyOn(console, 'log').mockImplementation(() => {})
+  try {
+    const event = makeCompletionEvent()
+    expect(await handler(event, context())).toEqual({ handled: event.id, duplicate: false })
+    expect(await handler(event, context())).toEqual({ handled: event.id, duplicate: true })
+    expect(print).toHaveBeenCalledTimes(1)
+  } finally {
+    print.mockRestore()
+  }
+})
+
+test('a bad event is refused with the names of what is wrong in it', async () => {
+  const { lines, handle } = handlerWithLog()
+  const event = makeCompletionEvent()
+  await expect(handle(null, context())).rejects.toThrow(/^Not a completion event: event: .*object/)
+  await expect(handle({ ...event, id: 'x' }, context())).rejects.toThrow(/^Not a completion event: id: /)
+  const pending = { ...event, detail: { ...event.detail, task: { ...event.detail.task, status: 'pending' } } }
+  await expect(handle(pending, context())).rejects.toThrow(/detail\.task\.status/)
+  await expect(handle({}, context())).rejects.toThrow(/and \d more$/)
+  expect(lines).toEqual([])
+})
+
+test('the same event again notifies nobody', async () => {
+  const { lines, handle } = handlerWithLog({ webhookUrl: receiver.url })
+  const event = makeCompletionEvent()
+  await handle(event, context())
+  expect(await handle(event, context())).toEqual({ handled: event.id, duplicate: true })
+  expect(receiver.received).toHaveLength(1)
+  expect(lines).toHaveLength(1)
+})
+
+test('an event that comes again while it is being handled waits for the first', async () => {
+  let release = () => {}
+  const arrived = new Promise<void>((resolve) => {
+    receiver.answerWith((response) => {
+      release = () => void response.writeHead(200).end()
+      resolve()
+    })
+  })
+  const { lines, handle } = handlerWithLog({ webhookUrl: receiver.url })
+  const event = makeCompletionEvent()
+  const first = handle(event, context())
+  await arrived
+  let answered = false
+  const second = handle(event, context()).finally(() => {
+    answered = true
+  })
+  // Time enough for another event to be handled whole.
+  receiver.answerWith((response) => void response.writeHead(200).end())
+  await handle(makeCompletionEvent(), context())
+  expect(answered).toBe(false)
+  release()
+  expect(await Promise.all([first, second])).toEqual([
+    { handled: event.id, duplicate: false },
+    { handled: event.id, duplicate: true },
+  ])
+  expect(receiver.received.filter(({ body }) => body.includes(event.id))).toHaveLength(1)
+  expect(lines.filter((line) => line.includes(event.id))).toHaveLength(1)
+})
+
+test('when the webhook fails, those who wait fail too, nothing is logged and a retry works', async () => {
+  receiver.answerWith((response) => void response.writeHead(500).end())
+  const { lines, handle } = handlerWithLog({ webhookUrl: receiver.url })
+  const event = makeCompletionEvent()
+  const attempts = await Promise.allSettled([handle(event, context()), handle(event, context())])
+  expect(attempts.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  expect(receiver.received).toHaveLength(1)
+  expect(lines).toEqual([])
+
+  receiver.answerWith((response) => void response.writeHead(204).end())
+  expect(await handle(event, context())).toEqual({ handled: event.id, duplicate: false })
+  expect(receiver.received).toHaveLength(2)
+  expect(lines).toHaveLength(1)
+})
+
+test('as many events as asked for are remembered, the newest ones', async () => {
+  const { lines, handle } = handlerWithLog({ remembered: 2 })
+  const [a, b, c] = [makeCompletionEvent(), makeCompletionEvent(), makeCompletionEvent()]
+  for (const event of [a, b, c]) await handle(event, context())
+  expect(await handle(c, context())).toMatchObject({ duplicate: true })
+  expect(await handle(b, context())).toMatchObject({ duplicate: true })
+  expect(await handle(a, context())).toMatchObject({ duplicate: false })
+  expect(lines).toHaveLength(4)
+})
+
+test('the webhook gets a text and the event as it came, members unknown to us included', async () => {
+  const { handle } = handlerWithLog({ webhookUrl: receiver.url })
+  const event = { ...makeCompletionEvent(), 'replay-name': 'later' }
+  await handle(event, context())
+  expect(receiver.received).toEqual([
+    { method: 'POST', url: '/hook', contentType: 'application/json', body: expect.any(String) },
+  ])
+  expect(JSON.parse(receiver.received[0]?.body ?? '')).toEqual({
+    text: 'Task 7 completed by `ann`: `Fix the roof`',
+    event,
+  })
+})
+
+test.each([
+  [
+    'markup',
+    '<!channel> <@U1> <https://x|y> &amp;',
+    '&lt;!channel&gt; &lt;@U1&gt; &lt;https://x|y&gt; &amp;amp;',
+  ],
+  ['formatting stays inside inline code', '*b* _i_ ~s~ @channel https://x', '*b* _i_ ~s~ @channel https://x'],
+  ['backticks cannot end the inline code', '`a` ``` b', 'ˋaˋ ˋˋˋ b'],
+  ['line breaks', 'a\r\nb\u2028c\u0085d\te', 'a b c d e'],
+  ['text that runs backwards', 'a\u202egpj.exe', 'a gpj.exe'],
+  ['nothing to see', '\u0007', ' '],
+])('in the text a title is data: %s', (_, title, shown) => {
+  expect(completionText(makeCompletionEvent({ title }, null))).toBe(`Task 7 completed: \`${shown}\``)
+})
+
+test('redirects are not followed', async () => {
+  const elsewhere = await startWebhookReceiver()
+  try {
+    receiver.answerWith((response) => void response.writeHead(307, { location: elsewhere.url }).end())
+    const { handle } = handlerWithLog({ webhookUrl: receiver.url })
+    await expect(handle(makeCompletionEvent(), context())).rejects.toThrow('Webhook failed: it answered 307')
+    expect(elsewhere.received).toEqual([])
+  } finally {
+    await elsewhere.close()
+  }
+})
+
+test('a webhook that does not answer is given up: after its own time-out, or before the invocation ends', async () => {
+  receiver.answerWith(() => {})
+  const own = handlerWithLog({ webhookUrl: receiver.url, webhookTimeoutMs: 50 })
+  await expect(own.handle(makeCompletionEvent(), context())).rejects.toThrow('no answer within 50 ms')
+  const invocation = handlerWithLog({ webhookUrl: receiver.url })
+  await expect(invocation.handle(makeCompletionEvent(), context(300))).rejects.toThrow(
+    'no answer within 50 ms',
+  )
+})
+
+test('an unreachable webhook is an error that does not show its URL', async () => {
+  await receiver.close()
+  const { handle } = handlerWithLog({ webhookUrl: `${receiver.url}/T0/secret` })
+  const error = await handle(makeCompletionEvent(), context()).catch((thrown: unknown) => thrown)
+  expect(error).toBeInstanceOf(Error)
+  expect(String(error)).toContain('ECONNREFUSED')
+  expect(String(error)).not.toContain('secret')
+})
+
+test.each(['hooks.example.com', 'ftp://hooks.example.com', 'https://ann:pw@hooks.example.com'])(
+  'a webhook URL that cannot work is refused at once: %s',
+  (webhookUrl) => {
+    expect(() => createHandler({ webhookUrl })).toThrow(/^NOTIFY_WEBHOOK_URL: its value is not usable/)
+  },
+)

@@ -1,0 +1,286 @@
+import { AwsV4Signer } from 'aws4fetch'
+import { expect, test } from 'vitest'
+import { createLogger } from '../../src/log.ts'
+import type { LambdaContext } from '../../workers/notifier/handler.ts'
+import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
+import { createInvokeApi } from '../../workers/notifier/invoke-api.ts'
+
+const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret' }
+const origin = 'http://127.0.0.1:3001'
+
+function createApi(handler: LambdaFunction = async (event) => ({ event }), timeoutMs = 10_000) {
+  const lines: Record<string, unknown>[] = []
+  const log = createLogger('debug', (line) => lines.push(JSON.parse(line)))
+  const app = createInvokeApi({
+    handler,
+    functionName: 'task-notifier',
+    credentials,
+    region: 'us-east-1',
+    timeoutMs,
+    log,
+  })
+  return { app, lines }
+}
+
+type Call = {
+  name?: string
+  query?: string
+  headers?: Record<string, string>
+  /** Not signed. */
+  extraHeaders?: Record<string, string>
+  body?: string | Uint8Array<ArrayBuffer>
+}
+
+async function invoke({ app }: Pick<ReturnType<typeof createApi>, 'app'>, call: Call = {}) {
+  const { name = 'task-notifier', query = '', headers = {}, extraHeaders = {}, body = '{"a":1}' } = call
+  const signed = await new AwsV4Signer({
+    method: 'POST',
+    url: `${origin}/2015-03-31/functions/${name}/invocations${query}`,
+    headers,
+    body,
+    region: 'us-east-1',
+    service: 'lambda',
+    ...credentials,
+  }).sign()
+  const response = await app.request(signed.url.href, {
+    method: 'POST',
+    headers: [...signed.headers, ...Object.entries(extraHeaders)],
+    body,
+  })
+  return {
+    status: response.status,
+    type: response.headers.get('x-amzn-errortype'),
+    functionError: response.headers.get('x-amz-function-error'),
+    version: response.headers.get('x-amz-executed-version'),
+    requestId: response.headers.get('x-amzn-requestid'),
+    body: await response.text(),
+  }
+}
+
+const isUuid = expect.stringMatching(/^[0-9a-f-]{36}$/)
+
+test('RequestResponse, stated or not, answers what the function returned', async () => {
+  for (const headers of [{}, { 'x-amz-invocation-type': 'RequestResponse' }]) {
+    expect(await invoke(createApi(), { headers })).toEqual({
+      status: 200,
+      type: null,
+      functionError: null,
+      version: '$LATEST',
+      requestId: isUuid,
+      body: '{"event":{"a":1}}',
+    })
+  }
+})
+
+test.each(['application/octet-stream', 'application/json', 'text/plain', ''])(
+  'content type %o is accepted',
+  async (type) => {
+    expect(await invoke(createApi(), { headers: type ? { 'content-type': type } : {} })).toMatchObject({
+      status: 200,
+    })
+  },
+)
+
+test('an empty body is the event {}, nothing returned is null', async () => {
+  expect(await invoke(createApi(), { body: '' })).toMatchObject({ body: '{"event":{}}' })
+  expect(await invoke(createApi(async () => undefined))).toMatchObject({ status: 200, body: 'null' })
+})
+
+test('the function gets the context that AWS gives', async () => {
+  let context: LambdaContext | undefined
+  const api = createApi(async (_, given) => {
+    context = given
+  })
+  const clientContext = Buffer.from('{"custom":{"é":1}}').toString('base64')
+  const { requestId } = await invoke(api, {
+    name: 'task-notifier:live',
+    headers: { 'x-amz-client-context': clientContext },
+  })
+  expect(context).toMatchObject({
+    functionName: 'task-notifier',
+    functionVersion: '$LATEST',
+    invokedFunctionArn: 'arn:aws:lambda:us-east-1:000000000000:function:task-notifier:live',
+    memoryLimitInMB: '128',
+    awsRequestId: requestId,
+    clientContext: { custom: { é: 1 } },
+    callbackWaitsForEmptyEventLoop: true,
+  })
+  const remaining = context?.getRemainingTimeInMillis()
+  expect(remaining).toBeGreaterThan(0)
+  expect(remaining).toBeLessThanOrEqual(10_000)
+})
+
+test.each([
+  'task-notifier',
+  'task-notifier:live',
+  'task-notifier:$LATEST',
+  'function:task-notifier',
+  '123456789012:function:task-notifier',
+  '123456789012%3Afunction%3Atask-notifier',
+  'arn:aws:lambda:us-east-1:123456789012:function:task-notifier',
+  'arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Atask-notifier%3Alive',
+])('the function is found as %s', async (name) => {
+  expect(await invoke(createApi(), { name })).toMatchObject({ status: 200 })
+})
+
+test.each([
+  ['nope', ''],
+  ['task-notifier:7', ''],
+  ['task-notifier', '?Qualifier=7'],
+  ['task-notifier', '?Qualifier='],
+  ['task-notifier', '?Qualifier=a%20b'],
+  ['arn:aws:lambda:eu-west-1:123456789012:function:task-notifier', ''],
+  ['arn:aws:sqs:us-east-1:123456789012:task-notifier', ''],
+  ['%00', ''],
+  ['%zz', ''],
+  ['a%2Fb', ''],
+])('there is no function %s%s', async (name, query) => {
+  expect(await invoke(createApi(), { name, query })).toMatchObject({
+    status: 404,
+    type: 'ResourceNotFoundException',
+  })
+})
+
+test('a qualifier may be said twice, but only the same', async () => {
+  const named = (query: string) => invoke(createApi(), { name: 'task-notifier:live', query })
+  expect(await named('?Qualifier=live')).toMatchObject({ status: 200 })
+  expect(await named('?Qualifier=test')).toMatchObject({
+    status: 400,
+    type: 'InvalidParameterValueException',
+  })
+  expect(await invoke(createApi(), { query: '?Qualifier=a&Qualifier=b' })).toMatchObject({ status: 400 })
+})
+
+test('DryRun runs nothing', async () => {
+  let runs = 0
+  const api = createApi(async () => {
+    runs += 1
+  })
+  const headers = { 'x-amz-invocation-type': 'DryRun' }
+  expect(await invoke(api, { headers, body: '' })).toMatchObject({ status: 204, body: '', requestId: isUuid })
+  expect(await invoke(api, { headers, name: 'nope' })).toMatchObject({ status: 404 })
+  expect(runs).toBe(0)
+})
+
+test('Event and unknown types are refused', async () => {
+  const event = await invoke(createApi(), { headers: { 'x-amz-invocation-type': 'Event' } })
+  expect(event).toMatchObject({ status: 400, type: 'InvalidParameterValueException' })
+  expect(event.body).toContain('use RequestResponse')
+  const unknown = await invoke(createApi(), { headers: { 'x-amz-invocation-type': 'Later' } })
+  expect(unknown).toMatchObject({ status: 400, type: 'InvalidParameterValueException' })
+})
+
+test.each(['{', 'x', '{"a":1}}', new Uint8Array([0x22, 0xff, 0x22])])(
+  'a body that is no JSON: %o',
+  async (body) => {
+    const answer = await invoke(createApi(), { body })
+    expect(answer).toMatchObject({ status: 400, type: 'InvalidRequestContentException' })
+    expect(JSON.parse(answer.body)).toEqual({
+      Type: 'User',
+      Message: expect.any(String),
+      message: expect.any(String),
+    })
+  },
+)
+
+test.each(['x', '%', btoa('['), btoa(`"${'x'.repeat(3600)}"`)])(
+  'a client context that is none: %o',
+  async (value) => {
+    const answer = await invoke(createApi(), { headers: { 'x-amz-client-context': value } })
+    expect(answer).toMatchObject({ status: 400, type: 'InvalidRequestContentException' })
+  },
+)
+
+test('a body over 6 MB is refused', async () => {
+  const body = new Uint8Array(6 * 1024 * 1024 + 1).fill(0x20)
+  expect(await invoke(createApi(), { body })).toMatchObject({ status: 413, type: 'RequestTooLargeException' })
+  expect(
+    await invoke(
+      createApi(async () => 1),
+      { body: body.subarray(2).fill(0x31, 0, 1) },
+    ),
+  ).toMatchObject({ status: 200 })
+})
+
+test('an error of the function is a 200 with the error object', async () => {
+  const api = createApi(async () => {
+    throw new TypeError('boom')
+  })
+  const answer = await invoke(api)
+  expect(answer).toMatchObject({ status: 200, functionError: 'Unhandled', version: '$LATEST', type: null })
+  expect(JSON.parse(answer.body)).toEqual({
+    errorType: 'TypeError',
+    errorMessage: 'boom',
+    trace: expect.arrayContaining(['TypeError: boom']),
+  })
+  expect(api.lines).toMatchObject([
+    { level: 'error', message: 'invocation failed', request_id: answer.requestId },
+  ])
+})
+
+test('something thrown that is no error, and a result that is no JSON, are errors of the function', async () => {
+  const thrown = await invoke(createApi(() => Promise.reject('why')))
+  expect(JSON.parse(thrown.body)).toEqual({ errorType: 'string', errorMessage: 'why' })
+  const circular: Record<string, unknown> = {}
+  circular.self = circular
+  expect(await invoke(createApi(async () => circular))).toMatchObject({
+    status: 200,
+    functionError: 'Unhandled',
+  })
+})
+
+test('a function that takes too long is reported as AWS does', async () => {
+  const answer = await invoke(createApi(() => new Promise(() => {}), 50))
+  expect(answer).toMatchObject({ status: 200, functionError: 'Unhandled' })
+  expect(JSON.parse(answer.body)).toEqual({
+    errorType: 'Sandbox.Timedout',
+    errorMessage: `RequestId: ${answer.requestId} Error: Task timed out after 0.05 seconds`,
+  })
+})
+
+test('a wrong signature is refused before anything is told of the function', async () => {
+  const answer = await invoke(createApi(), {
+    name: 'nope',
+    extraHeaders: { authorization: 'AWS4-HMAC-SHA256 x' },
+  })
+  expect(answer).toMatchObject({ status: 403, requestId: isUuid })
+})
+
+test('a request from a browser is refused, well signed or not', async () => {
+  const api = createApi()
+  const answer = await invoke(api, { extraHeaders: { origin: 'https://example.com' } })
+  expect(answer).toMatchObject({ status: 403, type: 'AccessDeniedException', requestId: isUuid })
+  expect(api.lines).toMatchObject([
+    { level: 'warn', message: 'invocation refused', type: 'AccessDeniedException' },
+  ])
+})
+
+test('alive, and nothing else is there', async () => {
+  const { app } = createApi()
+  expect((await app.request('/healthz')).status).toBe(200)
+  expect((await app.request('/healthz', { headers: { origin: 'null' } })).status).toBe(403)
+  for (const [method, path] of [
+    ['GET', '/'],
+    ['GET', '/2015-03-31/functions/task-notifier/invocations'],
+    ['POST', '/2014-11-13/functions/task-notifier/invoke-async'],
+  ] as const) {
+    const response = await app.request(path, { method })
+    expect(response.status).toBe(404)
+    expect(response.headers.get('x-amzn-errortype')).toBe('UnknownOperationException')
+  }
+})
+
+test('an ARN is taken for the name in it, and no name is refused', () => {
+  const options = {
+    handler: async () => null,
+    credentials,
+    region: 'us-east-1',
+    timeoutMs: 1,
+    log: createLogger('silent'),
+  }
+  expect(() => createInvokeApi({ ...options, functionName: 'not a name' })).toThrow('not a name')
+  createInvokeApi({
+    ...options,
+    functionName: 'arn:aws:lambda:us-east-1:123456789012:function:task-notifier:live',
+  })
+})

@@ -1,0 +1,294 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import { parseOptions } from '@node-rs/bcrypt'
+import { getRounds } from 'bcryptjs'
+import { build } from 'esbuild'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { bcryptjs } from '../../src/bcryptjs-hasher.ts'
+import {
+  type Bcrypt,
+  bounded,
+  createPasswordHasher,
+  dummyHash,
+  HasherBusyError,
+  type PasswordHasher,
+} from '../../src/passwords.ts'
+import { bcryptjsPool } from '../../src/runtime/bcryptjs-pool.ts'
+import { loadNativeBcrypt } from '../../src/runtime/native-bcrypt.ts'
+import { createNodeHasher, queueLimitFor } from '../../src/runtime/password-hasher.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+/** The lowest cost, for tests that are not about time. */
+const cheap = 4
+
+let directory: string
+let workerEntry: string
+let native: Bcrypt
+
+beforeAll(async () => {
+  // Within the project, so that the bundles find its packages.
+  directory = await mkdtemp(join(root, 'node_modules/.test-passwords-'))
+  workerEntry = await bundle('bcrypt-worker', { entryPoints: [join(root, 'src/runtime/bcrypt-worker.ts')] })
+  native = await loadNativeBcrypt()
+})
+afterAll(() => rm(directory, { recursive: true, force: true }))
+
+async function bundle(
+  name: string,
+  input: { entryPoints: string[] } | { stdin: { contents: string; resolveDir: string } },
+) {
+  const outfile = join(directory, `${name}.mjs`)
+  await build({ ...input, outfile, bundle: true, packages: 'external', platform: 'node', format: 'esm' })
+  return outfile
+}
+
+const pool = (size: number) => bcryptjsPool({ workerEntry, size })
+
+describe('every bcrypt', () => {
+  const password = 'pässword 🔑 of some length'
+
+  test('verifies the hashes of every other', async () => {
+    const all = { native, bcryptjs, pool: pool(1) }
+    for (const [maker, { hash }] of Object.entries(all)) {
+      const made = await hash(password, cheap)
+      expect(made, maker).toMatch(/^\$2b\$04\$.{53}$/)
+      for (const [checker, { compare }] of Object.entries(all)) {
+        expect(await compare(password, made), `${checker} on a hash by ${maker}`).toBe(true)
+        expect(await compare(`${password}!`, made), `${checker} on a hash by ${maker}`).toBe(false)
+      }
+    }
+  })
+
+  test('reads all of the 72 bytes there may be', async () => {
+    const longest = 'ä'.repeat(36)
+    for (const bcrypt of [native, bcryptjs]) {
+      const hasher = createPasswordHasher(bcrypt, cheap)
+      const made = await hasher.hash(longest)
+      expect(await hasher.verify(longest, made)).toBe(true)
+      expect(await hasher.verify(`${'ä'.repeat(35)}ö`, made)).toBe(false)
+    }
+  })
+})
+
+describe('the password hasher', () => {
+  test('refuses what bcrypt would cut', async () => {
+    const hasher = createPasswordHasher(bcryptjs, cheap)
+    const tooLong = `${'ä'.repeat(36)}a`
+    await expect(hasher.hash(tooLong)).rejects.toThrow(RangeError)
+    await expect(hasher.verify(tooLong, await hasher.hash('a'))).rejects.toThrow(RangeError)
+    await expect(hasher.verify(tooLong, null)).rejects.toThrow(RangeError)
+  })
+
+  test('compares with a hash of its own cost for an unknown user, and answers false whatever comes out', async () => {
+    const compare = vi.fn(async () => true)
+    for (const cost of [4, 10, 15]) {
+      const hasher = createPasswordHasher({ ...bcryptjs, compare }, cost)
+      expect(await hasher.verify('password', null)).toBe(false)
+      expect(compare).toHaveBeenLastCalledWith('password', dummyHash(cost))
+      expect(parseOptions(dummyHash(cost))).toEqual({ version: '2b', cost })
+      expect(getRounds(dummyHash(cost))).toBe(cost)
+    }
+  })
+
+  test.each(['native', 'bcryptjs'])('does the work for an unknown user: %s', async (name) => {
+    const hasher = createPasswordHasher(name === 'native' ? native : bcryptjs, 10)
+    const known = await hasher.hash('password')
+    const fastest = async (hash: string | null) => {
+      const times = []
+      for (let i = 0; i < 3; i++) times.push(await milliseconds(() => hasher.verify('guess', hash)))
+      return Math.min(...times)
+    }
+    // A hash that is not even tried takes a thousandth.
+    expect(await fastest(null)).toBeGreaterThan((await fastest(known)) / 4)
+  })
+})
+
+describe('a bounded hasher', () => {
+  test('hashes so many at a time, queues so many, in order, and refuses more at once', async () => {
+    const { hasher, started, finish } = controlled()
+    const limited = bounded(hasher, { concurrency: 2, queueLimit: 3 })
+    const work = ['a', 'b', 'c', 'd', 'e'].map((password) => limited.hash(password))
+    expect(started).toEqual(['a', 'b'])
+    await expect(limited.hash('f')).rejects.toThrow(HasherBusyError)
+    await expect(limited.verify('g', null)).rejects.toThrow(HasherBusyError)
+
+    finish('b')
+    expect(await work[1]).toBe('hash of b')
+    expect(started).toEqual(['a', 'b', 'c'])
+    // There is room in the queue again, at its end.
+    const last = limited.hash('h')
+    for (const password of ['a', 'c', 'd', 'e', 'h']) {
+      await vi.waitFor(() => expect(started).toContain(password))
+      finish(password)
+    }
+    expect(await Promise.all([...work, last])).toEqual(
+      'abcdeh'.split('').map((password) => `hash of ${password}`),
+    )
+    expect(started).toEqual(['a', 'b', 'c', 'd', 'e', 'h'])
+  })
+
+  test('frees its place when a hash fails', async () => {
+    const limited = bounded(createPasswordHasher(bcryptjs, cheap), { concurrency: 1, queueLimit: 1 })
+    const tooLong = 'a'.repeat(73)
+    const results = await Promise.allSettled([limited.hash(tooLong), limited.hash('a')])
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
+    expect(await limited.hash('a')).toMatch(/^\$2b\$/)
+  })
+
+  test('never runs more than it may, nor loses a place, in any order of ends', async () => {
+    let running = 0
+    let most = 0
+    const hasher: PasswordHasher = {
+      hash: async (password) => {
+        most = Math.max(most, ++running)
+        for (let turns = Number(password) % 5; turns >= 0; turns--) await Promise.resolve()
+        running--
+        return password
+      },
+      verify: async () => false,
+    }
+    const limited = bounded(hasher, { concurrency: 3, queueLimit: 1000 })
+    const passwords = Array.from({ length: 500 }, (_, i) => String(i * 7))
+    expect(await Promise.all(passwords.map((password) => limited.hash(password)))).toEqual(passwords)
+    expect(most).toBe(3)
+  })
+})
+
+describe('the event loop', () => {
+  let onThisThread: number
+  beforeAll(async () => {
+    onThisThread = await longestStall(bcryptjs)
+  })
+
+  test.each([
+    ['native', () => native],
+    ['threads', () => pool(2)],
+  ])('turns while %s hash', async (_, bcrypt) => {
+    // About 10 ms against a second: half is far from both, on any machine.
+    expect(await longestStall(bcrypt())).toBeLessThan(onThisThread / 2)
+  })
+
+  /** Milliseconds, over 24 hashes at once. */
+  async function longestStall(bcrypt: Bcrypt): Promise<number> {
+    const hasher = createPasswordHasher(bcrypt, 10)
+    await hasher.hash('the threads have started')
+    const delay = monitorEventLoopDelay({ resolution: 10 })
+    delay.enable()
+    // It measures from one sample to the next: a stall before the first or after the last is not in it.
+    await vi.waitFor(() => expect(delay.count).toBeGreaterThan(0))
+    await Promise.all(Array.from({ length: 24 }, (_, i) => hasher.hash(`password ${i}`)))
+    const seen = delay.count
+    await vi.waitFor(() => expect(delay.count).toBeGreaterThan(seen))
+    delay.disable()
+    return delay.max / 1e6
+  }
+})
+
+describe('the pool of threads', () => {
+  test('rejects the jobs of a thread that dies, and replaces it', async () => {
+    const fragile = join(directory, 'fragile-worker.mjs')
+    await writeFile(
+      fragile,
+      `import { parentPort } from 'node:worker_threads'
+      import ${JSON.stringify(pathToFileURL(workerEntry).href)}
+      parentPort.on('message', ({ password }) => { if (password === 'die') process.exit(1) })`,
+    )
+    const { hash, compare } = bcryptjsPool({ workerEntry: fragile, size: 1 })
+    const made = await hash('password', cheap)
+    const results = await Promise.allSettled([
+      hash('die', cheap),
+      hash('behind it', cheap),
+      compare('password', made),
+    ])
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
+    expect(await compare('password', made)).toBe(true)
+  })
+
+  test('says why a job failed', async () => {
+    const ofNoBcrypt = `$9b$04$${'.'.repeat(53)}`
+    await expect(pool(1).compare('password', ofNoBcrypt)).rejects.toThrow('salt version')
+    const missing = bcryptjsPool({ workerEntry: join(directory, 'missing.mjs'), size: 1 })
+    await expect(missing.hash('password', cheap)).rejects.toMatchObject({
+      cause: expect.objectContaining({ message: expect.stringContaining('missing.mjs') }),
+    })
+  })
+})
+
+describe('the hasher of a Node process', () => {
+  test('is native where that loads, and says so once', async () => {
+    const log = { info: vi.fn(), warn: vi.fn() }
+    const hasher = await createNodeHasher({ cost: cheap, workerEntry, log })
+    expect(await hasher.verify('password', await hasher.hash('password'))).toBe(true)
+    expect(log.info).toHaveBeenCalledTimes(1)
+    expect(log.info).toHaveBeenCalledWith(expect.stringContaining('native'), expect.anything())
+    expect(log.warn).not.toHaveBeenCalled()
+  })
+
+  test('is the pool where the binary does not load; idle threads let the process end', async () => {
+    const { stdout } = await runWithoutBinary(workerEntry)
+    const { verified, refused, lines } = JSON.parse(stdout.replace('started', ''))
+    expect({ verified, refused }).toEqual({ verified: true, refused: false })
+    expect(lines).toEqual([expect.stringContaining('bcryptjs')])
+  })
+
+  test('is none where neither works: the process does not start', async () => {
+    await expect(runWithoutBinary(join(directory, 'missing.mjs'))).rejects.toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringContaining('missing.mjs'),
+    })
+  })
+
+  test('queues what it can hash in 10 s', () => {
+    expect(queueLimitFor(10, 1)).toBe(100)
+    expect(queueLimitFor(10, 3)).toBe(300)
+    expect(queueLimitFor(12, 1)).toBe(25)
+    expect(queueLimitFor(15, 2)).toBe(6)
+  })
+})
+
+/** A process of its own, which ends by itself or fails the test. */
+async function runWithoutBinary(worker: string) {
+  const program = await bundle('program', {
+    stdin: {
+      resolveDir: root,
+      contents: `
+        import { createNodeHasher } from './src/runtime/password-hasher.ts'
+        const lines = []
+        const note = (message) => lines.push(message)
+        const hasher = await createNodeHasher({ cost: 4, workerEntry: process.argv[2], log: { info: note, warn: note } })
+        console.log('started')
+        const hash = await hasher.hash('password')
+        const verified = await hasher.verify('password', hash)
+        const refused = await hasher.verify('guess', hash)
+        console.log(JSON.stringify({ verified, refused, lines }))`,
+    },
+  })
+  const env = { ...process.env, NAPI_RS_NATIVE_LIBRARY_PATH: join(directory, 'no.node') }
+  return promisify(execFile)(process.execPath, [program, worker], { env, timeout: 60_000 })
+}
+
+async function milliseconds(work: () => Promise<unknown>): Promise<number> {
+  const begun = performance.now()
+  await work()
+  return performance.now() - begun
+}
+
+/** A hasher whose hashes end when they are told to. */
+function controlled() {
+  const started: string[] = []
+  const ends = new Map<string, () => void>()
+  const hasher: PasswordHasher = {
+    hash: async (password) => {
+      started.push(password)
+      await new Promise<void>((resolve) => ends.set(password, resolve))
+      return `hash of ${password}`
+    },
+    verify: async () => false,
+  }
+  return { hasher, started, finish: (password: string) => ends.get(password)?.() }
+}

@@ -6,7 +6,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import type { Database } from '../src/database.ts'
 import { createLogger } from '../src/log.ts'
@@ -16,8 +15,8 @@ import { createDatabase, valueOptions } from '../src/runtime/postgres.ts'
 import type { Position } from '../src/tasks/cursor.ts'
 import * as queries from '../src/tasks/queries.ts'
 import { TaskListQuery } from '../src/tasks/schemas.ts'
+import { root } from '../test/support/processes.ts'
 
-const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const total = Number(process.argv[2] ?? 1_000_000)
 const runs = 5
 
@@ -35,7 +34,7 @@ type Plan = {
 async function main() {
   const directory = await mkdtemp(join(tmpdir(), 'task-api-explain-'))
   const log = createLogger('warn')
-  const server = await startEmbeddedPostgres({ dataDirectory: directory, packageRoot, log })
+  const server = await startEmbeddedPostgres({ dataDirectory: directory, packageRoot: root, log })
   const seen: { text: string; parameters: unknown[] }[] = []
   const sql = postgres({
     ...server.connection,
@@ -44,7 +43,7 @@ async function main() {
     debug: (_, text, parameters) => seen.push({ text, parameters }),
   })
   try {
-    await migrate(sql as unknown as postgres.Sql, await readMigrations(join(packageRoot, 'sql')), log)
+    await migrate(sql as unknown as postgres.Sql, await readMigrations(join(root, 'sql')), log)
     await fill(sql as unknown as postgres.Sql)
     await explainAll(sql as unknown as postgres.Sql, createDatabase(sql, 60_000), seen)
   } finally {
@@ -72,6 +71,7 @@ async function fill(sql: postgres.Sql) {
   await sql`vacuum analyze`
 }
 
+const none = { match: null, noneMatch: null }
 const query = (more: Record<string, string> = {}) => TaskListQuery.parse(more)
 
 async function explainAll(sql: postgres.Sql, db: Database, seen: { text: string; parameters: unknown[] }[]) {
@@ -119,9 +119,9 @@ async function explainAll(sql: postgres.Sql, db: Database, seen: { text: string;
         'create, Idempotency-Key',
         () => queries.insertTaskOnce(db, caller, { title: 'New' }, { key: 'k', hash: 'h' }),
       ],
-      ['update', () => queries.updateTask(db, caller, id, { title: 'Changed' }, null)],
-      ['complete', () => queries.updateTask(db, caller, id, { status: 'completed' }, null)],
-      ['delete', () => queries.deleteTask(db, caller, id, null)],
+      ['update', () => queries.updateTask(db, caller, id, { title: 'Changed' }, none)],
+      ['complete', () => queries.updateTask(db, caller, id, { status: 'completed' }, none)],
+      ['delete', () => queries.deleteTask(db, caller, id, none)],
     ]
     for (const [label, run, { whole = false } = {}] of cases) {
       seen.length = 0

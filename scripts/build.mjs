@@ -1,6 +1,6 @@
 // Bundles each entry into dist/ and copies the reference page's files beside them.
 // Packages stay outside the bundle: they are installed beside it, and native ones cannot be bundled.
-import { cpSync, mkdirSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -31,7 +31,6 @@ export const options = {
 export function copyReferencePage() {
   const assets = join(root, 'dist/public')
   const swagger = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
-  rmSync(assets, { recursive: true, force: true })
   mkdirSync(join(assets, 'docs'), { recursive: true })
   cpSync(join(root, 'src/docs'), assets, { recursive: true })
   for (const file of ['swagger-ui-bundle.js', 'swagger-ui.css'])

@@ -6,9 +6,10 @@ import * as accounts from './accounts/operations.ts'
 import { mountAccounts } from './accounts/routes.ts'
 import { DatabaseUnavailableError, DeadlineError } from './database.ts'
 import type { AppEnv, Runtime } from './deps.ts'
+import { isLive } from './http/authenticate.ts'
 import { describeOperations, type OpenApiDocument } from './http/openapi.ts'
 import type { Operation } from './http/operation.ts'
-import { rateLimit } from './http/rate-limit.ts'
+import { countAsAnonymous, rateLimit } from './http/rate-limit.ts'
 import { request } from './http/request.ts'
 import { errorFields } from './log.ts'
 import { HasherBusyError } from './passwords.ts'
@@ -47,13 +48,17 @@ export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }:
   })
   if (referencePage) mountReferencePage(app, referencePage)
 
-  app.notFound((c) => answerProblem(c, unmatched(c)))
+  app.notFound(async (c) => {
+    // What is thrown here would pass by the middleware, and the log with it.
+    const problem = await unmatched(c).catch((error: Error) => problemOf(error, c))
+    return answerProblem(c, problem)
+  })
   app.onError((error, c) => answerProblem(c, problemOf(error, c)))
   return app
 }
 
-function crossOrigin(origin: string[]) {
-  return cors({
+function crossOrigin(origin: string[]): MiddlewareHandler {
+  const answer = cors({
     origin,
     allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     allowHeaders: [
@@ -80,15 +85,21 @@ function crossOrigin(origin: string[]) {
     ],
     maxAge: 600,
   })
+  // Only an OPTIONS that asks for a method is a preflight (Fetch standard, section 3.2.2).
+  return (c, next) =>
+    c.req.method === 'OPTIONS' && !c.req.header('Access-Control-Request-Method') ? next() : answer(c, next)
 }
 
-const known = operations.map(({ method, path }) => ({
+// The reference page is no operation: it takes whatever query it is sent.
+const page: Pick<Operation, 'method' | 'path'> = { method: 'get', path: '/docs' }
+const known = [...operations, page].map(({ method, path }) => ({
   method: method.toUpperCase(),
   pattern: new RegExp(`^${path.replace(/:\w+/g, '[^/]+').replace(/\/$/, '')}/?$`),
 }))
 
-/** 405 where the path is known for other methods, else 404. */
-function unmatched(c: Context<AppEnv>): Problem {
+/** 405 where the path is known for other methods, else 404; neither needs a token, but one that is dead counts as none. */
+async function unmatched(c: Context<AppEnv>): Promise<Problem> {
+  if (!(await isLive(c))) await countAsAnonymous(c)
   const allowed = known.filter(({ pattern }) => pattern.test(c.req.path)).map(({ method }) => method)
   if (allowed.length === 0) return notFound()
   if (allowed.includes('GET')) allowed.push('HEAD')

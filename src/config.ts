@@ -23,7 +23,9 @@ function rateLimit(name: LimitRule['name']) {
     const windowMs = Number(amount) * unitMs[(unit ?? 's') as keyof typeof unitMs]
     if (Number(limit) > 0 && windowMs > 0 && windowMs <= unitMs.d)
       return { name, limit: Number(limit), windowMs }
-    context.addIssue('give requests per time such as 100/60s, at least 1, over at most a day')
+    context.addIssue(
+      'give requests per time such as 100/60s, from 1 to 9999999, in s, m or h, over at most a day',
+    )
     return z.NEVER
   })
 }

@@ -15,6 +15,7 @@ import { createLimiter } from './limiter.ts'
 import { createLogger, errorFields, type Logger } from './log.ts'
 import { prune } from './maintenance.ts'
 import { openDatabase } from './runtime/database.ts'
+import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
 import { listen } from './runtime/http-server.ts'
 import { memoryCounters } from './runtime/memory-counters.ts'
 import { startNotifier } from './runtime/notifier-process.ts'
@@ -34,7 +35,7 @@ const leaseMs = 15_000
 const pruneEveryMs = 3_600_000
 
 async function start(config: Config, log: Logger, stack: Stack) {
-  const dataDirectory = resolve(config.dataDirectory)
+  const dataDirectory = await openDataDirectory(resolve(config.dataDirectory))
   // The cheapest check of a start comes first.
   const secrets = jwtSecrets(config, dataDirectory)
   const db = await openDatabase({ config, dataDirectory, packageRoot, log, stack })

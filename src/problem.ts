@@ -11,6 +11,7 @@ const titles = {
   412: 'Precondition Failed',
   413: 'Content Too Large',
   415: 'Unsupported Media Type',
+  417: 'Expectation Failed',
   422: 'Unprocessable Content',
   429: 'Too Many Requests',
   431: 'Request Header Fields Too Large',
@@ -33,6 +34,7 @@ type ProblemOptions = {
   /** Further members of the document, as RFC 9457 section 3.2 allows. */
   members?: Record<string, unknown>
   type?: string
+  cause?: unknown
 }
 
 export class Problem extends Error {
@@ -41,7 +43,7 @@ export class Problem extends Error {
   readonly options: ProblemOptions
 
   constructor(status: ProblemStatus, detail: string, options: ProblemOptions = {}) {
-    super(detail)
+    super(detail, { cause: options.cause })
     this.status = status
     this.options = options
   }

@@ -82,7 +82,7 @@ export async function updateEmail(db: Database, { userId, sessionId }: Caller, e
  * Locks the user's row first of all, so that a login with the old password, which locks it too, either comes before and
  * has its session ended, or comes after and fails. Undefined when the password was changed by somebody else meanwhile.
  */
-export async function updatePassword(
+export async function updateUser(
   db: Database,
   userId: number,
   change: { from: string; to: string; email: string | null | undefined },
@@ -107,7 +107,7 @@ export async function deleteUser(db: Database, userId: number, passwordHash: str
   return rows.length > 0
 }
 
-/** Undefined when the password was changed, or the account deleted, since the hash was read: see updatePassword. */
+/** Undefined when the password was changed, or the account deleted, since the hash was read: see updateUser. */
 export async function insertSession(
   db: Database,
   user: { id: number; passwordHash: string },

@@ -1,10 +1,11 @@
 /** The account operations: validated input in, a verb called, its answer out. */
 import type { Context, Hono } from 'hono'
 import type { AppEnv } from '../deps.ts'
-import { sessionEnded } from '../http/authenticate.ts'
+import { refuseEnded } from '../http/authenticate.ts'
+import { wrongCredentials } from '../http/bearer.ts'
 import { mount } from '../http/operation.ts'
 import { count, giveBack } from '../http/rate-limit.ts'
-import { invalidInput, notFound, Problem } from '../problem.ts'
+import { invalidInput, notFound } from '../problem.ts'
 import * as operations from './operations.ts'
 import * as queries from './queries.ts'
 import * as sessions from './sessions.ts'
@@ -47,7 +48,7 @@ export function mountAccounts(app: Hono<AppEnv>) {
 
   mount(app, operations.listSessions, async (c) => {
     const results = await sessions.listSessions(c.var.deps, c.var.caller)
-    if (!results) throw sessionEnded(c)
+    if (!results) return refuseEnded(c)
     return c.json({ results })
   })
 
@@ -55,27 +56,27 @@ export function mountAccounts(app: Hono<AppEnv>) {
     const { deps, caller } = c.var
     const id = /^[1-9]\d{0,14}$/.exec(c.req.param('id') ?? '')
     const { live, ended } = await queries.endOwnSession(deps.db, caller, id && Number(id[0]), deps.now())
-    if (!live) throw sessionEnded(c)
+    if (!live) return refuseEnded(c)
     if (!ended) throw notFound()
     return c.body(null, 204)
   })
 
   mount(app, operations.getMe, async (c) => {
     const user = await queries.findCaller(c.var.deps.db, c.var.caller)
-    if (!user) throw sessionEnded(c)
+    if (!user) return refuseEnded(c)
     return c.json(withoutHash(user))
   })
 
   mount(app, operations.changeMe, async (c, { body }) => {
     const { email, password, current_password: currentPassword } = body
-    const user =
-      password !== undefined && currentPassword !== undefined
-        ? await guarded(c, '/current_password', () =>
-            users.changePassword(c.var.deps, c.var.caller, { password, currentPassword, email }),
-          )
-        : await queries.updateEmail(c.var.deps.db, c.var.caller, email ?? null)
-    if (!user) throw sessionEnded(c)
-    return c.json(user)
+    if (currentPassword === undefined) {
+      const user = await queries.updateEmail(c.var.deps.db, c.var.caller, email ?? null)
+      return user ? c.json(user) : refuseEnded(c)
+    }
+    const change = { email, password, currentPassword }
+    return c.json(
+      await guarded(c, '/current_password', () => users.changeAccount(c.var.deps, c.var.caller, change)),
+    )
   })
 
   mount(app, operations.deleteMe, async (c, { body }) => {
@@ -85,7 +86,7 @@ export function mountAccounts(app: Hono<AppEnv>) {
 
   mount(app, operations.listUsers, async (c, { query }) => {
     const results = await queries.findUsers(c.var.deps.db, c.var.caller, query.search ?? '')
-    if (!results) throw sessionEnded(c)
+    if (!results) return refuseEnded(c)
     return c.json({ results })
   })
 }
@@ -104,13 +105,8 @@ async function guarded<T>(
   })
   if (result.outcome === 'wrong password') throw invalidInput([{ pointer, detail: 'It is wrong.' }])
   await giveBack(c, [counted])
-  if (result.outcome === 'ended') throw sessionEnded(c)
+  if (result.outcome === 'ended') return refuseEnded(c)
   return result.value
-}
-
-/** RFC 6750 has no code for credentials of another kind: the challenge alone is sent. */
-function wrongCredentials(detail: string) {
-  return new Problem(401, detail, { headers: { 'WWW-Authenticate': 'Bearer realm="task-api"' } })
 }
 
 function withoutHash({ id, username, email, created_at }: users.User): users.User {

@@ -1,5 +1,6 @@
 /** What the account operations take and answer. */
 import * as z from 'zod'
+import { maximumBodyBytes } from '../http/body.ts'
 import { text } from '../http/text.ts'
 
 export const Id = z.int().positive().meta({ id: 'Id' })
@@ -31,7 +32,8 @@ export const User = z
   .meta({ id: 'User' })
 
 /** Rules over several members are looked at even when a member is wrong, so that everything is reported at once. */
-const isObject = ({ value }: { value: unknown }) => typeof value === 'object' && value !== null
+export const isObject = ({ value }: { value: unknown }) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 export const UserChange = z
   .strictObject({
@@ -65,7 +67,8 @@ export const Credentials = z
   .meta({ id: 'Credentials' })
 
 export const RefreshTokenGrant = z
-  .strictObject({ refresh_token: text({ maximum: 200 }) })
+  // Whatever is no token of ours is answered as one that is not valid: RFC 7009 has a 200 for it.
+  .strictObject({ refresh_token: text({ maximum: maximumBodyBytes }) })
   .meta({ id: 'RefreshTokenGrant' })
 
 export const Tokens = z

@@ -46,24 +46,21 @@ export async function logIn(
 /** What became of a change that a password guards; `ended`: the caller's session has, or the account went. */
 export type Guarded<T> = { outcome: 'done'; value: T } | { outcome: 'wrong password' } | { outcome: 'ended' }
 
-/** A new password ends every session but the caller's. */
-export async function changePassword(
+/** What is undefined stays. A new password ends every session but the caller's. */
+export async function changeAccount(
   deps: Deps,
   caller: Caller,
-  change: { password: string; currentPassword: string; email: string | null | undefined },
+  change: { currentPassword: string; password: string | undefined; email: string | null | undefined },
 ): Promise<Guarded<User>> {
   const user = await queries.findCaller(deps.db, caller)
   if (!user) return { outcome: 'ended' }
-  if (!(await deps.passwords.verify(change.currentPassword, user.password_hash)))
-    return { outcome: 'wrong password' }
-  const to = await deps.passwords.hash(change.password)
+  const { currentPassword, password, email } = change
+  const from = user.password_hash
+  if (!(await deps.passwords.verify(currentPassword, from))) return { outcome: 'wrong password' }
+  const to = password === undefined ? from : await deps.passwords.hash(password)
   const changed = await deps.db.transaction(async (tx) => {
-    const row = await queries.updatePassword(tx, caller.userId, {
-      from: user.password_hash,
-      to,
-      email: change.email,
-    })
-    if (row) await queries.endOtherSessions(tx, caller)
+    const row = await queries.updateUser(tx, caller.userId, { from, to, email })
+    if (row && to !== from) await queries.endOtherSessions(tx, caller)
     return row
   })
   return changed ? { outcome: 'done', value: changed } : { outcome: 'wrong password' }

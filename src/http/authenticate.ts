@@ -1,30 +1,11 @@
-/** Bearer tokens (RFC 6750). A token's signature is checked here; whether its session lives, the statements ask. */
+/** Who calls. The signature of a token is checked by the rate limit; whether its session lives, the statements ask. */
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { isSessionLive } from '../accounts/sessions.ts'
 import type { AppEnv } from '../deps.ts'
-import { Problem } from '../problem.ts'
-
-const realm = 'Bearer realm="task-api"'
-
-/** The credentials of the Authorization header: undefined when it offers none, '' for an empty token. */
-export function bearerToken(header: string | undefined): string | undefined {
-  const [, token] = /^bearer(?:\s+(.*))?$/i.exec(header?.trim() ?? '') ?? [undefined, undefined]
-  return header !== undefined && /^bearer(\s|$)/i.test(header.trim()) ? (token ?? '') : undefined
-}
-
-/** `invalid` says that a token was sent, which the client is told, but not what is wrong with it. */
-export function unauthorized({ invalid }: { invalid: boolean }) {
-  return invalid
-    ? new Problem(401, 'The access token is not valid, or no longer.', {
-        headers: {
-          'WWW-Authenticate': `${realm}, error="invalid_token", error_description="The access token is not valid, or no longer"`,
-        },
-      })
-    : new Problem(401, 'Send an access token: Authorization: Bearer …', {
-        headers: { 'WWW-Authenticate': realm },
-      })
-}
+import type { Problem } from '../problem.ts'
+import { bearerToken, unauthorized } from './bearer.ts'
+import { countAsAnonymous } from './rate-limit.ts'
 
 /** Runs after the rate limit, which has verified the token and set `caller` if it is valid. */
 export const authenticate = createMiddleware<AppEnv>(async function authenticate(c, next) {
@@ -32,17 +13,26 @@ export const authenticate = createMiddleware<AppEnv>(async function authenticate
   return next()
 })
 
-/** For a statement that found the caller's session ended, or the account gone. */
-export function sessionEnded(c: Context<AppEnv>): Problem {
+/**
+ * For a statement that found the caller's session ended, or the account gone: the token was no valid one after all, so
+ * the request counts for the address. Throws a 401, or a 429 when the address is over its limit.
+ */
+export async function refuseEnded(c: Context<AppEnv>): Promise<never> {
   c.var.deps.accessTokens.forget(c.var.accessToken)
-  return unauthorized({ invalid: true })
+  await countAsAnonymous(c)
+  throw unauthorized({ invalid: true })
 }
 
 /**
- * Throws the problem; but first, where the operation needs a token, asks whether its session still lives, since a
- * refusal comes before the statement that would have asked. So a token that was logged out learns nothing.
+ * Throws the problem; but first, where a token was sent, asks whether its session still lives, since a refusal comes
+ * before the statement that would have asked. So a token that was logged out learns nothing, and counts as none.
  */
 export async function refuse(c: Context<AppEnv>, problem: Problem): Promise<never> {
-  if (c.var.caller && !(await isSessionLive(c.var.deps, c.var.caller))) throw sessionEnded(c)
+  if (!(await isLive(c))) return refuseEnded(c)
   throw problem
+}
+
+/** Whether the session of the token still lives; true when none was sent. */
+export async function isLive(c: Context<AppEnv>): Promise<boolean> {
+  return !c.var.caller || isSessionLive(c.var.deps, c.var.caller)
 }

@@ -15,11 +15,13 @@ export const maximumBodyBytes = 64 * 1024
 export function readBody(accepted: MediaType[]) {
   return createMiddleware<AppEnv>(async function readBody(c, next) {
     const mediaType = acceptedMediaType(c.req.header('Content-Type'), accepted)
-    if (!mediaType || (c.req.header('Content-Encoding') ?? 'identity') !== 'identity') {
+    if (!mediaType || !/^(identity)?$/i.test(c.req.header('Content-Encoding') ?? '')) {
       const detail = `Send the body as ${accepted.join(' or ')}, in UTF-8 and not compressed.`
       return refuse(c, new Problem(415, detail, { headers: { Accept: accepted.join(', ') } }))
     }
-    const bytes = await readBytes(c)
+    const bytes = await readBytes(c).catch((error: unknown) => {
+      throw new Problem(400, 'The body did not arrive whole.', { cause: error })
+    })
     if (!bytes) return refuse(c, new Problem(413, `A body has at most ${maximumBodyBytes} bytes.`))
     const text = decode(bytes)
     if (text === null) return refuse(c, new Problem(400, 'The body is not UTF-8.'))

@@ -1,19 +1,28 @@
 /** Preconditions (RFC 9110 section 13) on entity tags that are version numbers. */
+import type { Context } from 'hono'
+
+/** What a precondition names: versions, separated by commas; `*` for any; null where the header was not sent. */
+export type Precondition = { match: string | null; noneMatch: string | null }
 
 /**
- * What If-Match lets through: null for anything, else the versions it names, separated by commas. Compared strongly, so
- * that a weak tag, like anything else that is no tag of ours, names a version that no task has.
+ * If-Match is compared strongly, If-None-Match weakly. What is no tag of ours names a version that nothing has: it is
+ * never ignored, or a client's typo would lose somebody's edit.
  */
-export function matchedVersions(ifMatch: string | undefined): string | null {
-  if (ifMatch === undefined || ifMatch.trim() === '*') return null
-  return versions(ifMatch).join(',')
+export function preconditionOf(c: Context): Precondition {
+  const ifNoneMatch = c.req.header('If-None-Match')?.replace(/W\/"/g, '"')
+  return { match: named(c.req.header('If-Match')), noneMatch: named(ifNoneMatch) }
 }
 
-/** Whether If-None-Match names the version; compared weakly. */
-export function namesVersion(ifNoneMatch: string | undefined, version: number): boolean {
-  if (ifNoneMatch === undefined) return false
-  return ifNoneMatch.trim() === '*' || versions(ifNoneMatch.replace(/W\/"/g, '"')).includes(String(version))
+function named(header: string | undefined): string | null {
+  if (header === undefined) return null
+  if (header.trim() === '*') return '*'
+  return header
+    .split(',')
+    .flatMap((tag) => /^"(\d{1,10})"$/.exec(tag.trim())?.[1] ?? [])
+    .join(',')
 }
 
-const versions = (list: string) =>
-  list.split(',').flatMap((tag) => /^"(\d{1,10})"$/.exec(tag.trim())?.[1] ?? [])
+/** Whether the version is among those named. */
+export function names(versions: string | null, version: number): boolean {
+  return versions === '*' || (versions?.split(',').includes(String(version)) ?? false)
+}

@@ -15,7 +15,8 @@ export const DateParameter = z.string().transform((value, context) => {
     midnight.getUTCDate() === Number(day) &&
     Number(hour) < 24 &&
     Number(minute) < 60 &&
-    Number(second) < 60 &&
+    // RFC 3339 has leap seconds, and Postgres takes them for the next minute's first.
+    Number(second) <= 60 &&
     Number(offsetHour) < 15 &&
     Number(offsetMinute) < 60
   if (exists) return value.length === 10 ? `${value}T00:00:00Z` : value

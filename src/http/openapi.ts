@@ -33,7 +33,12 @@ const rateLimitHeaders = {
   'X-RateLimit-Remaining': 'What remains of it',
   'X-RateLimit-Reset': 'When there is more, in seconds since the epoch',
 }
-const retryAfter = { 'Retry-After': 'Seconds' }
+const headersOfProblems: Record<string, Record<string, string>> = {
+  401: { 'WWW-Authenticate': 'The scheme, and what is wrong with the token (RFC 6750)' },
+  412: { ETag: 'What the task has now' },
+  429: { 'Retry-After': 'Seconds' },
+  503: { 'Retry-After': 'Seconds' },
+}
 
 /** Every problem that an operation can answer, each with its description. */
 export function problemsOf(operation: Operation): Partial<Record<ProblemStatus, string>> {
@@ -115,7 +120,7 @@ function describeOperation(operation: Operation, schemaOf: SchemaOf) {
             status,
             {
               description: text,
-              headers: headersOf({ ...always, ...(['429', '503'].includes(status) ? retryAfter : {}) }),
+              headers: headersOf({ ...always, ...headersOfProblems[status] }),
               content: content([problemMediaType], ProblemDocument, 'output'),
             },
           ]),

@@ -15,7 +15,6 @@ type Answer = {
   schema?: z.ZodType
   /** Names of the response headers worth telling, each with what it says. */
   headers?: Record<string, string>
-  mediaType?: string
 }
 
 export type Operation = {

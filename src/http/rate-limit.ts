@@ -4,7 +4,7 @@ import { createMiddleware } from 'hono/factory'
 import type { AppEnv, Runtime } from '../deps.ts'
 import type { LimitRule, Verdict } from '../limiter.ts'
 import { Problem } from '../problem.ts'
-import { bearerToken } from './authenticate.ts'
+import { bearerToken } from './bearer.ts'
 import { clientAddress, limitAddress } from './client-address.ts'
 import { rateLimitHeaders, reported } from './rate-limit-headers.ts'
 
@@ -53,6 +53,16 @@ export async function count(c: Context<AppEnv>, rule: LimitRule, identity: strin
     type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
     members: { 'violated-policies': [rule.name] },
   })
+}
+
+/** For a token that turned out to be none: what was counted for the user is counted for the address instead. */
+export async function countAsAnonymous(c: Context<AppEnv>) {
+  const counted = [...c.var.verdicts]
+  const wasFree = counted.every((verdict) => !verdict.counted)
+  await giveBack(c, counted)
+  const { anonymous } = c.var.deps.config.limits
+  if (wasFree) report(c, await c.var.deps.limiter.peek(anonymous, c.var.address))
+  else await count(c, anonymous, c.var.address)
 }
 
 /** Un-counts what turned out not to count, a right password for one; the answer no longer speaks of it. */

@@ -15,9 +15,12 @@ export function text({
 }) {
   return (trim ? z.string().trim() : z.string())
     .refine((value) => value.isWellFormed() && !value.includes('\0'), wellFormed)
-    .refine((value) => value.length >= minimum, `It must have at least ${minimum} ${characters(minimum)}.`)
     .refine(
-      (value) => value.length <= maximum || codePoints(value) <= maximum,
+      (value) => codePoints(value) >= minimum,
+      `It must have at least ${minimum} ${characters(minimum)}.`,
+    )
+    .refine(
+      (value) => codePoints(value) <= maximum,
       `It must have at most ${maximum} ${characters(maximum)}.`,
     )
     .meta({ minLength: minimum, maxLength: maximum })
@@ -25,8 +28,5 @@ export function text({
 
 const characters = (count: number) => (count === 1 ? 'character' : 'characters')
 
-function codePoints(value: string): number {
-  let count = 0
-  for (const _ of value) count++
-  return count
-}
+/** Of well-formed text: its UTF-16 length but for the second halves of surrogate pairs. */
+const codePoints = (value: string) => value.length - (value.match(/[\udc00-\udfff]/g)?.length ?? 0)

@@ -9,7 +9,7 @@ type Schemas = { query: z.ZodObject; body: z.ZodObject | undefined; form: boolea
 
 export function validate({ query, body, form }: Schemas): MiddlewareHandler[] {
   const hook = async (result: { error?: z.core.$ZodError; target: string }, c: Context) => {
-    if (!result.error) return
+    if (!result.error) return refuseNameless(c)
     const errors = inputErrors(result.error, result.target === 'query' ? 'parameter' : 'pointer')
     // The body is validated first; the query must then be looked at here, or its errors would come a request later.
     if (result.target !== 'query') {
@@ -27,6 +27,12 @@ export function validate({ query, body, form }: Schemas): MiddlewareHandler[] {
   }
   validators.push(zValidator('query', query, hook, options))
   return validators
+}
+
+/** A parameter without a name is unknown too, but Hono drops it. */
+async function refuseNameless(c: Context) {
+  if (!/[?&]=/.test(c.req.url)) return
+  await refuse(c, invalidInput([{ parameter: '', detail: 'There is no such parameter.' }]))
 }
 
 const queryOf = (c: Context) =>

@@ -7,20 +7,21 @@ import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import postgres from 'postgres'
-import { errorFields, type Logger } from '../log.ts'
+import type { Logger } from '../log.ts'
 import { StartError } from '../start-error.ts'
 import {
-  checkCluster,
   createCluster,
   databaseName,
+  hasCluster,
   keepPasswords,
   readPassword,
   roleName,
   setPasswords,
-} from './embedded-postgres-cluster.ts'
-import type { Guarded } from './embedded-postgres-guard.ts'
-import { findHome, linkRelocated, openDataDirectory } from './embedded-postgres-home.ts'
-import { findNative, prepareNative } from './embedded-postgres-native.ts'
+} from './embedded-postgres/cluster.ts'
+import type { Guarded } from './embedded-postgres/guard.ts'
+import { findHome, type Home, linkRelocated, openDataDirectory } from './embedded-postgres/home.ts'
+import { keepRunning } from './embedded-postgres/keep-running.ts'
+import { findNative, type Native, prepareNative } from './embedded-postgres/native.ts'
 import {
   claimOwnership,
   hasCode,
@@ -31,13 +32,10 @@ import {
   readOwner,
   releaseOwnership,
   removeLeftovers,
-  writeOwner,
-} from './embedded-postgres-owner.ts'
-import { chooseSocketDirectory, launchServer, removeSocketDirectory } from './embedded-postgres-server.ts'
+} from './embedded-postgres/owner.ts'
+import { chooseSocketDirectory, launchServer, removeSocketDirectory } from './embedded-postgres/server.ts'
 
 const findWithinMs = 30_000
-/** A server that ran so long did not end for the reason of the time before. */
-const steadyMs = 60_000
 const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
 
 export type EmbeddedPostgres = {
@@ -109,50 +107,34 @@ async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Prom
   const packaged = await findNative(packageRoot)
   const dataDirectory = await openDataDirectory(options.dataDirectory)
   const ownerFile = ownerFileOf(dataDirectory)
-  const { cluster, user, relocated, copies } = await findHome(dataDirectory, packageRoot)
+  const home = await findHome(dataDirectory, packageRoot)
   const owner: Owner = {
     process: ownToken(),
     id: randomBytes(8).toString('hex'),
-    cluster,
-    socketDirectory: chooseSocketDirectory(user),
+    cluster: home.cluster,
+    socketDirectory: chooseSocketDirectory(home.user),
     port: tcpPort ?? 5432,
   }
   const predecessor = await claimOwnership(ownerFile, owner, dataDirectory)
   try {
-    for (const directory of new Set([dataDirectory, dirname(cluster)])) await removeLeftovers(directory)
-    const programs = { native: await prepareNative(packaged, user, copies), user }
-    const passwords = await keepPasswords(dataDirectory)
-    if (!(await checkCluster(cluster, packaged.version))) await createCluster(cluster, programs, passwords)
-    if (relocated !== null) await linkRelocated(dataDirectory, cluster)
-
-    const settings = { dataDirectory, ownerFile, owner, ...programs, relocated, tcpPort, parameters, log }
-    const connection = connectionTo(owner, passwords.role)
+    if (predecessor) await removeSocketDirectory(predecessor.socketDirectory)
+    const { programs, passwords } = await prepare(dataDirectory, home, packaged)
+    const settings = { dataDirectory, ownerFile, owner, ...programs, tcpPort, parameters, log }
     const launch = (signal?: AbortSignal) => launchServer(settings, signal)
+    const connection = connectionTo(owner, passwords.role)
     let server = await launch()
-    try {
-      if (!(await canLogIn(connection))) {
-        await server.end()
-        await setPasswords(cluster, programs, passwords)
-        server = await launch()
-      }
-      await writeOwner(ownerFile, owner)
-      if (predecessor) await removeSocketDirectory(predecessor.socketDirectory)
-    } catch (error) {
+    if (!(await canLogIn(server, connection))) {
       await server.end()
-      throw error
+      await setPasswords(home.cluster, programs, passwords)
+      server = await launch()
     }
-    const { username, password, database } = connection
     const stopServer = keepRunning(server, launch, log)
     let stopped: Promise<void> | undefined
     return {
       connection,
-      url:
-        tcpPort === undefined ? null : `postgres://${username}:${password}@127.0.0.1:${tcpPort}/${database}`,
-      dataDirectory: cluster,
-      notice:
-        relocated === null
-          ? null
-          : `started by root: the database runs as ${user?.name}, who cannot enter ${dataDirectory}; its data are in ${cluster}`,
+      url: tcpPort === undefined ? null : urlOf(connection, tcpPort),
+      dataDirectory: home.cluster,
+      notice: describeRelocation(home),
       stop() {
         stopped ??= stopServer().then(() => leave(ownerFile, owner))
         return stopped
@@ -164,58 +146,25 @@ async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Prom
   }
 }
 
-/** Starts the server again when it ends without having been asked to; answers how to ask it. */
-function keepRunning(
-  first: Guarded,
-  launch: (signal: AbortSignal) => Promise<Guarded>,
-  log: Logger,
-): () => Promise<void> {
-  const stopping = new AbortController()
-  const { signal } = stopping
-  let server = first
-  const watch = async () => {
-    let failures = 0
-    while (!signal.aborted) {
-      server.unref()
-      const since = Date.now()
-      const ending = await server.exited
-      if (signal.aborted) return
-      log.error('the database ended unexpectedly: starting it again', { ending })
-      if (Date.now() - since > steadyMs) failures = 0
-      server = await relaunch(failures++)
-      log.info('the database runs again')
-    }
-  }
-  const relaunch = async (failures: number): Promise<Guarded> => {
-    await delay(Math.min(100 * 2 ** failures, 30_000), undefined, { signal, ref: false })
-    try {
-      return await launch(signal)
-    } catch (error) {
-      signal.throwIfAborted()
-      log.warn('the database does not start', errorFields(error))
-      return relaunch(failures + 1)
-    }
-  }
-  const watching = watch().catch((error) => {
-    if (!signal.aborted) log.error('the database is no longer watched', errorFields(error))
-  })
-  return async () => {
-    stopping.abort()
-    await server.end()
-    await watching
-    // One that was just being started again.
-    await server.end()
-  }
+/** Everything that must be there before a server can be launched: programs, passwords, the cluster. */
+async function prepare(dataDirectory: string, { cluster, user, relocated, copies }: Home, packaged: Native) {
+  for (const directory of new Set([dataDirectory, dirname(cluster)])) await removeLeftovers(directory)
+  const programs = { native: await prepareNative(packaged, user, copies), user }
+  const passwords = await keepPasswords(dataDirectory)
+  if (!(await hasCluster(cluster, packaged.version))) await createCluster(cluster, programs, passwords)
+  if (relocated !== null) await linkRelocated(dataDirectory, cluster)
+  return { programs, passwords }
 }
 
 /** False when the password is not the one in our file. */
-async function canLogIn(connection: EmbeddedPostgres['connection']): Promise<boolean> {
+async function canLogIn(server: Guarded, connection: EmbeddedPostgres['connection']): Promise<boolean> {
   const sql = postgres({ ...connection, max: 1, fetch_types: false, connect_timeout: 10, onnotice: () => {} })
   try {
     await sql`select 1`
     return true
   } catch (error) {
     if (hasCode(error, '28P01')) return false
+    await server.end()
     throw error
   } finally {
     await sql.end({ timeout: 1 })
@@ -229,6 +178,15 @@ async function leave(ownerFile: string, owner: Owner) {
 
 function connectionTo({ socketDirectory, port }: Owner, password: string): EmbeddedPostgres['connection'] {
   return { host: socketDirectory, port, database: databaseName, username: roleName, password }
+}
+
+function urlOf({ username, password, database }: EmbeddedPostgres['connection'], port: number): string {
+  return `postgres://${username}:${password}@127.0.0.1:${port}/${database}`
+}
+
+function describeRelocation({ cluster, user, relocated }: Home): string | null {
+  if (relocated === null) return null
+  return `started by root, the database runs as ${user?.name} and keeps its data where that user can enter: ${cluster}`
 }
 
 /** What the system refuses becomes one line; anything else is a fault of ours and keeps its stack. */

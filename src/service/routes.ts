@@ -1,7 +1,7 @@
 import type { Hono, MiddlewareHandler } from 'hono'
-import { isSessionLive } from '../accounts/sessions.ts'
 import type { AppEnv } from '../deps.ts'
-import { bearerToken, sessionEnded, unauthorized } from '../http/authenticate.ts'
+import { isLive, refuseEnded } from '../http/authenticate.ts'
+import { bearerToken, unauthorized } from '../http/bearer.ts'
 import type { OpenApiDocument } from '../http/openapi.ts'
 import { mount } from '../http/operation.ts'
 import * as operations from './operations.ts'
@@ -11,10 +11,10 @@ export function mountService(app: Hono<AppEnv>, describe: () => OpenApiDocument)
   const checkReadiness = createReadinessCheck()
 
   mount(app, operations.getRateLimit, async (c) => {
-    const { deps, caller, verdicts } = c.var
+    const { caller, verdicts } = c.var
     if (!caller && bearerToken(c.req.header('Authorization')) !== undefined)
       throw unauthorized({ invalid: true })
-    if (caller && !(await isSessionLive(deps, caller))) throw sessionEnded(c)
+    if (!(await isLive(c))) return refuseEnded(c)
     const [verdict] = verdicts
     if (!verdict) throw new TypeError('the rate limit has not run')
     const { rule, remaining, resetAt } = verdict
@@ -40,11 +40,15 @@ export function mountService(app: Hono<AppEnv>, describe: () => OpenApiDocument)
 const referencePagePolicy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 
-export function mountReferencePage(app: Hono<AppEnv>, serve: MiddlewareHandler) {
-  app.on('GET', ['/docs', '/docs/*'], (c, next) => {
+export function mountReferencePage(app: Hono<AppEnv>, serve: MiddlewareHandler<AppEnv>) {
+  app.on('GET', ['/docs', '/docs/*'], async (c) => {
     c.set('route', '/docs')
+    // Parts of a file are nobody's need here; a server may ignore the wish for them (RFC 9110 section 14.2).
+    c.req.raw.headers.delete('Range')
+    const response = await serve(c, async () => {})
+    if (!response) return c.notFound()
     c.header('Content-Security-Policy', referencePagePolicy)
     c.header('Cache-Control', 'public, max-age=3600')
-    return serve(c, next)
+    return response
   })
 }

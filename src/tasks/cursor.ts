@@ -17,7 +17,8 @@ const Content = z.tuple([z.string(), z.int().positive(), z.enum(['after', 'befor
 
 /** Not the limit and the count: they may change from page to page. */
 function scope(userId: number, { limit, count, cursor, ...bound }: TaskListQuery): string {
-  return JSON.stringify([userId, Object.entries(bound).sort(([a], [b]) => (a < b ? -1 : 1))])
+  const given = Object.entries(bound).filter(([, value]) => value !== undefined)
+  return JSON.stringify([userId, given.sort(([a], [b]) => (a < b ? -1 : 1))])
 }
 
 export async function writeCursor(keyring: Keys[], userId: number, query: TaskListQuery, position: Position) {

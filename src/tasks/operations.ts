@@ -3,7 +3,7 @@ import { operation } from '../http/operation.ts'
 import { NewTask, Task, TaskChange, TaskListQuery, TaskPage, TaskReplacement } from './schemas.ts'
 
 const etag = { ETag: 'Strong; changes with every change of the task' }
-const ifMatch = { 'If-Match': 'Does nothing unless the task still has this entity tag' }
+const ifMatch = { 'If-Match': 'Answers 412, having done nothing, unless the task still has this entity tag' }
 const changed = 'The task has changed since; ETag says what it is now'
 const absent = 'There is no such task, or the caller may not see it'
 
@@ -61,12 +61,12 @@ export const getTask = operation({
   tag: 'Tasks',
   summary: 'Read a task',
   authenticated: true,
-  headers: { 'If-None-Match': 'Answers 304 while the task still has this entity tag' },
+  headers: { 'If-None-Match': 'Answers 304 while the task still has this entity tag', ...ifMatch },
   answers: {
     200: { description: 'The task', schema: Task, headers: etag },
     304: { description: 'It has not changed', headers: etag },
   },
-  problems: { 404: absent },
+  problems: { 404: absent, 412: changed },
 })
 
 export const replaceTask = operation({

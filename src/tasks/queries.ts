@@ -2,6 +2,7 @@
 import type { PendingQuery, Row } from 'postgres'
 import type { Caller } from '../accounts/access-tokens.ts'
 import type { Database, SqlTag } from '../database.ts'
+import type { Precondition } from '../http/conditional.ts'
 import type { Position } from './cursor.ts'
 import type { Task, TaskListQuery } from './schemas.ts'
 
@@ -129,13 +130,13 @@ export type UpdateResult = {
   task: TaskRow | null
 }
 
-/** `versions` is what If-Match names, separated by commas; null for any. Rejects as insertTask does. */
+/** Rejects as insertTask does. */
 export async function updateTask(
   db: Database,
   caller: Caller,
   id: number | null,
   values: TaskValues,
-  versions: string | null,
+  precondition: Precondition,
 ): Promise<UpdateResult> {
   const set = (sql: SqlTag, column: keyof TaskValues, type: PendingQuery<Row[]>) =>
     sql`case when ${values[column] !== undefined} then ${values[column] ?? null}::${type} else t.${sql(column)} end`
@@ -153,7 +154,7 @@ export async function updateTask(
           status = ${set(sql, 'status', sql`text`)},
           assigned_to = ${set(sql, 'assigned_to', sql`bigint`)}
         from before
-        where t.id = before.id and ${matches(sql, versions)}
+        where t.id = before.id and ${meets(sql, precondition)}
         returning ${columns(sql, 't')}
       )
       select exists (select from caller) live, before.version found, before.status was, ${columns(sql, 'after')}
@@ -174,7 +175,7 @@ export async function deleteTask(
   db: Database,
   caller: Caller,
   id: number | null,
-  versions: string | null,
+  precondition: Precondition,
 ): Promise<DeleteResult> {
   const [row] = await db.run(
     (sql) => sql<[DeleteResult]>`
@@ -185,7 +186,7 @@ export async function deleteTask(
         for update of t
       ), gone as (
         delete from tasks t using before
-        where t.id = before.id and before.mine and ${matches(sql, versions)}
+        where t.id = before.id and before.mine and ${meets(sql, precondition)}
         returning t.id
       )
       select exists (select from caller) live, before.version found, before.mine mine,
@@ -195,8 +196,19 @@ export async function deleteTask(
   return row
 }
 
-const matches = (sql: SqlTag, versions: string | null) =>
-  sql`(${versions}::text is null or before.version::text = any (string_to_array(${versions}, ',')))`
+const meets = (sql: SqlTag, { match, noneMatch }: Precondition) => {
+  const isNamed = (versions: string | null) =>
+    sql`(${versions} = '*' or before.version::text = any (string_to_array(${versions}, ',')))`
+  return sql`(${match}::text is null or ${isNamed(match)}) and (${noneMatch}::text is null or not ${isNamed(noneMatch)})`
+}
+
+/** For a failure to say why: see changeTask. */
+export async function userExists(db: Database, id: number) {
+  const [row] = await db.run(
+    (sql) => sql<[{ exists: boolean }]>`select exists (select from users where id = ${id})`,
+  )
+  return row.exists
+}
 
 export type TaskList = { rows: TaskRow[]; count: number | undefined }
 
@@ -280,14 +292,17 @@ function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: 
   }
 }
 
+/** A sigma is lowered by its place in a word, which in a part of the word is another: all become the same. */
+const fold = (sql: SqlTag, text: PendingQuery<Row[]>) =>
+  sql`replace(lower(${text} collate "und-x-icu"), 'ς', 'σ')`
+
 /**
  * A substring, case ignored as Unicode lower-casing does: under ICU's root locale, since what `lower` does under a
  * database's own locale differs from server to server. The text is never a pattern.
  */
 const search = (sql: SqlTag, wanted: string) => {
   // A subquery is worked out once; a bare expression of a parameter, in a plan kept for all values, at every row.
-  const folded = sql`(select lower(${wanted}::text collate "und-x-icu"))`
+  const folded = sql`(select ${fold(sql, sql`${wanted}::text`)})`
   return sql`
-    and (strpos(lower(title collate "und-x-icu"), ${folded}) > 0
-      or strpos(lower(description collate "und-x-icu"), ${folded}) > 0)`
+    and (strpos(${fold(sql, sql`title`)}, ${folded}) > 0 or strpos(${fold(sql, sql`description`)}, ${folded}) > 0)`
 }

@@ -1,8 +1,8 @@
 /** The task operations: validated input in, a verb called, its answer out. */
 import type { Context, Hono } from 'hono'
 import type { AppEnv } from '../deps.ts'
-import { refuse, sessionEnded } from '../http/authenticate.ts'
-import { matchedVersions, namesVersion } from '../http/conditional.ts'
+import { refuse, refuseEnded } from '../http/authenticate.ts'
+import { names, preconditionOf } from '../http/conditional.ts'
 import { mount } from '../http/operation.ts'
 import { invalidInput } from '../problem.ts'
 import * as operations from './operations.ts'
@@ -15,7 +15,7 @@ export function mountTasks(app: Hono<AppEnv>) {
     if (page === 'bad cursor') {
       return refuse(c, invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }]))
     }
-    if (page === verbs.ended) throw sessionEnded(c)
+    if (page === verbs.ended) return refuseEnded(c)
     const [next, previous] = [pageUrl(c, query, page.next), pageUrl(c, query, page.previous)]
     const links = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`].filter(Boolean)
     if (links.length > 0) c.header('Link', links.join(', '))
@@ -35,7 +35,7 @@ export function mountTasks(app: Hono<AppEnv>) {
       key === undefined
         ? await verbs.createTask(deps, caller, body)
         : await verbs.createTaskOnce(deps, caller, body, { key, sent: await c.req.json() })
-    if (created === verbs.ended) throw sessionEnded(c)
+    if (created === verbs.ended) return refuseEnded(c)
     if ('replayed' in created && created.replayed) c.header('Idempotency-Replayed', 'true')
     c.header('Location', `${deps.config.publicUrl}/api/tasks/${created.task.id}/`)
     return answerTask(c, created, 201)
@@ -43,8 +43,10 @@ export function mountTasks(app: Hono<AppEnv>) {
 
   mount(app, operations.getTask, async (c) => {
     const found = await verbs.getTask(c.var.deps, c.var.caller, taskId(c))
-    if (found === verbs.ended) throw sessionEnded(c)
-    if (!namesVersion(c.req.header('If-None-Match'), found.version)) return answerTask(c, found, 200)
+    if (found === verbs.ended) return refuseEnded(c)
+    const { match, noneMatch } = preconditionOf(c)
+    if (match !== null && !names(match, found.version)) throw verbs.changedSince(found.version)
+    if (!names(noneMatch, found.version)) return answerTask(c, found, 200)
     c.header('ETag', verbs.entityTag(found.version))
     c.header('Cache-Control', 'private, no-cache')
     return c.body(null, 304)
@@ -52,19 +54,22 @@ export function mountTasks(app: Hono<AppEnv>) {
 
   for (const operation of [operations.replaceTask, operations.changeTask]) {
     mount(app, operation, async (c, { body }) => {
-      const versions = matchedVersions(c.req.header('If-Match'))
       const { title, description, status, assigned_to } = body
       const change = { title, description, status, assigned_to }
-      const changed = await verbs.changeTask(c.var.deps, c.var.caller, { id: taskId(c), change, versions })
-      if (changed === verbs.ended) throw sessionEnded(c)
+      const changed = await verbs.changeTask(c.var.deps, c.var.caller, {
+        id: taskId(c),
+        change,
+        precondition: preconditionOf(c),
+      })
+      if (changed === verbs.ended) return refuseEnded(c)
       return answerTask(c, changed, 200)
     })
   }
 
   mount(app, operations.deleteTask, async (c) => {
-    const versions = matchedVersions(c.req.header('If-Match'))
-    const removed = await verbs.removeTask(c.var.deps, c.var.caller, { id: taskId(c), versions })
-    if (removed === verbs.ended) throw sessionEnded(c)
+    const target = { id: taskId(c), precondition: preconditionOf(c) }
+    const removed = await verbs.removeTask(c.var.deps, c.var.caller, target)
+    if (removed === verbs.ended) return refuseEnded(c)
     return c.body(null, 204)
   })
 }

@@ -1,6 +1,6 @@
 /** What the task operations take and answer. */
 import * as z from 'zod'
-import { Id, Timestamp } from '../accounts/schemas.ts'
+import { Id, isObject, Timestamp } from '../accounts/schemas.ts'
 import { DateParameter } from '../http/date-parameter.ts'
 import { text } from '../http/text.ts'
 
@@ -56,7 +56,7 @@ export const TaskChange = z
   .strictObject({ ...writable, title: Title.optional(), ...readOnly })
   .refine((change) => Object.keys(writable).some((name) => name in change), {
     error: `Give at least one of ${Object.keys(writable).join(', ')}.`,
-    when: ({ value }) => typeof value === 'object' && value !== null,
+    when: isObject,
   })
   .meta({ id: 'TaskChange' })
 
@@ -102,7 +102,7 @@ export const TaskListQuery = z.strictObject({
       return z.NEVER
     })
     .default(20)
-    .meta({ description: '1 to 100; 20 when absent' }),
+    .meta({ type: 'integer', minimum: 1, maximum: 100, description: '20 when absent' }),
   cursor: text({ maximum: 4000 }).transform(absentIfEmpty).optional().describe('From next or previous'),
 })
 export type TaskListQuery = z.output<typeof TaskListQuery>

@@ -3,6 +3,7 @@ import postgres from 'postgres'
 import type { Caller } from '../accounts/access-tokens.ts'
 import { DeadlineError } from '../database.ts'
 import type { Deps } from '../deps.ts'
+import type { Precondition } from '../http/conditional.ts'
 import { toBase64Url } from '../keys.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../problem.ts'
 import { type Position, readCursor, writeCursor } from './cursor.ts'
@@ -56,16 +57,23 @@ export async function createTaskOnce(
   return { task: result.response, version: 1, replayed: !result.created }
 }
 
-/** `versions`: see updateTask's statement. */
+/** `id` is null for what can be no task's. */
+type Target = { id: number | null; precondition: Precondition }
+
 export async function changeTask(
   deps: Deps,
   caller: Caller,
-  { id, change, versions }: { id: number | null; change: queries.TaskValues; versions: string | null },
+  { id, change, precondition }: Target & { change: queries.TaskValues },
 ): Promise<VersionedTask | Ended> {
-  const result = await naming(() => queries.updateTask(deps.db, caller, id, change, versions))
+  const result = await naming(() => queries.updateTask(deps.db, caller, id, change, precondition))
   if (!result?.live) return ended
   if (result.found === null) throw notFound()
-  if (!result.task) throw changedSince(result.found)
+  if (!result.task) {
+    // Input is judged before preconditions, but only a write meets the foreign key.
+    const { assigned_to: assignee } = change
+    if (typeof assignee === 'number' && !(await queries.userExists(deps.db, assignee))) throw noSuchAssignee()
+    throw changedSince(result.found)
+  }
   if (result.task.status === 'completed' && result.was !== 'completed') deps.completionRecorded()
   return versioned(result.task)
 }
@@ -73,9 +81,9 @@ export async function changeTask(
 export async function removeTask(
   { db }: Deps,
   caller: Caller,
-  { id, versions }: { id: number | null; versions: string | null },
+  { id, precondition }: Target,
 ): Promise<undefined | Ended> {
-  const result = await queries.deleteTask(db, caller, id, versions)
+  const result = await queries.deleteTask(db, caller, id, precondition)
   if (!result.live) return ended
   if (result.found === null) throw notFound()
   if (!result.mine) throw new Problem(403, 'Only its creator may delete a task.')
@@ -141,7 +149,9 @@ async function fingerprint(input: object): Promise<string> {
   )
 }
 
-function changedSince(version: number): Problem {
+const noSuchAssignee = () => invalidInput([{ pointer: '/assigned_to', detail: 'There is no such user.' }])
+
+export function changedSince(version: number): Problem {
   return new Problem(412, 'The task has changed since.', { headers: { ETag: entityTag(version) } })
 }
 
@@ -155,7 +165,7 @@ async function naming<T>(write: () => Promise<T>): Promise<T | null> {
   } catch (error) {
     if (!(error instanceof postgres.PostgresError)) throw error
     if (error.constraint_name === 'tasks_assigned_to_fkey') {
-      throw invalidInput([{ pointer: '/assigned_to', detail: 'There is no such user.' }])
+      throw noSuchAssignee()
     }
     if (error.constraint_name && ofCaller.has(error.constraint_name)) return null
     if (error.code === '55P03') {

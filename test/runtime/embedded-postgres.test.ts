@@ -6,13 +6,14 @@ import { dirname, join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Logger } from '../../src/log.ts'
+import { findHome } from '../../src/runtime/embedded-postgres/home.ts'
+import { findNative } from '../../src/runtime/embedded-postgres/native.ts'
+import { processToken } from '../../src/runtime/embedded-postgres/owner.ts'
 import {
   type EmbeddedPostgres,
   findEmbeddedPostgres,
   startEmbeddedPostgres,
 } from '../../src/runtime/embedded-postgres.ts'
-import { findNative } from '../../src/runtime/embedded-postgres-native.ts'
-import { processToken } from '../../src/runtime/embedded-postgres-owner.ts'
 import { StartError } from '../../src/start-error.ts'
 import { createWorkshop, end, processesOf, projectRoot, until } from './fixtures/embedded-postgres.ts'
 
@@ -239,6 +240,19 @@ describe('a start that cannot be', () => {
     })
   })
 
+  it.runIf(isRoot)(
+    'says that the user is unknown to the system (needs root, to become that user)',
+    async () => {
+      const parent = await workshop.makeDirectory()
+      const unknown = { uid: 54321, gid: 54321 }
+      chownSync(parent, unknown.uid, unknown.gid)
+      const dataDirectory = join(parent, 'data')
+      const { message } = await workshop.startApi({ dataDirectory }, unknown).refused
+      expect(message).toMatch(/^user 54321 is not in \/etc\/passwd, .* or set DATABASE_URL$/)
+      expect(leftovers(dataDirectory)).toEqual([])
+    },
+  )
+
   it('does not touch data of another version of Postgres', async () => {
     const dataDirectory = await workshop.makeDirectory()
     const cluster = join(dataDirectory, 'postgres')
@@ -253,11 +267,11 @@ describe('a start that cannot be', () => {
 
 describe('a first start that is killed', () => {
   it('leaves nothing that the next start trusts, whenever it happened', async () => {
-    for (let step = 0; step < 5; step++) {
+    for (let step = 0; step < 3; step++) {
       const dataDirectory = await workshop.newData()
       const api = workshop.startApi({ dataDirectory })
       // Spread over the time that a first start takes, and random within its share.
-      const moment = (step + Math.random()) * 220
+      const moment = (step + Math.random()) * 370
       await Promise.race([api.ready, new Promise((resolve) => setTimeout(resolve, moment))])
       await api.kill('SIGKILL')
       const { connection, dataDirectory: cluster, stop } = await start({ dataDirectory })
@@ -437,39 +451,43 @@ describe('an install without scripts', () => {
     for (const link of links) expect(lstatSync(link).isSymbolicLink()).toBe(true)
   })
 
-  it('is copied below DATA_DIR when it belongs to somebody else', async () => {
+  it('is copied below DATA_DIR when the links cannot be made', async () => {
     const packageRoot = await workshop.makeDirectory()
     const { links, directory } = await workshop.copyPackage(packageRoot)
-    if (!isRoot) chmodSync(join(directory, 'native/lib'), 0o555)
     const parent = await workshop.makeDirectory()
     if (isRoot) chownSync(parent, ordinary.uid, ordinary.gid)
     const dataDirectory = join(parent, 'data')
-    for (const attempt of ['first', 'second']) {
-      const api = workshop.startApi({ dataDirectory, packageRoot }, isRoot ? ordinary : {})
-      await api.ready
-      await api.kill('SIGTERM')
-      const copies = readdirSync(dataDirectory).filter((name) => name.startsWith('postgres-native'))
-      expect(copies, attempt).toEqual([expect.stringMatching(/^postgres-native-\d+\.\d+\.\d+-/)])
+    chmodSync(join(directory, 'native/lib'), 0o555)
+    try {
+      for (const attempt of ['first', 'second']) {
+        const api = workshop.startApi({ dataDirectory, packageRoot }, isRoot ? ordinary : {})
+        await api.ready
+        await api.kill('SIGTERM')
+        const copies = readdirSync(dataDirectory).filter((name) => name.startsWith('postgres-native'))
+        expect(copies, attempt).toEqual([expect.stringMatching(/^postgres-native-\d+\.\d+\.\d+-/)])
+      }
+      expect(links.filter((link) => existsSync(link))).toEqual([])
+    } finally {
+      chmodSync(join(directory, 'native/lib'), 0o755)
     }
-    expect(links.filter((link) => existsSync(link))).toEqual([])
-    if (!isRoot) chmodSync(join(directory, 'native/lib'), 0o755)
   })
 })
 
 describe('started by an ordinary user', () => {
   it.runIf(isRoot)('the server runs as that user (needs root, to become another user)', async () => {
-    const parent = await workshop.makeDirectory()
-    chownSync(parent, ordinary.uid, ordinary.gid)
-    const api = workshop.startApi({ dataDirectory: join(parent, 'data') }, ordinary)
-    const { dataDirectory, notice } = await api.ready
-    expect(notice).toBeNull()
-    expect(dataDirectory).toBe(join(parent, 'data/postgres'))
-    expect(modeOf(join(parent, 'data'))).toBe('700')
+    const dataDirectory = await workshop.usedData()
+    const daemon = { uid: 1, gid: 1 }
+    execFileSync('chown', ['-R', '1:1', dataDirectory])
+    const uidOf = (pid: number) => execFileSync('ps', ['-o', 'uid=', '-p', String(pid)], { encoding: 'utf8' })
+    const api = workshop.startApi({ dataDirectory }, daemon)
+    const { dataDirectory: cluster, notice } = await api.ready
+    expect({ cluster, notice }).toEqual({ cluster: join(dataDirectory, 'postgres'), notice: null })
+    expect(Number(uidOf(await postmasterOf(cluster)))).toBe(daemon.uid)
     await api.kill('SIGTERM')
-    // And when root starts it once in between, data stay theirs.
-    const { stop } = await start({ dataDirectory: join(parent, 'data') })
-    await stop()
-    expect(statSync(join(parent, 'data/postgres')).uid).toBe(ordinary.uid)
+    // When root starts it once in between, the server still runs as the one who owns the data.
+    await start({ dataDirectory })
+    expect(Number(uidOf(await postmasterOf(cluster)))).toBe(daemon.uid)
+    expect(statSync(cluster).uid).toBe(daemon.uid)
   })
 })
 
@@ -502,7 +520,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     const { links } = await workshop.copyPackage(packageRoot)
     const dataDirectory = join(packageRoot, 'data')
     const { server, place } = await relocated({ dataDirectory, packageRoot })
-    expect(place).toMatch(/^\/var\/tmp\/task-api-[0-9a-f]{16}$/)
+    expect(place).toMatch(/^\/var\/(lib|db)\/task-api-[0-9a-f]{16}$/)
     expect(server.notice).toContain(server.dataDirectory)
     expect(server.notice).not.toContain('\n')
     expect(readdirSync(place)).toEqual(['postgres', expect.stringMatching(/^postgres-native-/)])
@@ -511,9 +529,6 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     expect(readdirSync(dataDirectory)).toContain('postgres-password')
     expect(links.filter((link) => !existsSync(link))).toEqual([])
     expect(await findEmbeddedPostgres({ dataDirectory, packageRoot })).toEqual(server.connection)
-    // Cleaners of /var/tmp keep off a locked directory.
-    const lock = 'if command -v flock >/dev/null; then ! flock -n "$0" true; fi'
-    execFileSync('/bin/sh', ['-c', lock, place])
     await server.stop()
     expect(readdirSync(dataDirectory)).not.toContain('postgres.owner')
   })
@@ -538,13 +553,24 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     expect(await reasonNotToStart(start(there))).toMatch(/postgres is a link to data that are gone/)
   })
 
+  it('an empty directory that only root can enter is opened, one that holds something is left as it is', async () => {
+    const empty = await workshop.makeDirectory('empty', closed)
+    const server = await start({ dataDirectory: empty })
+    expect({ mode: modeOf(empty), notice: server.notice }).toEqual({ mode: '711', notice: null })
+    const used = await workshop.makeDirectory('used', closed)
+    await writeFile(join(used, 'diary'), '')
+    const { place } = await relocated({ dataDirectory: used })
+    expect({ mode: modeOf(used), place }).toEqual({
+      mode: '700',
+      place: expect.stringMatching(/^\/var\/(lib|db)\//),
+    })
+  })
+
   it('a place that somebody else has made or opened is refused', async () => {
     const project = await closedProject()
-    const { server, place } = await relocated(project)
-    await server.stop()
-    await rm(place, { recursive: true })
-    await rm(join(project.dataDirectory, 'postgres'))
-    await mkdir(place)
+    await mkdir(project.dataDirectory)
+    const place = (await findHome(project.dataDirectory, project.packageRoot)).relocated ?? ''
+    workshop.alsoRemove(place)
     chownSync(place, ordinary.uid, ordinary.gid)
     expect(await reasonNotToStart(start(project))).toMatch(`${place}, where root's data would go, was made`)
     chownSync(place, 0, 0)

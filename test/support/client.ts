@@ -1,5 +1,6 @@
 /** Talks to a target as any client would, over HTTP; every client has an address and, once made, users of its own. */
 import { randomInt, randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Target } from './targets.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: an answer's body is whatever the target sends; tests look into it.
@@ -58,7 +59,8 @@ export function createClient<T extends Pick<Target, 'baseUrl' | 'addressHeader'>
       ...(body !== undefined ? { body } : {}),
     })
     const text = await response.text()
-    const isJson = /json/.test(response.headers.get('Content-Type') ?? '')
+    // A HEAD has the type, and nothing of it.
+    const isJson = text !== '' && /json/.test(response.headers.get('Content-Type') ?? '')
     return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text }
   }
 
@@ -98,3 +100,140 @@ export function createClient<T extends Pick<Target, 'baseUrl' | 'addressHeader'>
 
   return { target, address, request, register, logIn, logOut, deleteAccount, createTask }
 }
+
+/** An operation as the served OpenAPI document describes it. */
+export type DocumentedOperation = {
+  id: string
+  /** In capitals. */
+  method: string
+  /** With `{id}` where a request has an id. */
+  path: string
+  authenticated: boolean
+  queryParameters: string[]
+  /** Empty where no body is taken. */
+  mediaTypes: string[]
+  /** Schema of the body. */
+  body: object | undefined
+  /** By status, the schemas of the answer's body by its media type. */
+  responses: Record<string, { content?: Record<string, { schema: object }> }>
+}
+
+type OpenApiOperation = {
+  operationId: string
+  security: object[]
+  parameters?: { name: string; in: string }[]
+  requestBody?: { content: Record<string, { schema: object }> }
+  responses: DocumentedOperation['responses']
+}
+
+/** What the target can do, from its own document. */
+export async function listOperations(target: Pick<Target, 'baseUrl'>): Promise<DocumentedOperation[]> {
+  const response = await fetch(new URL('/openapi.json', target.baseUrl))
+  const { paths } = (await response.json()) as { paths: Record<string, Record<string, OpenApiOperation>> }
+  return Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(
+      ([method, { operationId, security, parameters, requestBody, responses }]) => ({
+        id: operationId,
+        method: method.toUpperCase(),
+        path,
+        authenticated: security.length > 0,
+        queryParameters: (parameters ?? []).flatMap(({ name, in: place }) =>
+          place === 'query' ? [name] : [],
+        ),
+        mediaTypes: Object.keys(requestBody?.content ?? {}),
+        body: Object.values(requestBody?.content ?? {})[0]?.schema,
+        responses,
+      }),
+    ),
+  )
+}
+
+export type PreparedRequest = {
+  method: string
+  path: string
+  token?: string
+  json?: Record<string, string>
+}
+
+/** A request of this operation that will succeed, once, with everything it needs made for it alone. */
+export async function prepareRequest(
+  { register, logIn, request, createTask }: Omit<ReturnType<typeof createClient>, 'target'>,
+  { id, method, path, authenticated }: DocumentedOperation,
+): Promise<PreparedRequest> {
+  const user = await register()
+  const { username, password, token, refreshToken } = user
+  const json: Record<string, Record<string, string>> = {
+    register: { username: newName(), password },
+    createToken: { username, password },
+    refreshToken: { refresh_token: refreshToken },
+    revokeToken: { refresh_token: refreshToken },
+    changeMe: { email: 'ann@example.com' },
+    deleteMe: { password },
+    createTask: { title: 'Buy milk' },
+    replaceTask: { title: 'Buy oat milk' },
+    changeTask: { status: 'completed' },
+  }
+  async function idOf(): Promise<number> {
+    if (path.startsWith('/api/tasks/')) return (await createTask(token)).id
+    await logIn(username, password)
+    const { body } = await request('GET', '/api/sessions/', { token })
+    return body.results.find(({ current }: { current: boolean }) => !current).id
+  }
+  return {
+    method,
+    path: path.includes('{id}') ? path.replace('{id}', String(await idOf())) : path,
+    ...(authenticated ? { token } : {}),
+    ...(json[id] ? { json: json[id] } : {}),
+  }
+}
+
+const leaks =
+  /node_modules|\/src\/|\.[cm]?[jt]s:\d|\n +at |\bselect .* from |\binsert into |postgres|sqlstate|ECONN|zod/i
+
+/** What keeps an answer from being the problem document (RFC 9457) of its status; nothing when it is one. */
+export function problemFaults({ status, headers, body }: Answer): string[] {
+  if (headers.get('Content-Type') !== 'application/problem+json')
+    return [`a ${status} of type ${headers.get('Content-Type')}`]
+  const { type, title, status: told, detail, errors = [] } = body
+  const isText = (value: unknown) => typeof value === 'string' && value !== ''
+  const isError = (error: Record<string, unknown>) =>
+    isText(error.detail) &&
+    Object.keys(error).length === 2 &&
+    [error.pointer, error.parameter, error.header].filter((place) => typeof place === 'string').length === 1
+  return [
+    ...(isText(type) && (type === 'about:blank' || URL.canParse(type)) ? [] : [`type is ${type}`]),
+    ...(isText(title) ? [] : [`title is ${title}`]),
+    ...(told === status ? [] : [`a ${status} says it is a ${told}`]),
+    ...(isText(detail) ? [] : [`detail is ${detail}`]),
+    ...(Array.isArray(errors) && errors.every(isError) ? [] : [`errors are ${JSON.stringify(errors)}`]),
+    ...(leaks.test(JSON.stringify(body)) ? [`it tells ${JSON.stringify(body)}`] : []),
+  ]
+}
+
+/**
+ * Runs `act` within one window of a rate limit, so that all it counts weighs in full; anew should it have taken longer
+ * than was left of the window. So `act` makes its own users and addresses.
+ */
+export async function inOneWindow<T>(windowSeconds: number, act: () => Promise<T>): Promise<T> {
+  const windowMs = windowSeconds * 1000
+  const windowNow = () => Math.floor(Date.now() / windowMs)
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const left = windowMs - (Date.now() % windowMs)
+    if (left < windowMs / 2) await sleep(left + 1)
+    const begun = windowNow()
+    const result = await act()
+    if (windowNow() === begun) return result
+  }
+  throw new Error(`this machine is too slow for a window of ${windowSeconds} s`)
+}
+
+export async function inTurn<T>(count: number, act: (i: number) => Promise<T>): Promise<T[]> {
+  const results = []
+  for (let i = 0; i < count; i++) results.push(await act(i))
+  return results
+}
+
+export const atOnce = <T>(count: number, act: (i: number) => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: count }, (_, i) => act(i)))
+
+export const statuses = (answers: Answer[]) => answers.map(({ status }) => status)

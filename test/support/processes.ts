@@ -1,49 +1,60 @@
 /** Starts the API as a user does, on free ports and a data directory of its own, and reads what it prints. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import postgres from 'postgres'
+import type { TestContext } from 'vitest'
+import { type ProcessToken, processToken } from '../../src/runtime/embedded-postgres/owner.ts'
+import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { findFreePort } from './ports.ts'
+import { startWebhookReceiver } from './webhook-receiver.ts'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** A line of the process's output; `text` is what could not be read as JSON. */
 export type Line = { message?: string; text?: string; [field: string]: unknown }
 
-export type ApiProcess = {
-  baseUrl: string
-  notifierPort: number
-  dataDirectory: string
+export type Program = {
   child: ChildProcess
-  /** Everything printed so far, by the API and by the notifier, whose output it inherits. */
+  /** Everything printed so far, by it and by those who inherit its output, such as the API's notifier. */
   lines: Line[]
   /** Resolves with the first line, printed or to come, that satisfies; rejects when the process ends before. */
   line(satisfies: (line: Line) => boolean): Promise<Line>
-  /** SIGTERM, or the signal given; resolves with the exit code once the process has ended. */
+  /** SIGTERM, or the signal given; resolves with the exit code once it and all who print with it have ended. */
   stop(signal?: NodeJS.Signals): Promise<number | null>
 }
 
-/** A directory that every user may enter, as the embedded Postgres of a root user needs; remove it with `rm`. */
-export const temporaryDirectory = () => mkdtemp(join(tmpdir(), 'task-api-test-'))
+export type ApiProcess = Program & {
+  baseUrl: string
+  /** For `createClient`; trusted only where TRUSTED_PROXY_HEADER names it. */
+  addressHeader: string
+  notifierPort: number
+  dataDirectory: string
+}
 
-/** Resolves when the API answers; rejects with its output when it does not start. */
-export async function startApi(
-  options: { environment?: Record<string, string>; dataDirectory?: string } = {},
-): Promise<ApiProcess> {
-  const dataDirectory = options.dataDirectory ?? (await temporaryDirectory())
-  const notifierPort = Number(options.environment?.NOTIFIER_PORT ?? (await findFreePort()))
-  const child = spawn(process.execPath, ['--enable-source-maps', join(root, 'dist/api.js')], {
-    cwd: root,
-    env: {
-      PATH: process.env.PATH,
-      PORT: '0',
-      NOTIFIER_PORT: String(notifierPort),
-      DATA_DIR: dataDirectory,
-      ...options.environment,
-    },
+/** A directory that every user may enter, as the embedded Postgres of a root user needs; remove it with `rm`. */
+export async function temporaryDirectory() {
+  const directory = await mkdtemp(join(tmpdir(), 'task-api-test-'))
+  await chmod(directory, 0o711)
+  return directory
+}
+
+/** With nothing in its environment but PATH and what is given. */
+export function startProgram(
+  command: [program: string, ...parameters: string[]],
+  options: { environment?: Record<string, string>; cwd?: string; detached?: boolean } = {},
+): Program {
+  const { environment, cwd = root, detached = false } = options
+  const [program, ...parameters] = command
+  const child = spawn(program, parameters, {
+    cwd,
+    detached,
+    env: { PATH: process.env.PATH, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const lines: Line[] = []
@@ -72,22 +83,126 @@ export async function startApi(
     })
   }
 
-  const listening = await line(({ message }) => message === 'listening')
   return {
-    baseUrl: String(listening.url),
-    notifierPort,
-    dataDirectory,
     child,
     lines,
     line,
-    async stop(signal = 'SIGTERM') {
+    stop(signal = 'SIGTERM') {
       child.kill(signal)
-      const code = await ended
-      if (!options.dataDirectory) await rm(dataDirectory, { recursive: true, force: true })
-      return code
+      return ended
     },
   }
 }
+
+/** Resolves when the API answers; rejects with its output when it does not start. */
+export async function startApi(
+  options: { environment?: Record<string, string>; dataDirectory?: string } = {},
+): Promise<ApiProcess> {
+  const dataDirectory = options.dataDirectory ?? (await temporaryDirectory())
+  const removeOwn = async () => {
+    if (!options.dataDirectory) await rm(dataDirectory, { recursive: true, force: true })
+  }
+  const notifierPort = Number(options.environment?.NOTIFIER_PORT ?? (await findFreePort()))
+  const program = startProgram([process.execPath, '--enable-source-maps', join(root, 'dist/api.js')], {
+    environment: {
+      PORT: '0',
+      NOTIFIER_PORT: String(notifierPort),
+      DATA_DIR: dataDirectory,
+      ...options.environment,
+    },
+  })
+  try {
+    const listening = await program.line(({ message }) => message === 'listening')
+    return {
+      ...program,
+      baseUrl: String(listening.url),
+      addressHeader: 'X-Forwarded-For',
+      notifierPort,
+      dataDirectory,
+      async stop(signal) {
+        const code = await program.stop(signal)
+        await removeOwn()
+        return code
+      },
+    }
+  } catch (error) {
+    await removeOwn()
+    throw error
+  }
+}
+
+export type Descendant = { token: ProcessToken; pid: number; command: string }
+
+/** What runs below a process at this moment: its children and theirs, whatever groups and sessions they are in. */
+export function descendantsOf(ancestor: number): Descendant[] {
+  const all = listProcesses()
+  const below = (pid: number): typeof all =>
+    all.filter(({ parent }) => parent === pid).flatMap((child) => [child, ...below(child.pid)])
+  return below(ancestor).flatMap(({ pid, command }) => {
+    const token = processToken(pid)
+    return token ? [{ token, pid, command }] : []
+  })
+}
+
+function listProcesses() {
+  const columns = ['-axww', '-o', 'pid=,ppid=,command=']
+  const table = execFileSync('ps', columns, { encoding: 'utf8', maxBuffer: 2 ** 26 })
+  return table.split('\n').flatMap((row) => {
+    const [, pid, parent, command] = /^ *(\d+) +(\d+) (.*)$/.exec(row) ?? []
+    return pid && command ? [{ pid: Number(pid), parent: Number(parent), command }] : []
+  })
+}
+
+/**
+ * One data directory, one webhook and settings on which the API can be started again and again, as a supervisor does.
+ * What still runs when the test ends is killed, and the directory removed.
+ */
+export async function createService(
+  { onTestFinished }: Pick<TestContext, 'onTestFinished'>,
+  environment: Record<string, string> = {},
+) {
+  const dataDirectory = await temporaryDirectory()
+  const webhook = await startWebhookReceiver()
+  const settings = {
+    NOTIFIER_PORT: String(await findFreePort()),
+    NOTIFY_WEBHOOK_URL: webhook.url,
+    RATE_LIMIT_USER: '1000000/60s',
+    RATE_LIMIT_ANONYMOUS: '1000000/60s',
+    BCRYPT_COST: '4',
+    ...environment,
+  }
+  const started: Program[] = []
+  const keep = <T extends Program>(program: T) => {
+    started.push(program)
+    return program
+  }
+  onTestFinished(async () => {
+    await Promise.all(started.map((program) => program.stop('SIGKILL')))
+    await webhook.close()
+    // Postgres takes a moment to notice.
+    while (listProcesses().some(({ command }) => command.includes(dataDirectory))) await sleep(50)
+    await rm(dataDirectory, { recursive: true, force: true })
+  })
+  return {
+    dataDirectory,
+    webhook,
+    settings,
+    start: async () => keep(await startApi({ dataDirectory, environment: settings })),
+    /** For programs beside the API. */
+    startProgram: (...parameters: Parameters<typeof startProgram>) => keep(startProgram(...parameters)),
+    /** Everything printed by any of them. */
+    lines: () => started.flatMap(({ lines }) => lines),
+    /** Looks into the database while the API runs. */
+    async query<T extends object>(statement: string): Promise<T[]> {
+      const connection = await findEmbeddedPostgres({ dataDirectory, packageRoot: root })
+      if (!connection) throw new Error('no API runs on the data directory')
+      const sql = postgres({ ...connection, max: 1, onnotice: () => {} })
+      return sql.unsafe<T[]>(statement).finally(() => sql.end({ timeout: 1 }))
+    },
+  }
+}
+
+export type Service = Awaited<ReturnType<typeof createService>>
 
 /** What an operator does before the first start: `npm run migrate`. */
 export async function migrateDatabase(url: string) {

@@ -3,9 +3,9 @@ import { constants } from 'node:fs'
 import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
-import { StartError } from '../start-error.ts'
-import { hasCode, temporaryName } from './embedded-postgres-owner.ts'
-import { canRead, type ServerUser } from './embedded-postgres-user.ts'
+import { StartError } from '../../start-error.ts'
+import { hasCode, temporaryName } from './owner.ts'
+import { canRead, type ServerUser } from './user.ts'
 
 /** `directory` has bin, lib and share. */
 export type Native = { directory: string; version: string }
@@ -103,8 +103,9 @@ async function copyNative(source: string, target: string) {
     mode: constants.COPYFILE_FICLONE,
     filter: (path) => !path.endsWith('.a'),
   })
-  await linkLibraries(target)
+  // First: the modes were copied, too, and may let nobody write.
   await openUp(target)
+  await linkLibraries(target)
 }
 
 /** An install under a strict umask leaves files that only their owner can read. */

@@ -1,7 +1,7 @@
 /** Runs a Postgres program so that it ends with this process, however this process ends. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { Socket } from 'node:net'
-import { type ServerUser, spawnAs } from './embedded-postgres-user.ts'
+import { type ServerUser, spawnAs } from './user.ts'
 
 /**
  * The shell holds the other end of a pipe that only this process has: end of file on it means that this process is
@@ -11,12 +11,10 @@ import { type ServerUser, spawnAs } from './embedded-postgres-user.ts'
  * API finishes its requests first, and closes the pipe.
  */
 const script = `
-socket_directory=$1 relocated=$2 input=$3
-shift 3
+socket_directory=$1 input=$2
+shift 2
 trap '' HUP INT TERM
 exec 3<&0 </dev/null
-# Cleaners of /var/tmp (systemd-tmpfiles) leave a locked directory alone.
-if [ -r "$relocated" ] && command -v flock >/dev/null; then exec 4<"$relocated"; flock -s -n 4; fi
 "$@" 3<&- <"$input" &
 program=$!
 (
@@ -62,22 +60,12 @@ type GuardOptions = {
   input?: string
   /** Removed when the program has ended. */
   socketDirectory?: string
-  /** Held so that nobody cleans it away. */
-  relocated?: string | null
 }
 
-export function guard({ command, user, output, input, socketDirectory, relocated }: GuardOptions): Guarded {
+export function guard({ command, user, output, input, socketDirectory }: GuardOptions): Guarded {
   const child = spawn(
-    '/bin/bash',
-    [
-      '-c',
-      script,
-      'task-api-postgres',
-      socketDirectory ?? '',
-      relocated ?? '',
-      input ?? '/dev/null',
-      ...command,
-    ],
+    '/bin/sh',
+    ['-c', script, 'task-api-postgres', socketDirectory ?? '', input ?? '/dev/null', ...command],
     {
       ...spawnAs(user),
       stdio: ['pipe', output, output],

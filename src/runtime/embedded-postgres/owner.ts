@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { StartError } from '../start-error.ts'
+import { StartError } from '../../start-error.ts'
 
 /** `<pid>.<start>`: a pid alone is soon given to another process, so its start goes with it. */
 export type ProcessToken = string
@@ -100,7 +100,6 @@ export async function claimOwnership(file: string, owner: Owner, dataDirectory: 
   }
 }
 
-/** Written again once the server runs, in case a start that lost the race had put its own name there. */
 export async function writeOwner(file: string, owner: Owner) {
   const temporary = temporaryName(file)
   await writeFile(temporary, JSON.stringify(owner), { mode: 0o600 })

@@ -1,14 +1,14 @@
 /** Starts the server on a cluster, after whatever may still run there from an earlier start. */
 import { randomBytes } from 'node:crypto'
 import { accessSync, closeSync, constants, openSync } from 'node:fs'
-import { chown, lstat, mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { chown, lstat, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Logger } from '../log.ts'
-import { StartError } from '../start-error.ts'
-import { findReason } from './embedded-postgres-cluster.ts'
-import { type Guarded, guard } from './embedded-postgres-guard.ts'
+import type { Logger } from '../../log.ts'
+import { StartError } from '../../start-error.ts'
+import { findReason } from './cluster.ts'
+import { type Guarded, guard } from './guard.ts'
 import {
   findPostmasterOwner,
   hasCode,
@@ -23,8 +23,9 @@ import {
   readPostmaster,
   recordSocketOwner,
   socketDirectoryPrefix,
-} from './embedded-postgres-owner.ts'
-import type { ServerUser } from './embedded-postgres-user.ts'
+  writeOwner,
+} from './owner.ts'
+import type { ServerUser } from './user.ts'
 
 export type ServerOptions = {
   dataDirectory: string
@@ -32,7 +33,6 @@ export type ServerOptions = {
   owner: Owner
   native: string
   user: ServerUser | null
-  relocated: string | null
   tcpPort: number | undefined
   parameters: Record<string, string>
   log: Logger
@@ -63,7 +63,11 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
     const logged = await boundLog(logFile)
     const server = spawnServer(options, logFile)
     try {
-      if (await isReady(server, options.owner, signal)) return server
+      if (await isReady(server, options.owner, signal)) {
+        // A start that lost the race may have put its own name there.
+        await writeOwner(options.ownerFile, options.owner)
+        return server
+      }
     } catch (error) {
       await server.end()
       throw error
@@ -77,7 +81,7 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
 }
 
 /**
- * A live server whose owner is gone is stopped, its own shell may be at it already; one that has an owner is left
+ * A live server whose owner is gone is stopped (its own shell may be at it already); one that has an owner is left
  * alone. A lock whose pid belongs to some other program by now is removed, since Postgres would believe it.
  * @throws StartError when the cluster belongs to somebody else
  */
@@ -121,8 +125,15 @@ async function replaceLeftServer({ dataDirectory, ownerFile, owner, log }: Serve
 export async function removeSocketDirectory(directory: string) {
   if (!basename(directory).startsWith(socketDirectoryPrefix)) return
   const owner = await readOwner(join(directory, 'owner')).catch(() => undefined)
-  if (!owner || !isRunning(owner.process))
-    await rm(directory, { recursive: true, force: true }).catch(() => {})
+  if (owner && isRunning(owner.process)) return
+  try {
+    // By name: the path comes from a file.
+    for (const name of await readdir(directory))
+      if (/^(owner|\.s\.PGSQL\.\d)/.test(name)) await rm(join(directory, name))
+    await rmdir(directory)
+  } catch {
+    // Its own shell was quicker, or it is not ours after all.
+  }
 }
 
 /** Its shell removes it with the server; a server that is started again keeps the path that clients know. */
@@ -139,10 +150,7 @@ async function reopenSocketDirectory({ owner, user }: ServerOptions) {
   await recordSocketOwner(owner)
 }
 
-function spawnServer(
-  { owner, native, user, relocated, tcpPort, parameters }: ServerOptions,
-  logFile: string,
-) {
+function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions, logFile: string) {
   const settings: Record<string, string> = {
     unix_socket_directories: owner.socketDirectory,
     unix_socket_permissions: '0700',
@@ -175,7 +183,6 @@ function spawnServer(
       user,
       output,
       socketDirectory: owner.socketDirectory,
-      relocated,
     })
   } finally {
     closeSync(output)

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { chown, link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { StartError } from '../start-error.ts'
-import { guard } from './embedded-postgres-guard.ts'
-import { hasCode, temporaryName } from './embedded-postgres-owner.ts'
-import type { ServerUser } from './embedded-postgres-user.ts'
+import { StartError } from '../../start-error.ts'
+import { guard } from './guard.ts'
+import { hasCode, temporaryName } from './owner.ts'
+import type { ServerUser } from './user.ts'
 
 export const databaseName = 'task_api'
 /** Owns the database and may create others, for tests and restores; no superuser. */
@@ -48,14 +48,14 @@ async function keepPassword(file: string): Promise<string> {
   return (await readFile(file, 'utf8')).trim()
 }
 
-/** Undefined without a cluster. @throws StartError when the directory holds one that this version can't run. */
-export async function checkCluster(cluster: string, version: string): Promise<true | undefined> {
+/** @throws StartError when the directory holds a cluster that this version can't run. */
+export async function hasCluster(cluster: string, version: string): Promise<boolean> {
   const major = version.split('.')[0]
   const found = await readFile(join(cluster, 'PG_VERSION'), 'utf8').catch((error) => {
     if (hasCode(error, 'ENOENT')) return undefined
     throw error
   })
-  if (found === undefined) return undefined
+  if (found === undefined) return false
   if (found.trim() === major) return true
   throw new StartError(
     `${cluster} was made by Postgres ${found.trim()}, and this API comes with ${major}: ` +
@@ -163,9 +163,14 @@ async function run({ native, user }: Programs, program: string, parameters: stri
   }
   guarded.child.stdout?.on('data', collect)
   guarded.child.stderr?.on('data', collect)
-  const reason = await guarded.exited
-  if (reason !== 'exit code 0')
-    throw new StartError(`cannot prepare the database: ${program}: ${findReason(output) ?? reason}`)
+  const ending = await guarded.exited
+  if (ending === 'exit code 0') return
+  if (output.includes('could not look up effective user ID'))
+    throw new StartError(
+      `user ${process.getuid?.()} is not in /etc/passwd, and Postgres refuses to be set up by such a one: ` +
+        'start as a user who is, or set DATABASE_URL',
+    )
+  throw new StartError(`cannot prepare the database: ${program}: ${findReason(output) ?? ending}`)
 }
 
 /** The line in which a Postgres program says what stopped it. */

@@ -1,10 +1,10 @@
 /** Where the embedded Postgres keeps its data: DATA_DIR, or for root a place that the server's user can enter. */
 import { createHash } from 'node:crypto'
-import { chmod, lstat, mkdir, realpath, stat, symlink } from 'node:fs/promises'
+import { chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { StartError } from '../start-error.ts'
-import { hasCode } from './embedded-postgres-owner.ts'
-import { canEnter, findServerUser, isRoot, type ServerUser } from './embedded-postgres-user.ts'
+import { StartError } from '../../start-error.ts'
+import { hasCode } from './owner.ts'
+import { canEnter, findServerUser, isRoot, type ServerUser } from './user.ts'
 
 export type Home = {
   /** Postgres's own data directory, as a real path; it may not exist yet. */
@@ -16,18 +16,26 @@ export type Home = {
   copies(): Promise<string>
 }
 
-const relocationRoot = '/var/tmp'
+/** Where programs keep state for good; /var/tmp is cleaned of what has not been touched for a month. */
+const relocationRoot = process.platform === 'darwin' ? '/var/db' : '/var/lib'
 const relocationPrefix = 'task-api-'
 
-/** Made when absent; answers its real path. @throws StartError when it is no directory. */
+/**
+ * Made when absent; answers its real path. Root's server runs as another user, who must pass through: for that a new
+ * or empty directory of root's is opened (not to be listed, and each secret in it is closed), one in use is left as it is.
+ * @throws StartError when it is no directory
+ */
 export async function openDataDirectory(path: string): Promise<string> {
   const made = await mkdir(path, { recursive: true }).catch((error) => {
     if (hasCode(error, 'EEXIST') || hasCode(error, 'ENOTDIR'))
       throw new StartError(`DATA_DIR ${path} is not a directory`)
     throw error
   })
-  // Root's server runs as another user, who must pass through; the secrets in there are each closed.
-  if (made !== undefined) await chmod(path, isRoot() ? 0o711 : 0o700)
+  if (!isRoot()) {
+    if (made !== undefined) await chmod(path, 0o700)
+  } else if ((await stat(path)).uid === 0 && (await readdir(path)).length === 0) {
+    await chmod(path, 0o711 | (await stat(path)).mode)
+  }
   return realpath(path)
 }
 

@@ -1,0 +1,74 @@
+// Runs the README's tours as a reader would: `npm start` in one terminal, the commands in another.
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+const readme = readFileSync('README.md', 'utf8')
+const tours = [
+  ...readme.matchAll(/<!-- tour: (\w+) -->\n```sh\n([\s\S]*?)```\n((?:<!-- expect: .* -->\n)*)/g),
+].map(([, name, commands, expectations]) => ({
+  name,
+  commands,
+  expected: [...expectations.matchAll(/<!-- expect: (.*) -->/g)].map(([, text]) => text),
+}))
+if (tours.length < 3) throw new Error('the README has lost its tours')
+
+const dataDirectory = mkdtempSync(join(tmpdir(), 'task-api-readme-'))
+const api = spawn('npm', ['start'], {
+  env: { ...process.env, DATA_DIR: dataDirectory },
+  stdio: ['ignore', 'pipe', 'inherit'],
+})
+const lines = []
+let wake = () => {}
+createInterface({ input: api.stdout }).on('line', (line) => {
+  lines.push(line)
+  wake()
+})
+api.on('exit', () => wake())
+
+/** Resolves with the milliseconds it took; rejects after a minute. */
+async function printed(pattern) {
+  const begun = Date.now()
+  while (!lines.some((line) => pattern.test(line))) {
+    if (api.exitCode !== null || Date.now() - begun > 60_000)
+      throw new Error(`npm start did not print ${pattern}`)
+    await new Promise((resolve) => {
+      wake = resolve
+      setTimeout(resolve, 1000)
+    })
+  }
+  return Date.now() - begun
+}
+
+let failed = 0
+try {
+  console.log(`listening after ${await printed(/"listening"/)} ms`)
+  for (const { name, commands, expected } of tours) {
+    // A script has no terminal to type into; HTTPie would read one's absence as a body.
+    const preamble = 'set -euo pipefail\nhttp() { command http --ignore-stdin --print=hb "$@"; }\n'
+    const { stdout, status } = spawnSync(
+      'bash',
+      ['-c', preamble + commands.replaceAll('http --body', 'command http --ignore-stdin --body')],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, DATA_DIR: dataDirectory },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    )
+    const missing = expected.filter((text) => !stdout.includes(text))
+    console.log(
+      `${name}: exit code ${status}, ${expected.length - missing.length} of ${expected.length} expectations met`,
+    )
+    if (status !== 0 || missing.length > 0) {
+      failed++
+      console.log(`${stdout}\nmissing: ${missing.join(' | ')}`)
+    }
+  }
+  console.log(`the notifier's lines were there after ${await printed(/"task completed".*"task_id":2/)} ms`)
+} finally {
+  api.kill('SIGTERM')
+  await new Promise((resolve) => (api.exitCode === null ? api.once('exit', resolve) : resolve()))
+}
+process.exitCode = failed === 0 && api.exitCode === 0 ? 0 : 1

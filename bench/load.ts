@@ -1,0 +1,119 @@
+/**
+ * Loads the default set-up with its limits raised: `npm run load [seconds] [clients]`. Three rounds of clients that create,
+ * read, list, change, complete and delete tasks, while others log in without pause. Prints a table in Markdown; fails on any
+ * answer that is not what it should be, on an event loop that is late, and on memory that grows from round to round.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { type Client, createClient, type User } from '../test/support/client.ts'
+import { type ApiProcess, root, startApi } from '../test/support/processes.ts'
+
+const seconds = Number(process.argv[2] ?? 60)
+const clients = Number(process.argv[3] ?? 50)
+const logins = 8
+const rounds = 3
+/** How late the event loop may be at the 99th percentile, in ms, and how much the heap may grow over all rounds, in MiB. */
+const bounds = { p99: 50, growth: 8 }
+
+type Tally = { requests: number; logins: number; errors: string[]; latencies: number[] }
+
+async function main() {
+  const wide = '1000000/60s'
+  const api = await startApi({
+    environment: {
+      RATE_LIMIT_USER: wide,
+      RATE_LIMIT_ANONYMOUS: wide,
+      RATE_LIMIT_LOGIN: wide,
+      RATE_LIMIT_USERNAME: wide,
+      NODE_OPTIONS: `--import=${pathToFileURL(`${root}bench/event-loop-monitor.mjs`)}`,
+    },
+  })
+  const heaps: number[] = []
+  let failed = false
+  try {
+    const client = createClient({ baseUrl: api.baseUrl, addressHeader: 'X-Test-Address' })
+    const users = await Promise.all(Array.from({ length: clients }, () => client.register()))
+    console.log(`${clients} clients and ${logins} that log in, ${rounds} rounds of ${seconds} s.\n`)
+    console.log(
+      '| round | requests/s | p50 ms | p99 ms | logins/s | errors | event loop p99 ms | max ms | heap MiB | RSS MiB |',
+    )
+    console.log('|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|')
+    for (let round = 1; round <= rounds; round++) {
+      await measure(api)
+      const tally = await load(client, users)
+      const { p99, max, heap, rss } = await measure(api)
+      heaps.push(heap)
+      tally.latencies.sort((a, b) => a - b)
+      const quantile = (q: number) =>
+        (tally.latencies[Math.floor(tally.latencies.length * q)] ?? 0).toFixed(1)
+      console.log(
+        `| ${round} | ${Math.round(tally.requests / seconds)} | ${quantile(0.5)} | ${quantile(0.99)} | ${(tally.logins / seconds).toFixed(1)} | ${tally.errors.length} | ${p99} | ${max} | ${heap} | ${rss} |`,
+      )
+      for (const error of tally.errors.slice(0, 5)) console.log(error)
+      failed ||= tally.errors.length > 0 || p99 > bounds.p99
+    }
+    const growth = (heaps.at(-1) ?? 0) - (heaps[0] ?? 0)
+    console.log(`\nFrom the first round's end to the last's the heap grew by ${growth.toFixed(1)} MiB.`)
+    failed ||= growth > bounds.growth
+  } finally {
+    const code = await api.stop()
+    failed ||= code !== 0
+  }
+  process.exitCode = failed ? 1 : 0
+}
+
+async function load(client: Client, users: User[]): Promise<Tally> {
+  const tally: Tally = { requests: 0, logins: 0, errors: [], latencies: [] }
+  const until = Date.now() + seconds * 1000
+  const first = users[0]
+  await Promise.all([
+    ...users.map(async (user) => {
+      while (Date.now() < until) await useTasks(client, user, tally)
+    }),
+    ...Array.from({ length: logins }, async () => {
+      while (first && Date.now() < until) {
+        await client.logIn(first.username, first.password).catch((error) => tally.errors.push(String(error)))
+        tally.logins++
+      }
+    }),
+  ])
+  return tally
+}
+
+/** One turn of what a person does with tasks. */
+async function useTasks(client: Client, { token }: User, tally: Tally) {
+  async function request(expected: number, method: string, path: string, json?: object) {
+    const begun = performance.now()
+    try {
+      const answer = await client.request(method, path, { token, ...(json ? { json } : {}) })
+      if (answer.status !== expected)
+        tally.errors.push(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`)
+      return answer.body
+    } catch (error) {
+      tally.errors.push(`${method} ${path}: ${error}`)
+    } finally {
+      tally.requests++
+      tally.latencies.push(performance.now() - begun)
+    }
+  }
+  const task = await request(201, 'POST', '/api/tasks/', { title: 'Something to do', description: 'and how' })
+  const path = `/api/tasks/${task?.id}/`
+  await request(200, 'GET', '/api/tasks/')
+  await request(200, 'GET', path)
+  await request(200, 'PATCH', path, { title: 'Something else to do' })
+  await request(200, 'PATCH', path, { status: 'completed' })
+  await request(200, 'GET', '/api/tasks/?status=completed&ordering=-updated_at&limit=10')
+  await request(204, 'DELETE', path)
+}
+
+async function measure(api: ApiProcess) {
+  const seen = api.lines.length
+  api.child.kill('SIGUSR2')
+  for (;;) {
+    const line = api.lines.slice(seen).find(({ message }) => message === 'monitor')
+    if (line) return line as unknown as Record<'p50' | 'p99' | 'max' | 'rss' | 'heap', number>
+    await sleep(20)
+  }
+}
+
+await main()

@@ -1,0 +1,23 @@
+/** Bearer tokens in HTTP (RFC 6750). */
+import { Problem } from '../problem.ts'
+
+const realm = 'Bearer realm="task-api"'
+
+/** The credentials of the Authorization header: undefined when it offers none, '' for an empty token. */
+export function bearerToken(header: string | undefined): string | undefined {
+  const [scheme, ...rest] = header?.trim().split(/\s+/) ?? []
+  return scheme?.toLowerCase() === 'bearer' ? rest.join(' ') : undefined
+}
+
+/** For credentials of another kind than a token, of which RFC 6750 knows no error code. */
+export const wrongCredentials = (detail: string) =>
+  new Problem(401, detail, { headers: { 'WWW-Authenticate': realm } })
+
+/** `invalid` says that a token was sent, which the client is told, but not what is wrong with it. */
+export function unauthorized({ invalid }: { invalid: boolean }) {
+  const description = 'The access token is not valid, or no longer'
+  if (!invalid) return wrongCredentials('Send an access token: Authorization: Bearer …')
+  return new Problem(401, `${description}.`, {
+    headers: { 'WWW-Authenticate': `${realm}, error="invalid_token", error_description="${description}"` },
+  })
+}

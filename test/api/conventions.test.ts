@@ -1,0 +1,905 @@
+/** What holds for every operation, and what is around the API. */
+import { STATUS_CODES } from 'node:http'
+import { describe, expect, inject, test } from 'vitest'
+import {
+  type Answer,
+  createClient,
+  type DocumentedOperation,
+  listOperations,
+  newAddress,
+  newName,
+  prepareRequest,
+  problemFaults,
+  type RequestOptions,
+} from '../support/client.ts'
+
+const target = inject('wide')
+const client = createClient(target)
+const { request } = client
+const operations = await listOperations(target)
+const withBody = operations.filter(({ mediaTypes }) => mediaTypes.length > 0)
+const paths = [...new Set(operations.map(({ path }) => path))]
+const name = ({ method, path }: DocumentedOperation) => `${method} ${path}`
+const table = (rows: DocumentedOperation[]) => rows.map((operation) => [name(operation), operation] as const)
+
+/** The request that would succeed, but for what is changed about it. */
+async function send(operation: DocumentedOperation, change: RequestOptions & { query?: string } = {}) {
+  const { method, path, token, json } = await prepareRequest(client, operation)
+  const { query = '', ...options } = change
+  return request(method, path + query, {
+    ...(token ? { token } : {}),
+    ...(json && options.body === undefined && options.form === undefined ? { json } : {}),
+    ...options,
+  })
+}
+
+function expectProblem(answer: Answer, status: number) {
+  expect(answer.status, JSON.stringify(answer.body)).toBe(status)
+  expect(problemFaults(answer)).toEqual([])
+}
+
+const places = ({ body }: Answer) =>
+  body.errors.map((error: Record<string, string>) => error.pointer ?? error.parameter ?? error.header).sort()
+
+describe('paths', () => {
+  test.each(paths.filter((path) => path.startsWith('/api')))('%s ends in a slash', (path) => {
+    expect(path).toMatch(/\/$/)
+  })
+
+  test.each(table(operations.filter(({ path }) => path.startsWith('/api'))))(
+    '%s answers the same without the slash at the end',
+    async (_, operation) => {
+      const [canonical, bare] = await Promise.all(
+        [true, false].map(async (slash) => {
+          const { method, path, token, json } = await prepareRequest(client, operation)
+          const options = { ...(token ? { token } : {}), ...(json ? { json } : {}) }
+          return request(method, slash ? path : path.slice(0, -1), options)
+        }),
+      )
+      expect(canonical?.status).toBeLessThan(300)
+      expect(bare?.status).toBe(canonical?.status)
+      expect(Object.keys(bare?.body)).toEqual(Object.keys(canonical?.body))
+      const withQuery = await send(operation, { query: '?nope=1' })
+      expectProblem(withQuery, 400)
+    },
+  )
+
+  test.each([
+    '/',
+    '/api',
+    '/api/',
+    '/api/nothing/',
+    '/api/nothing/1/',
+    '/api/task/',
+    '/api/tasks/1/2/',
+    '/api/tasks/1/.json',
+    '/api/users/1/',
+    '/api/sessions/me/1/',
+    '/API/tasks/',
+    '/api/TASKS/',
+    '/api/register/x/',
+    '/healthz/x',
+    '/openapi.yaml',
+    '/favicon.ico',
+    '/.env',
+    '/docs.html',
+    '/docs/nothing.js',
+    '/docs/..%2f..%2fapi.js',
+    '/docs/%2e%2e%2fapi.js',
+    '/docs/%00',
+    `/${'a'.repeat(4000)}/`,
+  ])('%s is a 404, with a token or without', async (path) => {
+    const { token } = await client.register()
+    for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']) {
+      const stranger = await request(method, path)
+      expectProblem(stranger, 404)
+      expect(await request(method, path, { token })).toMatchObject({ status: 404 })
+      expect(await request(method, path, { token: 'nonsense' })).toMatchObject({ status: 404 })
+    }
+  })
+
+  const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
+  const refused = paths.flatMap((path) => {
+    const known = operations.filter((operation) => operation.path === path).map(({ method }) => method)
+    const allowed = known.includes('GET') ? [...known, 'HEAD'] : known
+    const others = [...methods, 'HEAD', 'OPTIONS', 'PROPFIND'].filter((method) => !allowed.includes(method))
+    return others.map((method) => [method, path, allowed.sort()] as const)
+  })
+  test.each(refused)(
+    '%s %s is a 405 that allows %j, with a token or without',
+    async (method, path, allowed) => {
+      const at = path.replace('{id}', '1')
+      const { token } = await client.register()
+      const answers = [
+        await request(method, at),
+        await request(method, at.replace(/(.)\/$/, '$1')),
+        await request(method, at, {
+          token,
+          ...(['GET', 'HEAD'].includes(method) ? {} : { body: 'not even a body' }),
+        }),
+      ]
+      for (const answer of answers) {
+        if (method === 'HEAD') expect(answer.status).toBe(405)
+        else expectProblem(answer, 405)
+        expect(answer.headers.get('Allow')?.split(', ').sort()).toEqual(allowed)
+      }
+    },
+  )
+
+  test.each(methods.slice(1))('%s /docs is a 405', async (method) => {
+    const answer = await request(method, '/docs')
+    expectProblem(answer, 405)
+    expect(answer.headers.get('Allow')?.split(', ').sort()).toEqual(['GET', 'HEAD'])
+  })
+
+  const gets = operations.filter(({ method }) => method === 'GET')
+  test.each([...gets.map((operation) => [operation.path, operation] as const), ['/docs', null] as const])(
+    'HEAD %s answers as GET does, without a body',
+    async (path, operation) => {
+      const prepared = operation ? await prepareRequest(client, operation) : { path }
+      const options = 'token' in prepared && prepared.token ? { token: prepared.token } : {}
+      const get = await request('GET', prepared.path, options)
+      const head = await request('HEAD', prepared.path, options)
+      expect(head.body).toBe('')
+      expect(head.status).toBe(get.status)
+      expect(get.status).toBe(200)
+      for (const header of ['Content-Type', 'ETag', 'Cache-Control', 'Content-Security-Policy', 'Link'])
+        expect([header, head.headers.get(header)]).toEqual([header, get.headers.get(header)])
+      // RFC 9110 section 8.6: it may be left out, but not be another.
+      expect([null, get.headers.get('Content-Length')]).toContain(head.headers.get('Content-Length'))
+      expect((await request('HEAD', `${prepared.path}?nope=1`, options)).status).toBe(operation ? 400 : 200)
+    },
+  )
+
+  test('HEAD of a task that has not changed is a 304', async () => {
+    const { token } = await client.register()
+    const created = await request('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
+    const headers = { 'If-None-Match': created.headers.get('ETag') ?? '' }
+    const path = created.headers.get('Location') ?? ''
+    expect(await request('HEAD', path, { token, headers })).toMatchObject({ status: 304, body: '' })
+  })
+})
+
+describe('bodies', () => {
+  const takesForms = ['register', 'createToken', 'refreshToken', 'revokeToken']
+
+  test('exactly register/ and the three token/ endpoints take forms, exactly PATCH takes merge patches', () => {
+    const takers = (mediaType: string) =>
+      withBody.filter(({ mediaTypes }) => mediaTypes.includes(mediaType)).map(({ id }) => id)
+    expect(takers('application/x-www-form-urlencoded').sort()).toEqual(takesForms.sort())
+    const patches = operations.filter(({ method }) => method === 'PATCH').map(({ id }) => id)
+    expect(takers('application/merge-patch+json').sort()).toEqual(patches.sort())
+    expect(takers('application/json')).toEqual(withBody.map(({ id }) => id))
+  })
+
+  test.each(table(withBody))('%s takes a form only where that is said', async (_, operation) => {
+    const { method, path, token, json } = await prepareRequest(client, operation)
+    const answer = await request(method, path, { form: json ?? {}, ...(token ? { token } : {}) })
+    if (takesForms.includes(operation.id)) expect(answer.status).toBeLessThan(300)
+    else expectProblem(answer, 415)
+  })
+
+  test.each(table(withBody))('%s takes a merge patch only when it is a PATCH', async (_, operation) => {
+    const answer = await send(operation, { headers: { 'Content-Type': 'application/merge-patch+json' } })
+    if (operation.method === 'PATCH') expect(answer.status).toBe(200)
+    else expectProblem(answer, 415)
+  })
+
+  test.each(table(withBody))(
+    '%s takes its media type in any case, with UTF-8 as its charset',
+    async (_, operation) => {
+      for (const type of [
+        'Application/JSON',
+        'application/json;charset=utf-8',
+        'application/json ; charset="UTF-8"',
+      ])
+        expect((await send(operation, { headers: { 'Content-Type': type } })).status).toBeLessThan(300)
+    },
+  )
+
+  test.each(table(withBody))('%s refuses other media types with 415', async (_, operation) => {
+    const { token } = await client.register()
+    const path = operation.path.replace('{id}', '1')
+    const body = new TextEncoder().encode('{}')
+    const refused: Record<string, string>[] = [
+      {},
+      { 'Content-Type': '' },
+      { 'Content-Type': 'text/plain' },
+      { 'Content-Type': 'application/xml' },
+      { 'Content-Type': 'text/json' },
+      { 'Content-Type': 'application/jsonp' },
+      { 'Content-Type': 'application/vnd.api+json' },
+      { 'Content-Type': 'multipart/form-data; boundary=x' },
+      { 'Content-Type': 'application/json, application/json' },
+      { 'Content-Type': 'application/json; charset=iso-8859-1' },
+      { 'Content-Type': 'application/json; charset=utf-16' },
+      { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' },
+      { 'Content-Type': 'application/json', 'Content-Encoding': 'br, identity' },
+    ]
+    for (const headers of refused) {
+      const answer = await request(operation.method, path, { token, body, headers })
+      expectProblem(answer, 415)
+    }
+    expectProblem(await request(operation.method, path, { token }), 415)
+  })
+
+  const utf8 = (text: string) => new TextEncoder().encode(text)
+  test.each(table(withBody))('%s refuses a body that is no JSON with 400', async (_, operation) => {
+    const { token } = await client.register()
+    const path = operation.path.replace('{id}', '1')
+    const malformed = [
+      '',
+      ' ',
+      '{',
+      '{"title":',
+      '{"title":"a",}',
+      "{'title':'a'}",
+      '{title:"a"}',
+      '{"title":"a"}{}',
+      '{"title":NaN}',
+      '{"title":01}',
+      '{"title":"\u0001"}',
+      '{"title":"\\x41"}',
+      '// title\n{}',
+      'undefined',
+      '['.repeat(60_000),
+      'title=a',
+    ].map(utf8)
+    const notUtf8 = [
+      [0xff],
+      [0xc3, 0x28],
+      // '/' in more bytes than it needs, and half of a surrogate pair.
+      [0xc0, 0xaf],
+      [0xed, 0xa0, 0x80],
+      [0xf4, 0x90, 0x80, 0x80],
+    ].map((bytes) => new Uint8Array([...utf8('{"title":"'), ...bytes, ...utf8('"}')]))
+    for (const body of [...malformed, ...notUtf8]) {
+      const headers = { 'Content-Type': 'application/json' }
+      expectProblem(await request(operation.method, path, { token, body, headers }), 400)
+    }
+  })
+
+  test.each(table(withBody))('%s refuses JSON that is no object with 400', async (_, operation) => {
+    for (const body of ['null', 'true', '0', '""', '[]', '[{}]', '"title"']) {
+      const answer = await send(operation, { body, headers: { 'Content-Type': 'application/json' } })
+      expectProblem(answer, 400)
+      expect(new Set(places(answer))).toEqual(new Set(['']))
+    }
+  })
+
+  test.each(
+    table(withBody.filter(({ mediaTypes }) => mediaTypes.includes('application/x-www-form-urlencoded'))),
+  )('%s refuses a form that is not UTF-8, or gives a member twice', async (_, operation) => {
+    const [member = ''] = Object.keys((await prepareRequest(client, operation)).json ?? {})
+    const headers = { 'Content-Type': 'application/x-www-form-urlencoded' }
+    expectProblem(await send(operation, { body: `${member}=%FF`, headers }), 400)
+    const twice = await send(operation, { body: `${member}=a&${member}=b`, headers })
+    expectProblem(twice, 400)
+    expect(places(twice)).toContain(`/${member}`)
+    const nul = await send(operation, { body: `${member}=a%00b`, headers })
+    expectProblem(nul, 400)
+    expect(places(nul)).toContain(`/${member}`)
+  })
+
+  const limit = 64 * 1024
+  const padded = (json: object, size: number) => JSON.stringify(json).padEnd(size)
+
+  test.each(table(withBody))('%s takes 64 KiB and refuses a byte more with 413', async (_, operation) => {
+    const headers = { 'Content-Type': 'application/json' }
+    const { json = {} } = await prepareRequest(client, operation)
+    // Somebody else's password or token, but certainly not too large.
+    const largest = await send(operation, { body: padded(json, limit), headers })
+    expect([200, 201, 204, 400, 401]).toContain(largest.status)
+    expectProblem(await send(operation, { body: padded(json, limit + 1), headers }), 413)
+  })
+
+  const chunked = async (operation: DocumentedOperation, size: number) => {
+    const { method, path, token, json } = await prepareRequest(client, operation)
+    const bytes = utf8(padded(json ?? {}, size))
+    let sent = 0
+    const response = await fetch(new URL(path, target.baseUrl), {
+      method,
+      headers: {
+        'Content-Type': 'application/json',
+        [target.addressHeader]: client.address,
+        ...(token ? { Authorization: `Bearer ${token}` } : {}),
+      },
+      duplex: 'half',
+      // Without a length known beforehand, it goes in chunks.
+      body: new ReadableStream({
+        pull(controller) {
+          if (sent >= bytes.length) return controller.close()
+          controller.enqueue(bytes.subarray(sent, sent + 10_000))
+          sent += 10_000
+        },
+      }),
+    })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, body: text && JSON.parse(text) }
+  }
+
+  test.each(table(withBody))('%s has the same limit for a body of unknown length', async (_, operation) => {
+    expect((await chunked(operation, limit)).status).toBeLessThan(300)
+    expectProblem(await chunked(operation, limit + 1), 413)
+  })
+
+  test('a body far too large gets its answer too', async () => {
+    const { token } = await client.register()
+    for (const path of ['/api/tasks/', '/api/register/', '/api/nothing/']) {
+      const answer = await request('POST', path, {
+        token,
+        body: ' '.repeat(8 * 1024 * 1024),
+        headers: { 'Content-Type': 'application/json' },
+      })
+      expectProblem(answer, path === '/api/nothing/' ? 404 : 413)
+    }
+  })
+})
+
+describe('input that is refused', () => {
+  test.each(table(withBody))('%s names an unknown member, and does nothing', async (_, operation) => {
+    const { method, path, token, json } = await prepareRequest(client, operation)
+    const options = token ? { token } : {}
+    for (const member of ['nope', 'Title', '__proto__', 'constructor', 'toString', '']) {
+      const body = `{${JSON.stringify(member)}:1,${JSON.stringify(json).slice(1)}`
+      const answer = await request(method, path, {
+        ...options,
+        body,
+        headers: { 'Content-Type': 'application/json' },
+      })
+      expectProblem(answer, 400)
+      expect(places(answer)).toEqual([`/${member}`])
+    }
+    // Nothing was spent, changed or deleted meanwhile: the same request still succeeds.
+    expect((await request(method, path, { ...options, ...(json ? { json } : {}) })).status).toBeLessThan(300)
+  })
+
+  test.each(table(operations))('%s names an unknown parameter, and does nothing', async (_, operation) => {
+    const { method, path, token, json } = await prepareRequest(client, operation)
+    const options = { ...(token ? { token } : {}), ...(json ? { json } : {}) }
+    for (const parameter of ['nope', 'Limit', '__proto__', 'constructor', 'a[]', 'é']) {
+      const answer = await request(method, `${path}?${encodeURIComponent(parameter)}=1`, options)
+      expectProblem(answer, 400)
+      expect(places(answer)).toEqual([parameter])
+    }
+    expect((await request(method, path, options)).status).toBeLessThan(300)
+  })
+
+  test('a parameter without a name is unknown too', async () => {
+    const { token } = await client.register()
+    expectProblem(await request('GET', '/api/tasks/?=completed', { token }), 400)
+  })
+
+  test.each(table(operations).filter(([, { queryParameters }]) => queryParameters.length > 0))(
+    '%s refuses a parameter given twice',
+    async (_, operation) => {
+      for (const parameter of operation.queryParameters) {
+        const answer = await send(operation, { query: `?${parameter}=1&${parameter}=1` })
+        expectProblem(answer, 400)
+        expect(places(answer)).toContain(parameter)
+      }
+    },
+  )
+
+  test('everything that is wrong with body and query is said at once', async () => {
+    const { token } = await client.register()
+    const json = { title: '', description: 7, status: 'done', assigned_to: '1', nope: 1, 'a/b~c': 2, id: 3 }
+    const answer = await request('POST', '/api/tasks/?nope=1&other=2', { token, json })
+    expectProblem(answer, 400)
+    const members = ['/title', '/description', '/status', '/assigned_to', '/nope', '/a~1b~0c', '/id']
+    expect(places(answer)).toEqual([...members, 'nope', 'other'].sort())
+  })
+
+  test('everything that is wrong with a query is said at once', async () => {
+    const { token } = await client.register()
+    const answer = await request(
+      'GET',
+      '/api/tasks/?status=done&limit=101&ordering=id&created_after=yesterday&count=1&nope=',
+      { token },
+    )
+    expectProblem(answer, 400)
+    expect(places(answer)).toEqual(['count', 'created_after', 'limit', 'nope', 'ordering', 'status'])
+  })
+
+  test.each([
+    ['JSON', { json: { username: 'not a name', password: 'short', email: 'nobody', nope: 1 } }],
+    ['a form', { form: { username: 'not a name', password: 'short', email: 'nobody', nope: '1' } }],
+  ])('everything that is wrong with %s is said at once', async (_, options) => {
+    const answer = await request('POST', '/api/register/?next=/', options)
+    expectProblem(answer, 400)
+    expect(places(answer)).toEqual(['/email', '/nope', '/password', '/username', 'next'])
+  })
+
+  test('a new password without the current one is said beside what is wrong elsewhere', async () => {
+    const { token } = await client.register()
+    const answer = await request('PATCH', '/api/users/me/', {
+      token,
+      json: { email: 'x', password: 'short' },
+    })
+    expect(places(answer)).toEqual(['/current_password', '/email', '/password'])
+  })
+})
+
+describe('text', () => {
+  test.each([
+    'é and e\u0301 stay what they are',
+    'Привет, 世界, שלום',
+    '👩‍👩‍👧‍👦 🏴󠁧󠁢󠁥󠁮󠁧󠁿',
+    '\u{10FFFF}\uFFFE\uFEFFx',
+    '\u0001\u007F\u0085\u202E\u2028x',
+    `'; drop table tasks; --`,
+    '<script>alert(1)</script> &amp; \\u0000 %00 %s {{x}}',
+  ])('%j is stored as sent', async (text) => {
+    const { token } = await client.register()
+    const description = ` ${text}\r\n\t ${text} `
+    const { body } = await request('POST', '/api/tasks/', { token, json: { title: text, description } })
+    expect(body).toMatchObject({ title: text, description })
+    expect((await request('GET', `/api/tasks/${body.id}/`, { token })).body).toEqual(body)
+  })
+
+  test('title and username are trimmed, nothing else is', async () => {
+    const username = newName()
+    const json = { username: ` ${username}\t`, password: ' 8 spaces ' }
+    expect((await request('POST', '/api/register/', { json })).body.username).toBe(username)
+    expect((await request('POST', '/api/token/', { json: { username, password: '8 spaces' } })).status).toBe(
+      401,
+    )
+    const { token } = await client.logIn(`${username} `, ' 8 spaces ')
+    const task = { title: '\n Buy milk ', description: ' now ' }
+    const { body } = await request('POST', '/api/tasks/', { token, json: task })
+    expect(body).toMatchObject({ title: 'Buy milk', description: ' now ' })
+  })
+
+  test('lengths count code points', async () => {
+    const { token } = await client.register()
+    const create = (title: string, description: string) =>
+      request('POST', '/api/tasks/', { token, json: { title, description } })
+    const longest = await create('😀'.repeat(255), '😀'.repeat(10_000))
+    expect(longest.status).toBe(201)
+    expect(longest.body).toMatchObject({ title: '😀'.repeat(255), description: '😀'.repeat(10_000) })
+    const longer = await create('😀'.repeat(256), 'a'.repeat(10_001))
+    expectProblem(longer, 400)
+    expect(places(longer)).toEqual(['/description', '/title'])
+  })
+
+  test.each(table(withBody))(
+    '%s refuses U+0000 and lone surrogates in every member with 400',
+    async (_, operation) => {
+      const { json = {} } = await prepareRequest(client, operation)
+      for (const escaped of [
+        '\\u0000',
+        'abc\\u0000defghij',
+        '\\ud800',
+        'abcdefgh\\udc00',
+        '\\udc00\\ud800',
+      ]) {
+        for (const member of Object.keys(json)) {
+          const body = JSON.stringify({ ...json, [member]: '?' }).replace('?', escaped)
+          const answer = await send(operation, { body, headers: { 'Content-Type': 'application/json' } })
+          expectProblem(answer, 400)
+          expect(places(answer)).toContain(`/${member}`)
+        }
+      }
+    },
+  )
+
+  test.each([
+    ['/api/tasks/', 'search'],
+    ['/api/tasks/', 'cursor'],
+    ['/api/users/', 'search'],
+  ])('U+0000 in the query of %s is a 400', async (path, parameter) => {
+    const { token } = await client.register()
+    const answer = await request('GET', `${path}?${parameter}=a%00b`, { token })
+    expectProblem(answer, 400)
+    expect(places(answer)).toEqual([parameter])
+  })
+})
+
+test('times are RFC 3339 in UTC with milliseconds, ids are integers', async () => {
+  const time = /^20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{3}Z$/
+  const username = newName()
+  const user = await request('POST', '/api/register/', { json: { username, password: 'correct horse' } })
+  const { token } = await client.logIn(username, 'correct horse')
+  const task = await request('POST', '/api/tasks/', {
+    token,
+    json: { title: 'Buy milk', status: 'completed', assigned_to: user.body.id },
+  })
+  const sessions = await request('GET', '/api/sessions/', { token })
+  const [session] = sessions.body.results
+  const times = [
+    user.body.created_at,
+    (await request('GET', '/api/users/me/', { token })).body.created_at,
+    task.body.created_at,
+    task.body.updated_at,
+    task.body.completed_at,
+    session.created_at,
+    session.last_used_at,
+    session.expires_at,
+  ]
+  for (const value of times) {
+    expect(value).toMatch(time)
+    expect(new Date(value).toISOString()).toBe(value)
+  }
+  expect(Math.abs(Date.parse(task.body.created_at) - Date.now())).toBeLessThan(60_000)
+  for (const id of [user.body.id, task.body.id, task.body.created_by, task.body.assigned_to, session.id])
+    expect(id).toSatisfy((value) => Number.isSafeInteger(value) && value > 0)
+})
+
+describe('X-Request-Id', () => {
+  const pathsOfAnyKind = ['/healthz', '/api/tasks/', '/nothing', '/api/rate-limit/', '/docs', '/docs/nothing']
+
+  test.each(['4f1d5f0c-5d0e-4a3c-9d0b-1f6e1f4f7d11', 'req_1', '01HZX3Y7Q8', 'trace-1.2'])(
+    '%s is kept',
+    async (id) => {
+      for (const path of pathsOfAnyKind) {
+        const { headers } = await request('GET', path, { headers: { 'X-Request-Id': id } })
+        expect(headers.get('X-Request-Id')).toBe(id)
+      }
+    },
+  )
+
+  test.each(['', ' ', 'a b', 'a,b', '"quoted"', '<script>', '{"a":1}', 'é', '\\', 'a'.repeat(1000)])(
+    '%j is replaced',
+    async (id) => {
+      const seen = new Set<string | null>()
+      for (const path of pathsOfAnyKind) {
+        const { headers } = await request('GET', path, { headers: { 'X-Request-Id': id } })
+        expect(headers.get('X-Request-Id')).toMatch(/^[\w-]{8,64}$/)
+        seen.add(headers.get('X-Request-Id'))
+      }
+      expect(seen.size).toBe(pathsOfAnyKind.length)
+    },
+  )
+
+  test.each(table(operations))('%s has one on success and on failure', async (_, operation) => {
+    expect((await send(operation)).headers.get('X-Request-Id')).toBeTruthy()
+    const failed = await send(operation, { query: '?nope' })
+    expect(failed.headers.get('X-Request-Id')).toBeTruthy()
+  })
+})
+
+describe('problem documents', () => {
+  test.each([400, 401, 403, 404, 405, 409, 412, 413, 415, 422])('a %i says what it is', async (status) => {
+    const [creator, assignee] = await Promise.all([client.register(), client.register()])
+    const { token } = creator
+    const task = await client.createTask(token, { assigned_to: assignee.id })
+    const path = `/api/tasks/${task.id}/`
+    const key = { 'Idempotency-Key': 'a-key' }
+    if (status === 422) await request('POST', '/api/tasks/', { token, json: { title: 'a' }, headers: key })
+    const answers: Record<number, () => Promise<Answer>> = {
+      400: () => request('GET', '/api/tasks/?limit=0', { token }),
+      401: () => request('GET', path, { token: `${token}x` }),
+      403: () => request('DELETE', path, { token: assignee.token }),
+      404: () => request('GET', '/api/tasks/0/', { token }),
+      405: () => request('POST', path, { token }),
+      409: () =>
+        request('POST', '/api/register/', { json: { username: creator.username, password: '12345678' } }),
+      412: () => request('DELETE', path, { token, headers: { 'If-Match': '"0"' } }),
+      413: () => request('PUT', path, { token, json: { title: 'a'.repeat(70_000) } }),
+      415: () => request('PUT', path, { token, body: 'title' }),
+      422: () => request('POST', '/api/tasks/', { token, json: { title: 'b' }, headers: key }),
+    }
+    const answer = await answers[status]?.()
+    if (!answer) throw new Error(`nothing answers ${status}`)
+    expectProblem(answer, status)
+    // RFC 9457 section 4.2.1; 413 and 422 have other names in RFC 9110 than node:http knows.
+    const phrases: Record<number, string> = { 413: 'Content Too Large', 422: 'Unprocessable Content' }
+    expect(answer.body).toMatchObject({ type: 'about:blank', title: phrases[status] ?? STATUS_CODES[status] })
+    expect(answer.headers.get('Cache-Control')).toBe('no-store')
+  })
+
+  test('a task that is absent and one of somebody else have the same 404, but for the request id', async () => {
+    const [owner, stranger] = await Promise.all([client.register(), client.register()])
+    const { id } = await client.createTask(owner.token)
+    const get = async (of: number | string) => {
+      const answer = await request('GET', `/api/tasks/${of}/`, { token: stranger.token })
+      expectProblem(answer, 404)
+      const { request_id, ...rest } = answer.body
+      return rest
+    }
+    const theirs = await get(id)
+    for (const absent of [0, 999_999_999, 'abc', '99999999999999999999999'])
+      expect(await get(absent)).toEqual(theirs)
+  })
+})
+
+describe('the order of checks', () => {
+  const protectedOnes = operations.filter(({ authenticated }) => authenticated)
+
+  test.each(table(protectedOnes))(
+    '%s asks for a token before it looks at anything else',
+    async (_, operation) => {
+      const path = `${operation.path.replace('{id}', '1')}?nope=1`
+      const options =
+        operation.method === 'GET'
+          ? {}
+          : { body: 'x'.repeat(70_000), headers: { 'Content-Type': 'text/plain' } }
+      const none = await request(operation.method, path, options)
+      expectProblem(none, 401)
+      // RFC 6750 section 3.1: no error is named to who sent no token.
+      expect(none.headers.get('WWW-Authenticate')).toMatch(/^Bearer(?!.*error=)/)
+      const bad = await request(operation.method, path, { ...options, token: 'a.b.c' })
+      expectProblem(bad, 401)
+      expect(bad.headers.get('WWW-Authenticate')).toMatch(/^Bearer .*error="invalid_token"/)
+    },
+  )
+
+  test.each(table(withBody))(
+    '%s looks at media type and size before body and parameters',
+    async (_, operation) => {
+      const { token } = await client.register()
+      const path = `${operation.path.replace('{id}', '0')}?nope=1`
+      const plain = { body: '{', headers: { 'Content-Type': 'text/plain' } }
+      expectProblem(await request(operation.method, path, { token, ...plain }), 415)
+      const large = { body: '{'.repeat(70_000), headers: { 'Content-Type': 'application/json' } }
+      expectProblem(await request(operation.method, path, { token, ...large }), 413)
+    },
+  )
+
+  test('a task is looked for only when the input is right, its permission asked before its precondition', async () => {
+    const [creator, assignee] = await Promise.all([client.register(), client.register()])
+    const task = await client.createTask(creator.token, { assigned_to: assignee.id })
+    const path = `/api/tasks/${task.id}/`
+    const [token, stale] = [creator.token, { 'If-Match': '"0"' }]
+    expectProblem(
+      await request('PATCH', '/api/tasks/0/', { token, json: { status: 1 }, headers: stale }),
+      400,
+    )
+    expectProblem(
+      await request('PATCH', '/api/tasks/0/', { token, json: { title: 'a' }, headers: stale }),
+      404,
+    )
+    expectProblem(await request('PATCH', path, { token, json: { status: 1 }, headers: stale }), 400)
+    expectProblem(await request('PATCH', path, { token, json: { title: 'a' }, headers: stale }), 412)
+    expectProblem(await request('DELETE', path, { token: assignee.token, headers: stale }), 403)
+  })
+
+  test('the rate limit comes before everything, an unknown path included', async () => {
+    const small = createClient(inject('small'), newAddress())
+    const askUntilRefused = async (): Promise<Answer> => {
+      for (let asked = 0; asked < 10 * small.target.limits.anonymous.limit; asked++) {
+        const answer = await small.request('GET', '/api/nothing/')
+        if (answer.status === 429) return answer
+        expect(answer.status).toBe(404)
+      }
+      throw new Error('never refused')
+    }
+    const refused = await askUntilRefused()
+    expectProblem(refused, 429)
+    expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(0)
+    expect(refused.headers.get('X-Request-Id')).toBeTruthy()
+  })
+})
+
+describe('headers of every answer', () => {
+  const requests: [string, () => Promise<Answer>][] = [
+    ['/healthz', () => request('GET', '/healthz')],
+    ['/readyz', () => request('GET', '/readyz')],
+    ['/openapi.json', () => request('GET', '/openapi.json')],
+    ['/api/rate-limit/', () => request('GET', '/api/rate-limit/')],
+    ['a 401', () => request('GET', '/api/tasks/')],
+    ['a 404', () => request('GET', '/nothing')],
+    ['a 405', () => request('POST', '/healthz')],
+    ['a 400', () => request('POST', '/api/register/', { json: {} })],
+    ['a 415', () => request('POST', '/api/register/')],
+  ]
+
+  test.each(requests)('%s cannot be sniffed, framed, or told whence it came', async (_, ask) => {
+    const { headers } = await ask()
+    expect(Object.fromEntries(headers)).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+      'referrer-policy': 'no-referrer',
+      'content-security-policy': expect.stringMatching(/default-src 'none'.*frame-ancestors 'none'/),
+      'cache-control': 'no-store',
+    })
+    // Nobody needs to know what it runs on.
+    expect([headers.get('X-Powered-By'), headers.get('Server')]).toEqual([null, null])
+  })
+
+  test.each(table(operations))('%s tells its rate limit when it is part of the API', async (_, operation) => {
+    for (const { headers } of [await send(operation), await send(operation, { query: '?nope' })]) {
+      const told = ['RateLimit', 'RateLimit-Policy', 'X-RateLimit-Limit', 'X-RateLimit-Reset'].map((header) =>
+        headers.has(header),
+      )
+      expect(new Set(told)).toEqual(new Set([operation.path.startsWith('/api/')]))
+    }
+  })
+
+  const carriesTask = ['listTasks', 'createTask', 'getTask', 'replaceTask', 'changeTask']
+  test.each(table(operations))('%s says whether its answer may be kept', async (_, operation) => {
+    const { status, headers } = await send(operation)
+    expect(status).toBeLessThan(300)
+    const expected = carriesTask.includes(operation.id) ? 'private, no-cache' : 'no-store'
+    expect(headers.get('Cache-Control')).toBe(expected)
+  })
+})
+
+describe('browsers of other origins', () => {
+  const { corsOrigin } = target
+  const preflight = (path: string, method: string, origin: string) =>
+    request('OPTIONS', path, {
+      headers: {
+        Origin: origin,
+        'Access-Control-Request-Method': method,
+        'Access-Control-Request-Headers': 'authorization,content-type,if-match',
+      },
+    })
+  const list = (headers: Headers, header: string) =>
+    (headers.get(header) ?? '').split(',').map((item) => item.trim().toLowerCase())
+
+  test.each(table(operations))('an allowed one may call %s', async (_, { method, path }) => {
+    const { status, headers } = await preflight(path.replace('{id}', '1'), method, corsOrigin)
+    expect([200, 204]).toContain(status)
+    expect(headers.get('Access-Control-Allow-Origin')).toBe(corsOrigin)
+    expect(list(headers, 'Access-Control-Allow-Methods')).toContain(method.toLowerCase())
+    expect(list(headers, 'Access-Control-Allow-Headers')).toEqual(
+      expect.arrayContaining([
+        'authorization',
+        'content-type',
+        'idempotency-key',
+        'if-match',
+        'if-none-match',
+        'x-request-id',
+      ]),
+    )
+    expect(list(headers, 'Vary')).toContain('origin')
+    // There are no cookies: nothing needs credentials.
+    expect(headers.has('Access-Control-Allow-Credentials')).toBe(false)
+  })
+
+  const exposed = [
+    'etag',
+    'location',
+    'link',
+    'idempotency-replayed',
+    'ratelimit',
+    'ratelimit-policy',
+    'x-ratelimit-limit',
+    'x-ratelimit-remaining',
+    'x-ratelimit-reset',
+    'retry-after',
+    'x-request-id',
+  ]
+  function expectReadable(answer: Answer) {
+    expect(answer.headers.get('Access-Control-Allow-Origin')).toBe(corsOrigin)
+    expect(list(answer.headers, 'Access-Control-Expose-Headers')).toEqual(expect.arrayContaining(exposed))
+    expect(list(answer.headers, 'Vary')).toContain('origin')
+  }
+
+  test.each(table(operations))(
+    'an allowed one may read what %s answers, errors too',
+    async (_, operation) => {
+      const headers = { Origin: corsOrigin }
+      const answers = [
+        await send(operation, { headers }),
+        await send(operation, { headers, query: '?nope' }),
+        await request(operation.method, operation.path.replace('{id}', '1'), { headers, token: 'nonsense' }),
+      ]
+      expect(answers[0]?.status).toBeLessThan(300)
+      answers.forEach(expectReadable)
+    },
+  )
+
+  test('an allowed one may read a 404, a 405 and a 413', async () => {
+    const headers = { Origin: corsOrigin, 'Content-Type': 'application/json' }
+    expectReadable(await request('GET', '/nothing', { headers }))
+    expectReadable(await request('POST', '/healthz', { headers }))
+    expectReadable(await request('POST', '/api/token/', { headers, body: ' '.repeat(70_000) }))
+  })
+
+  test('an allowed one may read a 429, and preflights are never refused', async () => {
+    const small = createClient(inject('small'), newAddress())
+    const headers = { Origin: small.target.corsOrigin }
+    let answer: Answer | undefined
+    for (let asked = 0; answer?.status !== 429 && asked < 10 * small.target.limits.anonymous.limit; asked++)
+      answer = await small.request('GET', '/api/tasks/', { headers })
+    expect(answer?.status).toBe(429)
+    if (answer) expectReadable(answer)
+    const asked = await small.request('OPTIONS', '/api/tasks/', {
+      headers: { ...headers, 'Access-Control-Request-Method': 'POST' },
+    })
+    expect(asked.status).toBeLessThan(300)
+    expect(asked.headers.get('Access-Control-Allow-Origin')).toBe(small.target.corsOrigin)
+  })
+
+  test.each([
+    'https://evil.example',
+    `${corsOrigin}.evil.example`,
+    corsOrigin.replace('https', 'http'),
+    `${corsOrigin}:8443`,
+    corsOrigin.toUpperCase(),
+    `${corsOrigin}/`,
+    `${corsOrigin}, https://evil.example`,
+    'null',
+    '*',
+  ])('%s may not', async (origin) => {
+    const { token } = await client.register()
+    const answers = [
+      await preflight('/api/tasks/', 'GET', origin),
+      await request('GET', '/api/tasks/', { token, headers: { Origin: origin } }),
+      await request('GET', '/api/tasks/', { headers: { Origin: origin } }),
+    ]
+    for (const { headers } of answers) {
+      expect(headers.has('Access-Control-Allow-Origin')).toBe(false)
+      expect(list(headers, 'Vary')).toContain('origin')
+    }
+  })
+
+  test('who sends no Origin gets an answer that no cache hands to an origin', async () => {
+    const { headers } = await request('GET', '/openapi.json')
+    expect(headers.has('Access-Control-Allow-Origin')).toBe(false)
+    expect(list(headers, 'Vary')).toContain('origin')
+  })
+})
+
+describe('around the API', () => {
+  test('/healthz is alive', async () => {
+    expect(await request('GET', '/healthz')).toMatchObject({ status: 200, body: { status: 'alive' } })
+  })
+
+  test('/readyz is ready, naming components at most', async () => {
+    const { status, body } = await request('GET', '/readyz')
+    expect(status).toBe(200)
+    const { status: told, degraded = [], ...rest } = body
+    expect(['ready', 'degraded']).toContain(told)
+    for (const component of degraded) expect(['cache', 'notifier']).toContain(component)
+    expect(rest).toEqual({})
+  })
+
+  describe('/docs', () => {
+    const assets = async () => {
+      const { body } = await request('GET', '/docs')
+      return [...body.matchAll(/(?:src|href)="([^"]*)"/g)].map(([, url]) => url as string)
+    }
+
+    test('loads, with all it needs from here', async () => {
+      const page = await request('GET', '/docs')
+      expect(page.status).toBe(200)
+      expect(page.headers.get('Content-Type')).toBe('text/html; charset=utf-8')
+      const files = (await assets()).filter((url) => !url.startsWith('data:'))
+      const types: Record<string, RegExp> = { js: /^text\/javascript/, css: /^text\/css/ }
+      expect(new Set(files.map((url) => url.split('.').at(-1)))).toEqual(new Set(['js', 'css']))
+      for (const url of files) {
+        expect(url).toMatch(/^\/docs\/[\w.-]+$/)
+        const { status, headers, body } = await request('GET', url)
+        expect(status).toBe(200)
+        expect(headers.get('Content-Type')).toMatch(types[url.split('.').at(-1) ?? ''] ?? /^$/)
+        expect(headers.get('X-Content-Type-Options')).toBe('nosniff')
+        expect(body.length).toBeGreaterThan(100)
+        // Style sheets and scripts load more by these.
+        expect(body).not.toMatch(/@import|url\(["']?(?!["']?data:)[a-z]*:?\/\/|importScripts\(/)
+      }
+    })
+
+    test('shows the document of this service', async () => {
+      const scripts = (await assets()).filter((url) => url.endsWith('.js'))
+      const texts = await Promise.all(scripts.map(async (url) => (await request('GET', url)).body as string))
+      expect(texts.filter((text) => text.includes('/openapi.json'))).toHaveLength(1)
+    })
+
+    test('allows only what comes from here, and no script or style in the page', async () => {
+      for (const path of ['/docs', ...(await assets()).filter((url) => !url.startsWith('data:'))]) {
+        const { headers } = await request('GET', path)
+        const policy = headers.get('Content-Security-Policy') ?? ''
+        const directives = policy.split(';').map((directive) => directive.trim().split(' '))
+        const of = (name: string) => directives.find(([directive]) => directive === name)?.slice(1)
+        expect(of('default-src')).toEqual(["'none'"])
+        expect(of('script-src')).toEqual(["'self'"])
+        expect(of('style-src')).toEqual(["'self'"])
+        expect(of('connect-src')).toEqual(["'self'"])
+        expect(of('frame-ancestors')).toEqual(["'none'"])
+        for (const [, ...sources] of directives)
+          for (const source of sources) expect(["'none'", "'self'", 'data:']).toContain(source)
+      }
+      const { body } = await request('GET', '/docs')
+      expect(body).not.toMatch(/<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|javascript:|https?:/i)
+    })
+
+    test('a file that is not there is a 404 that nobody keeps', async () => {
+      const answer = await request('GET', '/docs/nothing.js')
+      expectProblem(answer, 404)
+      expect(answer.headers.get('Cache-Control')).toBe('no-store')
+    })
+  })
+})

@@ -1,0 +1,732 @@
+/**
+ * Whatever is sent to an operation, it answers, and with what its documentation says. FUZZ_SEED and FUZZ_RUNS try other
+ * inputs; a failure prints the shortest request that shows it, and how to repeat it.
+ */
+import { Agent, request as httpRequest } from 'node:http'
+import fc from 'fast-check'
+import { afterAll, describe, expect, inject, test } from 'vitest'
+import {
+  type Answer,
+  createClient,
+  type DocumentedOperation,
+  listOperations,
+  newName,
+  problemFaults,
+  type User,
+} from '../support/client.ts'
+
+const seed = Number(process.env.FUZZ_SEED ?? 20261122)
+const numRuns = Number(process.env.FUZZ_RUNS ?? 300)
+
+const target = inject('wide')
+const client = createClient(target)
+const operations = await listOperations(target)
+const { hostname, port } = new URL(target.baseUrl)
+const agent = new Agent({ keepAlive: true })
+afterAll(() => agent.destroy())
+
+type Sent = { method: string; path: string; headers: Record<string, string>; body?: string | Buffer }
+
+/** By node:http, since fetch refuses to send most of what is to be tried. */
+function send({ method, path, headers, body }: Sent): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = httpRequest(
+      { hostname, port, agent, method, path, headers, timeout: 30_000 },
+      (incoming) => {
+        const chunks: Buffer[] = []
+        incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
+        incoming.on('error', reject)
+        incoming.on('end', () => {
+          const text = Buffer.concat(chunks).toString()
+          const answered = new Headers(
+            Object.entries(incoming.headers).map(([key, value]) => [key, String(value)]),
+          )
+          const isJson = text !== '' && /json/.test(answered.get('Content-Type') ?? '')
+          resolve({
+            status: incoming.statusCode ?? 0,
+            headers: answered,
+            body: isJson ? JSON.parse(text) : text,
+          })
+        })
+      },
+    )
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in 30 seconds')))
+    outgoing.on('error', reject)
+    if (body !== undefined) outgoing.setHeader('Content-Length', Buffer.byteLength(body))
+    outgoing.end(body)
+  })
+}
+
+/** Too many passwords at once, those of other tests perhaps: that may be a 503, as long as it passes. */
+async function sendPatiently(sent: Sent): Promise<Answer> {
+  const deadline = Date.now() + 60_000
+  for (;;) {
+    const answer = await send(sent)
+    const wait = answer.headers.get('Retry-After')
+    if (answer.status !== 503 || wait === null || Date.now() > deadline) return answer
+    await new Promise((resolve) => setTimeout(resolve, Number(wait) * 1000))
+  }
+}
+
+/** What is wrong with the answer, whatever was asked. */
+function faults(answer: Answer): string[] {
+  const { status, headers, body } = answer
+  return [
+    ...(status < 200 || status >= 500 ? [`a ${status}: ${JSON.stringify(body)}`] : []),
+    ...(status >= 400 ? problemFaults(answer) : []),
+    ...(headers.get('X-Request-Id') ? [] : ['no X-Request-Id']),
+    ...((status === 204 || status === 304) && body !== '' ? [`a ${status} with a body`] : []),
+  ]
+}
+
+/* Text of every kind: JSON shows lone surrogates as escapes, and controls too. */
+
+const anyText = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 40 }),
+  fc.string({ unit: 'grapheme', maxLength: 40 }),
+  fc.constantFrom(
+    '\0',
+    'a\0b',
+    '\ud800',
+    'a\udc00b',
+    '\udfff\ud800',
+    '\u{10FFFF}\u{1F600}',
+    '\uFEFF',
+    '\u202E\u0301\u200B',
+    '\u0001\u0008\u001F\u007F\u0085',
+    'constructor',
+    '__proto__',
+    "'; drop table users; --",
+    '%',
+    '\\',
+    '"',
+    '$1',
+    '{{7*7}}',
+    '1e309',
+    'İıſKß',
+  ),
+  fc.integer({ min: 1, max: 20_000 }).map((length) => 'x'.repeat(length)),
+  fc.integer({ min: 1, max: 10_001 }).map((length) => '😀'.repeat(length)),
+)
+
+const anyNumber = fc.constantFrom(
+  ...[
+    '0',
+    '-0',
+    '1',
+    '-1',
+    '1.5',
+    '1e2',
+    '1E400',
+    '-1e400',
+    '1e-400',
+    '2147483647',
+    '2147483648',
+    '4294967296',
+  ],
+  ...[
+    '9007199254740991',
+    '9007199254740992',
+    '9223372036854775807',
+    '9223372036854775808',
+    '-9223372036854775809',
+  ],
+  ...['123456789012345678901234567890', `1${'0'.repeat(400)}`, `0.${'3'.repeat(400)}`],
+)
+
+const nested = fc
+  .tuple(fc.constantFrom('[]', '{"a":}'), fc.integer({ min: 1, max: 12_000 }))
+  .map(([pair, depth]) =>
+    pair === '[]' ? '['.repeat(depth) + ']'.repeat(depth) : `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`,
+  )
+
+const quote = (text: string) => JSON.stringify(text)
+const objectText = (members: [string, string][]) =>
+  `{${members.map(([key, value]) => `${quote(key)}:${value}`).join(',')}}`
+
+/** JSON as text: duplicate keys, numbers no double holds, and `__proto__` would not survive as values. */
+const { json: anyJson } = fc.letrec<{ json: string }>((tie) => ({
+  json: fc.oneof(
+    { maxDepth: 3, withCrossShrink: true },
+    fc.oneof(anyText.map(quote), anyNumber, fc.constantFrom('null', 'true', 'false', '""', '[]', '{}')),
+    fc.array(tie('json'), { maxLength: 4 }).map((items) => `[${items.join(',')}]`),
+    fc.array(fc.tuple(anyText, tie('json')), { maxLength: 4 }).map(objectText),
+    nested,
+  ),
+}))
+
+/* Requests that come close to right ones, so that they get past the first check. */
+
+/** Stand for what only the run knows: see `fill`. */
+const placeholders = [
+  '{token}',
+  '{refresh}',
+  '{user}',
+  '{username}',
+  '{new name}',
+  '{task}',
+  '{session}',
+  '{cursor}',
+] as const
+type Known = Record<(typeof placeholders)[number], string>
+const fill = (text: string, known: Known) =>
+  placeholders.reduce((filled, placeholder) => filled.replaceAll(placeholder, known[placeholder]), text)
+
+/** What some member takes; most of these are wrong for the others. */
+const plausible = fc.constantFrom(
+  ...['"Buy milk"', '"pending"', '"completed"', 'null', '{user}', '{task}', '"{user}"', '999999999999999'],
+  ...[
+    '"{username}"',
+    '"correct horse"',
+    '"correct horse "',
+    '"new password"',
+    '"ann@example.com"',
+    '"{refresh}"',
+  ],
+  ...['"2026-11-22T07:04:05.123Z"', '"a-new-name"', '"{token}"', '"x@y"', '" "', '"me"'],
+)
+
+/** The members that any body of the document has. */
+const knownMembers = [
+  ...['username', 'password', 'email', 'current_password', 'refresh_token'],
+  ...[
+    'title',
+    'description',
+    'status',
+    'assigned_to',
+    'id',
+    'created_by',
+    'created_at',
+    'updated_at',
+    'completed_at',
+  ],
+]
+
+/** A body that succeeds, as placeholders; mutations start from it. */
+const rightBodies: Record<string, [string, string][]> = {
+  register: [
+    ['username', '"{new name}"'],
+    ['password', '"correct horse"'],
+  ],
+  createToken: [
+    ['username', '"{username}"'],
+    ['password', '"correct horse"'],
+  ],
+  refreshToken: [['refresh_token', '"{refresh}"']],
+  revokeToken: [['refresh_token', '"nonsense"']],
+  changeMe: [['email', '"ann@example.com"']],
+  deleteMe: [['password', '"correct horse"']],
+  createTask: [
+    ['title', '"Buy milk"'],
+    ['assigned_to', '{user}'],
+  ],
+  replaceTask: [['title', '"Buy milk"']],
+  changeTask: [['status', '"completed"']],
+}
+
+const encodedText = anyText.map((text) => encodeURIComponent(text.toWellFormed()))
+const latin1 = fc
+  .array(fc.oneof(fc.integer({ min: 0x20, max: 0x7e }), fc.integer({ min: 0x80, max: 0xff })), {
+    maxLength: 60,
+  })
+  .map((codes) => String.fromCharCode(...codes).trim())
+
+const brokenEncodings = [
+  '%',
+  '%0',
+  '%zz',
+  '%00',
+  '%FF',
+  '%C3%28',
+  '%ED%A0%80',
+  '%F0%9F%98%80',
+  '%2F',
+  '%5C',
+  '%u0000',
+]
+const oddEncodings = [
+  ...brokenEncodings,
+  '+',
+  '%2B',
+  '%25',
+  '%0d%0a',
+  "'",
+  '%27%20or%20%271%27=%271',
+  '[]',
+  ';',
+  ',',
+]
+
+function queryOf({ queryParameters }: DocumentedOperation) {
+  const value = fc.oneof(
+    fc.constantFrom(
+      ...[
+        '',
+        'me',
+        'none',
+        '{user}',
+        'pending',
+        'completed',
+        'title',
+        '-title',
+        'updated_at',
+        'true',
+        '1',
+        '100',
+      ],
+      ...['101', '0', '-1', '1e1', '999999999999999', '9'.repeat(40), '{cursor}', '{cursor}x', 'a.b', '.'],
+      ...[
+        '2026-11-22',
+        '2026-02-30',
+        '0000-01-01',
+        '0001-01-01',
+        '9999-12-31',
+        '2026-11-22T07:04:05.123456789Z',
+      ],
+      ...[
+        '0001-01-01T00:00:00%2B14:00',
+        '9999-12-31T23:59:59-14:59',
+        '2026-11-22T24:00:00Z',
+        '2026-06-30T23:59:60Z',
+      ],
+      ...['+292278994-08-17', '275760-09-13', 'infinity', 'now', ...oddEncodings],
+    ),
+    encodedText.filter((text) => text.length < 9000),
+  )
+  const key = fc.oneof(
+    {
+      weight: 6,
+      arbitrary: fc.constantFrom(...queryParameters, ...(queryParameters.length ? [] : ['nope'])),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom('', '__proto__', 'constructor', 'limit[]', 'status.x', ...oddEncodings),
+    },
+  )
+  const pair = fc.oneof(
+    { weight: 8, arbitrary: fc.tuple(key, value).map(([name, of]) => `${name}=${of}`) },
+    { weight: 1, arbitrary: key },
+    { weight: 1, arbitrary: fc.constantFrom('&', '=', '==', '?', '??') },
+  )
+  const weight = queryParameters.length > 0 ? 8 : 1
+  return fc.oneof(
+    { weight: 3, arbitrary: fc.constant('') },
+    {
+      weight,
+      arbitrary: fc.array(pair, { minLength: 1, maxLength: 4 }).map((pairs) => `?${pairs.join('&')}`),
+    },
+  )
+}
+
+function bodyOf({ id, mediaTypes }: DocumentedOperation): fc.Arbitrary<string | Buffer | undefined> {
+  const right = rightBodies[id] ?? []
+  const member = fc.tuple(
+    fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...knownMembers) }, { weight: 1, arbitrary: anyText }),
+    fc.oneof({ weight: 2, arbitrary: plausible }, { weight: 1, arbitrary: anyJson }),
+  )
+  /** Some right members, each perhaps with another value, and some that may be duplicates. */
+  const mutated = fc
+    .tuple(
+      fc.tuple(
+        ...right.map(([key, value]) =>
+          fc.oneof(
+            { weight: 3, arbitrary: fc.constant([[key, value]] as [string, string][]) },
+            {
+              weight: 2,
+              arbitrary: fc.oneof(plausible, anyJson).map((other): [string, string][] => [[key, other]]),
+            },
+            { weight: 1, arbitrary: fc.constant<[string, string][]>([]) },
+          ),
+        ),
+      ),
+      fc.oneof(fc.constant([]), fc.array(member, { maxLength: 2 })),
+    )
+    .map(([members, more]) => objectText([...members.flat(), ...more]))
+  const form = fc
+    .array(
+      fc.tuple(
+        fc.constantFrom(...knownMembers.slice(0, 5)),
+        fc.oneof(encodedText, fc.constantFrom(...oddEncodings)),
+      ),
+    )
+    .map((pairs) => pairs.map(([key, value]) => `${key}=${value}`).join('&'))
+  const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array))
+  const broken = fc.tuple(mutated, fc.nat(), bytes).map(([text, at, inserted]) => {
+    const whole = Buffer.from(text)
+    const place = at % (whole.length + 1)
+    return Buffer.concat([whole.subarray(0, place), inserted, whole.subarray(place)])
+  })
+  const none = { weight: mediaTypes.length > 0 ? 1 : 20, arbitrary: fc.constant(undefined) }
+  return fc.oneof(
+    none,
+    { weight: 20, arbitrary: mutated },
+    { weight: 4, arbitrary: anyJson },
+    { weight: mediaTypes.includes('application/x-www-form-urlencoded') ? 8 : 1, arbitrary: form },
+    { weight: 2, arbitrary: broken },
+    { weight: 1, arbitrary: bytes },
+  )
+}
+
+const mostly = (usual: string, other: fc.Arbitrary<string | undefined>, weight = 9) =>
+  fc.oneof({ weight, arbitrary: fc.constant<string | undefined>(usual) }, { weight: 1, arbitrary: other })
+const seldom = (arbitrary: fc.Arbitrary<string>) =>
+  fc.oneof({ weight: 9, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary })
+
+const tags = fc.oneof(
+  fc.constantFrom(
+    ...[
+      '*',
+      '"1"',
+      'W/"1"',
+      '"2"',
+      '"1", "2"',
+      '"',
+      '""',
+      '"""',
+      '"-1"',
+      '"9999999999"',
+      '"99999999999999999999"',
+    ],
+    ...[
+      '1',
+      ',',
+      ',,,"1",,',
+      'W/',
+      '*, "1"',
+      '"1',
+      '"\u00ff"',
+      '"0x1"',
+      '"1e3"',
+      Array(500).fill('"7"').join(),
+    ],
+  ),
+  latin1,
+)
+const longText = fc.integer({ min: 200, max: 6000 }).map((length) => 'a'.repeat(length))
+
+/** Every header that the service, its framework or a proxy before it may look at. */
+const headersOf = ({ mediaTypes }: DocumentedOperation) =>
+  fc.record({
+    Authorization: mostly(
+      'Bearer {token}',
+      fc.oneof(
+        fc.constantFrom(
+          ...[
+            undefined,
+            '',
+            'Bearer',
+            'Bearer ',
+            'bearer {token}',
+            'BEARER  {token}',
+            'Bearer {token} x',
+            '{token}',
+          ],
+          ...[
+            'Bearer {token}x',
+            'Bearer {refresh}',
+            'Bearer a.b.c',
+            'Bearer ..',
+            'Bearer e30.e30.e30',
+            'Bearer null',
+          ],
+          ...[
+            'Basic YWRtaW46YWRtaW4=',
+            'Basic',
+            'Digest username="a"',
+            'Bearer {token}, Bearer {token}',
+            'Negotiate',
+          ],
+          // {"alg":"none"} and {"alg":"HS256"} with a claim of somebody else, unsigned.
+          'Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.',
+          'Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.AAAA',
+        ),
+        latin1.map((text) => `Bearer ${text}`),
+        longText.map((text) => `Bearer ${text}`),
+        latin1,
+      ),
+    ),
+    'Content-Type': mostly(
+      mediaTypes[0] ?? 'application/json',
+      fc.oneof(
+        fc.constantFrom(
+          ...[
+            undefined,
+            '',
+            'application/json; charset=utf-8',
+            'application/json; charset=latin1',
+            'text/plain',
+            ';',
+          ],
+          ...[
+            'application/x-www-form-urlencoded',
+            'application/merge-patch+json',
+            'multipart/form-data',
+            '*/*',
+          ],
+          ...[
+            'multipart/form-data; boundary=',
+            'application/json;;;charset',
+            'APPLICATION/JSON',
+            'a/b/c',
+            'json',
+          ],
+        ),
+        latin1,
+      ),
+      4,
+    ),
+    'If-Match': seldom(tags),
+    'If-None-Match': seldom(tags),
+    'Idempotency-Key': seldom(
+      fc.oneof(
+        fc.constantFrom(
+          'a',
+          '"a"',
+          'a b',
+          '',
+          'a'.repeat(255),
+          'a'.repeat(256),
+          '\u00ff',
+          '%00',
+          '__proto__',
+          "'",
+        ),
+        fc.nat({ max: 20 }).map(String),
+        latin1,
+      ),
+    ),
+    'X-Forwarded-For': seldom(
+      fc.oneof(
+        fc.constantFrom(
+          ...[
+            '',
+            ',',
+            ',,,',
+            'unknown',
+            '_hidden',
+            '127.0.0.1',
+            '::1',
+            '[::1]:80',
+            '::ffff:1.2.3.4',
+            'fe80::1%eth0',
+          ],
+          ...[
+            '1.2.3.4:5',
+            '1.2.3',
+            '999.1.1.1',
+            '0x7f.1',
+            '010.0.0.1',
+            '1.2.3.4, 5.6.7.8',
+            '::1, ::2',
+            '2001:db8::/32',
+          ],
+        ),
+        latin1,
+        longText,
+      ),
+    ),
+    'X-Request-Id': seldom(fc.oneof(latin1, longText, fc.constantFrom('', 'a', 'a b', '{}', '%0d%0a'))),
+    Origin: seldom(
+      fc.oneof(
+        fc.constantFrom('', 'null', '*', target.corsOrigin, 'https://evil.example', 'file://'),
+        latin1,
+      ),
+    ),
+    'User-Agent': seldom(fc.oneof(latin1, longText, fc.constant(''))),
+    'Content-Encoding': seldom(fc.constantFrom('gzip', 'identity', '', 'br', 'identity, gzip', '*')),
+    Accept: seldom(fc.oneof(fc.constantFrom('text/html', 'image/*', '', 'a;q=2'), latin1)),
+    'Accept-Encoding': seldom(fc.constantFrom('gzip', 'br;q=9', '*;q=0', '')),
+    Range: seldom(fc.constantFrom('bytes=0-1', 'bytes=5-2', 'bytes=-', 'x')),
+    'If-Modified-Since': seldom(fc.constantFrom('yesterday', 'Sun, 22 Nov 2026 07:04:05 GMT', '')),
+    'If-Unmodified-Since': seldom(fc.constantFrom('yesterday', 'Thu, 01 Jan 1970 00:00:00 GMT', '')),
+    Cookie: seldom(fc.oneof(latin1, fc.constantFrom('a=b; a=c', '=', 'token={token}'))),
+    Forwarded: seldom(fc.constantFrom('for=1.2.3.4;host=evil.example', 'for="[', '')),
+    'X-Forwarded-Host': seldom(fc.constantFrom('evil.example', '', '/')),
+    'X-Forwarded-Proto': seldom(fc.constantFrom('https', 'javascript', '')),
+    'X-HTTP-Method-Override': seldom(fc.constantFrom('DELETE', 'NONSENSE')),
+    'Access-Control-Request-Method': seldom(fc.constantFrom('DELETE', '*', '')),
+    Upgrade: seldom(fc.constantFrom('websocket', 'h2c', '')),
+  })
+
+/** One segment: what is in it never makes the path another operation's. */
+const idText = fc.oneof(
+  { weight: 6, arbitrary: fc.constant('{id}') },
+  {
+    weight: 4,
+    arbitrary: fc.oneof(
+      fc
+        .constantFrom(
+          ...['0', '-1', '1', '01', '1.0', '1e3', '+1', '0x1', '999999999', '2147483648', '999999999999999'],
+          ...[
+            '9007199254740993',
+            '9223372036854775808',
+            '9'.repeat(300),
+            'null',
+            'undefined',
+            'NaN',
+            'abc',
+            '1;2',
+            '1,2',
+          ],
+          ...[
+            '*',
+            '{id}%00',
+            '{id}%20',
+            '%31',
+            '{id}x',
+            '１',
+            ':id',
+            '%7Bid%7D',
+            '...',
+            '%0d%0a',
+            ...brokenEncodings,
+          ],
+        )
+        .map((text) => text.replace('１', '%EF%BC%91')),
+      encodedText.filter((text) => text !== '' && text.length < 9000 && !/^(\.|%2e){1,2}$/i.test(text)),
+    ),
+  },
+)
+
+/** What the placeholders stand for: a user, or the one given, with a new task and another session. */
+async function makeKnown(user?: User): Promise<{ user: User; known: Known }> {
+  user ??= await client.register()
+  const [{ id }] = await Promise.all([client.createTask(user.token), client.createTask(user.token)])
+  const page = await client.request('GET', '/api/tasks/?limit=1', { token: user.token })
+  await client.logIn(user.username, user.password)
+  const { body } = await client.request('GET', '/api/sessions/', { token: user.token })
+  const other = body.results.find(({ current }: { current: boolean }) => !current)
+  const known = {
+    '{token}': user.token,
+    '{refresh}': user.refreshToken,
+    '{user}': String(user.id),
+    '{username}': user.username,
+    '{new name}': newName(),
+    '{task}': String(id),
+    '{session}': String(other.id),
+    '{cursor}': new URLSearchParams(page.body.next.split('?')[1]).get('cursor') ?? '',
+  }
+  return { user, known }
+}
+
+const withoutUndefined = (headers: Record<string, string | undefined>) =>
+  Object.fromEntries(
+    Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  )
+
+describe(`FUZZ_SEED=${seed} FUZZ_RUNS=${numRuns}`, () => {
+  test.concurrent.each(
+    operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const),
+  )('%s', async (_, operation) => {
+    let { user, known } = await makeKnown()
+    const seen = new Map<number, number>()
+    const input = fc.record({
+      id: operation.path.includes('{id}') ? idText : fc.constant(''),
+      slash: mostly('/', fc.constant('')),
+      query: queryOf(operation),
+      headers: headersOf(operation),
+      body: bodyOf(operation),
+    })
+    const property = fc.asyncProperty(input, async ({ id, slash, query, headers, body }) => {
+      const ownId = operation.path.startsWith('/api/sessions/') ? '{session}' : '{task}'
+      const path = operation.path.replace('{id}', () => id.replace('{id}', ownId))
+      const sent = fill(JSON.stringify({ path: path.replace(/\/$/, slash ?? '') + query, headers }), known)
+      const { path: filledPath, headers: filledHeaders } = JSON.parse(sent)
+      const answer = await sendPatiently({
+        method: operation.method,
+        path: filledPath,
+        headers: { [target.addressHeader]: client.address, ...withoutUndefined(filledHeaders) },
+        ...(body === undefined ? {} : { body: typeof body === 'string' ? fill(body, known) : body }),
+      })
+      seen.set(answer.status, (seen.get(answer.status) ?? 0) + 1)
+      known['{new name}'] = newName()
+      const loggedOut = answer.status === 401 && filledHeaders.Authorization === `Bearer ${user.token}`
+      const deleted = answer.status === 204
+      if (deleted || (loggedOut && operation.authenticated)) {
+        // What was done away with is made anew, for the next run.
+        const keepsUser = deleted && operation.id !== 'deleteMe'
+        ;({ user, known } = await makeKnown(keepsUser ? user : undefined))
+      }
+      expect(faults(answer)).toEqual([])
+      // A head that is too large is refused before anybody knows for which operation it was.
+      const tooLarge = sent.length > 8000 ? ['431'] : []
+      expect([...Object.keys(operation.responses), ...tooLarge]).toContain(String(answer.status))
+    })
+    await fc.assert(property, { seed, numRuns, verbose: 0 })
+    // Not everything was refused: what lies behind the checks was tried too.
+    expect([...seen].filter(([status]) => status < 300)).not.toEqual([])
+  })
+
+  test.concurrent('any path, with any method', async () => {
+    const { known } = await makeKnown()
+    const segment = fc.oneof(
+      fc.constantFrom(
+        ...[
+          'api',
+          'tasks',
+          'users',
+          'me',
+          'token',
+          'refresh',
+          'register',
+          'sessions',
+          'docs',
+          'healthz',
+          'openapi.json',
+        ],
+        ...[
+          '',
+          '.',
+          '..',
+          '%2e%2e',
+          '%2e',
+          '..;',
+          '...',
+          '*',
+          ':id',
+          '{task}',
+          'API',
+          'swagger-ui.css',
+          'reference.js',
+        ],
+        ...oddEncodings,
+      ),
+      encodedText.filter((text) => text.length < 5000),
+      latin1.map((text) => text.replace(/[ ?#\\]/g, '')),
+    )
+    const input = fc.record({
+      method: fc.constantFrom(
+        'GET',
+        'HEAD',
+        'POST',
+        'PUT',
+        'PATCH',
+        'DELETE',
+        'OPTIONS',
+        'PROPFIND',
+        'TRACE',
+        'PURGE',
+      ),
+      path: fc.array(segment, { maxLength: 5 }).map((segments) => `/${segments.join('/')}`),
+      query: fc.oneof(fc.constant(''), fc.constantFrom('?', '?nope', '?limit=%zz', '?#', '??', '?/../..')),
+      authorized: fc.boolean(),
+    })
+    const property = fc.asyncProperty(input, async ({ method, path, query, authorized }) => {
+      // What is no path at all is answered before the method is known, with a body.
+      const isPath = /^[\x21-\x7e]*$/.test(path)
+      const answer = await sendPatiently({
+        method: isPath ? method : 'GET',
+        path: fill(path + query, known),
+        headers: {
+          [target.addressHeader]: client.address,
+          ...(authorized ? { Authorization: `Bearer ${known['{token}']}` } : {}),
+        },
+      })
+      // No body comes with HEAD, and the type alone makes no problem document.
+      if (method !== 'HEAD') expect(faults(answer)).toEqual([])
+      else expect(answer.status).toBeLessThan(500)
+      expect(answer.headers.get('X-Request-Id')).toBeTruthy()
+    })
+    await fc.assert(property, { seed, numRuns: 3 * numRuns })
+  })
+})

@@ -1,0 +1,299 @@
+/** Pages of a list: `next` and `previous`, and the cursors in them. Random walks have a file of their own. */
+import { describe, expect, inject, test } from 'vitest'
+import { type Answer, createClient, newName, type Task, taskPath, type User } from '../support/client.ts'
+
+const client = createClient(inject('wide'))
+const { request, register, logIn, createTask } = client
+
+const get = async (url: string, { token }: Pick<User, 'token'>) => {
+  const answer = await request('GET', url, { token })
+  expect(answer.status, `${url} ${JSON.stringify(answer.body)}`).toBe(200)
+  return answer
+}
+const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: Task) => id)
+const remove = ({ token }: User, id: number) => request('DELETE', taskPath({ id }), { token })
+
+/** The URL with other parameters; undefined takes one out. */
+function changed(url: string, parameters: Record<string, string | undefined>): string {
+  const { pathname, searchParams } = new URL(url, 'http://somewhere')
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === undefined) searchParams.delete(name)
+    else searchParams.set(name, value)
+  }
+  return `${pathname}?${searchParams}`
+}
+const cursorOf = (url: string) => new URL(url, 'http://somewhere').searchParams.get('cursor') ?? ''
+
+/** A new user with tasks of the same title: all of them tie when that is what they are ordered by. */
+async function userWithTasks(number: number, title = 'Same') {
+  const user = await register()
+  const ids: number[] = []
+  while (ids.length < number) {
+    const batch = Array.from({ length: Math.min(8, number - ids.length) }, () =>
+      createTask(user.token, { title }),
+    )
+    ids.push(...(await Promise.all(batch)).map(({ id }) => id))
+  }
+  return { user, ids: ids.sort((a, b) => a - b) }
+}
+
+/** Pages from here on, by `next` or by `previous`, to the end. */
+async function walk(user: Pick<User, 'token'>, url: string, direction: 'next' | 'previous' = 'next') {
+  const pages: Answer[] = []
+  for (let to: string | null = url; to !== null; to = pages.at(-1)?.body[direction]) {
+    pages.push(await get(to, user))
+    if (pages.length > 200) throw new Error(`no end of ${direction}`)
+  }
+  return pages
+}
+
+async function expectBadCursor(user: Pick<User, 'token'>, url: string) {
+  const { status, headers, body } = await request('GET', url, { token: user.token })
+  expect([url, status]).toEqual([url, 400])
+  expect(headers.get('Content-Type')).toMatch(/^application\/problem\+json\b/)
+  expect(body.errors).toEqual([{ parameter: 'cursor', detail: expect.any(String) }])
+}
+
+describe('next and previous', () => {
+  test('are path-absolute, in the body and in Link, whatever host the client speaks of', async () => {
+    const { user } = await userWithTasks(3)
+    const headers = {
+      'X-Forwarded-Host': 'evil.example.com',
+      'X-Forwarded-Proto': 'https',
+      Forwarded: 'host=evil.example.com;proto=https',
+    }
+    const links = ({ headers }: Answer) =>
+      [...(headers.get('Link') ?? '').matchAll(/<([^>]*)>\s*;\s*rel="?(\w+)"?/g)].map(([, url, rel]) => [
+        rel,
+        url,
+      ])
+    const first = await request('GET', '/api/tasks/?limit=1', { token: user.token, headers })
+    expect(first.body.previous).toBeNull()
+    expect(first.body.next).toMatch(/^\/api\/tasks\/\?/)
+    expect(links(first)).toEqual([['next', first.body.next]])
+    const second = await get(first.body.next, user)
+    expect(second.body.previous).toMatch(/^\/api\/tasks\/\?/)
+    expect(links(second).sort()).toEqual([
+      ['next', second.body.next],
+      ['prev', second.body.previous],
+    ])
+    const third = await get(second.body.next, user)
+    expect(third.body.next).toBeNull()
+    expect(links(third)).toEqual([['prev', third.body.previous]])
+  })
+
+  test.each([1, 2, 3, 5, 9, 10, 11, 20])(
+    'lead through all of 10 tasks, %d a page, and back',
+    async (limit) => {
+      const { user, ids } = await userWithTasks(10)
+      const pages = await walk(user, `/api/tasks/?limit=${limit}`)
+      expect(pages).toHaveLength(Math.ceil(ids.length / limit))
+      for (const page of pages.slice(0, -1)) expect(idsOf(page)).toHaveLength(limit)
+      const found = pages.flatMap(idsOf)
+      expect(found.toSorted((a, b) => a - b)).toEqual(ids)
+      const back = await walk(user, pages.at(-1)?.body.previous ?? '/api/tasks/?limit=20', 'previous')
+      const others = pages.length > 1 ? found.slice(0, -idsOf(pages.at(-1) as Answer).length) : found
+      expect(back.toReversed().flatMap(idsOf)).toEqual(others)
+      // And on again, from wherever the way back has ended.
+      const again = await walk(user, back.at(-1)?.body.next ?? '/api/tasks/?limit=20')
+      expect([...idsOf(back.at(-1) as Answer), ...again.flatMap(idsOf)].slice(0, found.length)).toEqual(found)
+    },
+  )
+
+  test('have pages of 100, no more and no fewer, for a limit of 100', async () => {
+    const { user, ids } = await userWithTasks(205)
+    const pages = await walk(user, '/api/tasks/?limit=100&ordering=created_at&count=true')
+    expect(pages.map((page) => [idsOf(page).length, page.body.count])).toEqual([
+      [100, 205],
+      [100, 205],
+      [5, 205],
+    ])
+    expect(pages.flatMap(idsOf).sort((a, b) => a - b)).toEqual(ids)
+  })
+
+  test.each(['title', '-title'])('visit ties once each, ordered by %s', async (ordering) => {
+    const { user, ids } = await userWithTasks(17)
+    for (const limit of [1, 4]) {
+      const pages = await walk(user, `/api/tasks/?ordering=${ordering}&limit=${limit}`)
+      expect(pages.flatMap(idsOf).sort((a, b) => a - b)).toEqual(ids)
+    }
+  })
+
+  test('keep the filters, whatever is in them', async () => {
+    const { user } = await userWithTasks(3, 'a & b=c #d %25 + é "🐎" \\')
+    await createTask(user.token, { title: 'another' })
+    const query = new URLSearchParams({
+      search: 'A & B=C #D %25 + É "🐎" \\',
+      created_after: '2020-01-01T00:00:00+02:00',
+      status: 'pending',
+      created_by: 'me',
+      assigned_to: 'none',
+      ordering: '-title',
+      count: 'true',
+      limit: '1',
+    })
+    const pages = await walk(user, `/api/tasks/?${query}`)
+    expect(pages.map((page) => [idsOf(page).length, page.body.count])).toEqual(Array(3).fill([1, 3]))
+    expect(await walk(user, pages[2]?.body.previous, 'previous')).toHaveLength(2)
+  })
+
+  test.each(['search=', 'cursor=', 'search=&cursor='])(
+    'can be followed from a list with %s',
+    async (query) => {
+      const { user, ids } = await userWithTasks(3)
+      const pages = await walk(user, `/api/tasks/?${query}&limit=1`)
+      expect(pages.flatMap(idsOf).sort((a, b) => a - b)).toEqual(ids)
+    },
+  )
+
+  test('answer the same page as often as they are followed', async () => {
+    const { user } = await userWithTasks(4)
+    const first = await get('/api/tasks/?limit=2', user)
+    const next = await get(first.body.next, user)
+    for (let i = 0; i < 2; i++) expect((await get(first.body.next, user)).body).toEqual(next.body)
+    const back = await get(next.body.previous, user)
+    expect(back.body.results).toEqual(first.body.results)
+    expect(back.body.previous).toBeNull()
+    expect(idsOf(await get(back.body.next, user))).toEqual(idsOf(next))
+  })
+})
+
+describe('meanwhile', () => {
+  test('what is inserted neither hides a task nor shows one twice', async () => {
+    const { user, ids } = await userWithTasks(6)
+    const first = await get('/api/tasks/?limit=2', user)
+    await createTask(user.token, { title: 'newest: before the first page' })
+    const rest = await walk(user, first.body.next)
+    expect([first, ...rest].flatMap(idsOf).sort((a, b) => a - b)).toEqual(ids)
+  })
+
+  test('what is deleted, be it the task a cursor was made from, hides no other', async () => {
+    for (const ordering of ['created_at', '-updated_at', 'title']) {
+      const { user, ids } = await userWithTasks(7)
+      const first = await get(`/api/tasks/?limit=3&ordering=${ordering}`, user)
+      const seen = idsOf(first)
+      for (const id of seen) await remove(user, id)
+      const rest = (await walk(user, first.body.next)).flatMap(idsOf)
+      expect([...seen, ...rest].sort((a, b) => a - b)).toEqual(ids)
+    }
+  })
+
+  test('a page that was emptied has a way back and a way on', async () => {
+    const { user } = await userWithTasks(6)
+    const pages = await walk(user, '/api/tasks/?limit=2')
+    const [first, second, third] = pages.map(idsOf)
+    for (const id of third ?? []) await remove(user, id)
+    const emptied = await get(pages[1]?.body.next, user)
+    expect(emptied.body).toMatchObject({ results: [], next: null })
+    expect(idsOf(await get(emptied.body.previous, user))).toEqual(second)
+    // The other end: nothing is left before the second page.
+    for (const id of first ?? []) await remove(user, id)
+    const emptiedToo = await get(pages[1]?.body.previous, user)
+    expect(emptiedToo.body).toMatchObject({ results: [], previous: null })
+    expect(idsOf(await get(emptiedToo.body.next, user))).toEqual(second)
+  })
+
+  test('an end that was reached can be gone on from when there is more', async () => {
+    const { user } = await userWithTasks(4)
+    const pages = await walk(user, '/api/tasks/?limit=2&ordering=created_at')
+    expect(pages).toHaveLength(2)
+    const { id } = await createTask(user.token)
+    const last = await get(pages[0]?.body.next, user)
+    expect(idsOf(last)).toEqual(idsOf(pages[1] as Answer))
+    expect(idsOf(await get(last.body.next, user))).toEqual([id])
+  })
+})
+
+describe('a cursor', () => {
+  test('lets limit and count change', async () => {
+    const { user } = await userWithTasks(9)
+    const all = idsOf(await get('/api/tasks/', user))
+    const first = await get('/api/tasks/?limit=2', user)
+    const second = await get(changed(first.body.next, { limit: '3', count: 'true' }), user)
+    expect([idsOf(second), second.body.count]).toEqual([all.slice(2, 5), 9])
+    const third = await get(changed(second.body.next, { limit: undefined, count: undefined }), user)
+    expect([idsOf(third), third.body.count]).toEqual([all.slice(5), undefined])
+    expect(idsOf(await get(changed(third.body.previous, { limit: '1' }), user))).toEqual(all.slice(4, 5))
+  })
+
+  test('serves every session of its user, and nobody else', async () => {
+    const { user } = await userWithTasks(3)
+    const { user: other } = await userWithTasks(3)
+    const first = await get('/api/tasks/?limit=1', user)
+    const { token } = await logIn(user.username, user.password)
+    expect(idsOf(await get(first.body.next, { token }))).toEqual(idsOf(await get(first.body.next, user)))
+    await expectBadCursor(other, first.body.next)
+  })
+
+  test('is bound to its ordering and filters', async () => {
+    const title = newName('task')
+    const { user } = await userWithTasks(4, title)
+    const filters = {
+      status: 'pending',
+      assigned_to: 'none',
+      created_by: 'me',
+      search: 'task',
+      created_after: '2020-01-01',
+      created_before: '2999-01-01',
+      updated_after: '2020-01-01',
+      updated_before: '2999-01-01',
+    }
+    const full = (await get(`/api/tasks/?${new URLSearchParams(filters)}&ordering=title&limit=1`, user)).body
+      .next
+    await get(full, user)
+    for (const name of [...Object.keys(filters), 'ordering']) {
+      await expectBadCursor(user, changed(full, { [name]: undefined }))
+    }
+    await expectBadCursor(user, changed(full, { ordering: '-title' }))
+    await expectBadCursor(user, changed(full, { ordering: 'created_at' }))
+    await expectBadCursor(user, changed(full, { status: 'completed' }))
+    await expectBadCursor(user, changed(full, { search: title }))
+    await expectBadCursor(user, changed(full, { created_after: '2020-01-02' }))
+    const bare = (await get('/api/tasks/?limit=1', user)).body.next
+    for (const [name, value] of Object.entries(filters)) {
+      await expectBadCursor(user, changed(bare, { [name]: value }))
+    }
+    await expectBadCursor(user, changed(bare, { ordering: 'updated_at' }))
+    await get(changed(bare, { ordering: '-created_at' }), user)
+    // A date told in another way, the default spelt out: the same list.
+    await get(changed(full, { count: 'false' }), user)
+  })
+
+  test('that was tampered with is refused, wherever', async () => {
+    const { user } = await userWithTasks(3)
+    const { next } = (await get('/api/tasks/?limit=1', user)).body
+    const cursor = cursorOf(next)
+    const step = Math.ceil(cursor.length / 40)
+    // Not the last character: some of its bits may mean nothing.
+    for (let i = 0; i < cursor.length - 1; i += step) {
+      const other = cursor[i] === 'A' ? 'B' : 'A'
+      await expectBadCursor(user, changed(next, { cursor: cursor.slice(0, i) + other + cursor.slice(i + 1) }))
+    }
+    for (const bad of [
+      cursor.slice(1),
+      cursor.slice(0, -2),
+      `${cursor}.${cursor}`,
+      cursor + cursor,
+      `A${cursor}`,
+    ]) {
+      await expectBadCursor(user, changed(next, { cursor: bad }))
+    }
+  })
+
+  test.each([
+    '1',
+    '.',
+    '..',
+    'null',
+    '====',
+    'é🐎',
+    '\0',
+    '%',
+    Buffer.from('["2026-11-22T07:04:05.123Z",1,"after",false]').toString('base64url'),
+    Buffer.from('cD0yMDI2LTExLTIy').toString('base64'),
+    'x'.repeat(3000),
+    'x'.repeat(10_000),
+  ])('that was made up is refused: %j', async (cursor) => {
+    await expectBadCursor(await register(), `/api/tasks/?${new URLSearchParams({ cursor })}`)
+  })
+})

@@ -1,0 +1,254 @@
+/** Creating, reading, changing and deleting a task of one's own. */
+import { describe, expect, inject, test } from 'vitest'
+import { createClient, type Task, taskPath } from '../support/client.ts'
+
+const client = createClient(inject('wide'))
+const { request, register, createTask } = client
+
+const timestamp = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+const entityTag = expect.stringMatching(/^"[^"]+"$/)
+
+const { token, id: userId } = await register()
+const colleague = await register()
+
+const get = (task: Task) => request('GET', taskPath(task), { token })
+const put = (task: Task, json: unknown) => request('PUT', taskPath(task), { token, json })
+const patch = (task: Task, json: unknown) => request('PATCH', taskPath(task), { token, json })
+
+describe('POST /api/tasks/', () => {
+  test('makes a task out of a title', async () => {
+    const { status, headers, body } = await request('POST', '/api/tasks/', {
+      token,
+      json: { title: 'Buy milk' },
+    })
+    expect(status).toBe(201)
+    expect(body).toEqual({
+      id: expect.any(Number),
+      title: 'Buy milk',
+      description: null,
+      status: 'pending',
+      assigned_to: null,
+      created_by: userId,
+      created_at: timestamp,
+      updated_at: timestamp,
+      completed_at: null,
+    })
+    expect(Number.isSafeInteger(body.id)).toBe(true)
+    expect(Math.abs(Date.parse(body.created_at) - Date.now())).toBeLessThan(60_000)
+    expect(headers.get('Location')).toBe(taskPath(body))
+    expect(headers.get('ETag')).toEqual(entityTag)
+    expect(headers.get('Content-Type')).toMatch(/^application\/json\b/)
+    expect((await get(body)).body).toEqual(body)
+  })
+
+  test('takes every writable member', async () => {
+    const json = {
+      title: 'Fix the roof',
+      description: 'before it rains',
+      status: 'completed',
+      assigned_to: colleague.id,
+    }
+    const { status, body } = await request('POST', '/api/tasks/', { token, json })
+    expect(status).toBe(201)
+    expect(body).toMatchObject({ ...json, completed_at: timestamp })
+    expect((await get(body)).body).toEqual(body)
+  })
+
+  test('takes null for description and assigned_to', async () => {
+    const task = await createTask(token, { description: null, assigned_to: null })
+    expect(task).toMatchObject({ description: null, assigned_to: null })
+  })
+
+  test('lets a task be assigned to its creator', async () => {
+    expect(await createTask(token, { assigned_to: userId })).toMatchObject({
+      created_by: userId,
+      assigned_to: userId,
+    })
+  })
+
+  test('answers the same without the slash at the end', async () => {
+    const { status, headers, body } = await request('POST', '/api/tasks', {
+      token,
+      json: { title: 'Buy milk' },
+    })
+    expect(status).toBe(201)
+    expect(headers.get('Location')).toBe(taskPath(body))
+  })
+})
+
+describe('GET /api/tasks/{id}/', () => {
+  test('answers the task with its entity tag', async () => {
+    const created = await request('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
+    const { status, headers, body } = await get(created.body)
+    expect(status).toBe(200)
+    expect(body).toEqual(created.body)
+    expect(headers.get('ETag')).toBe(created.headers.get('ETag'))
+    const bare = await request('GET', taskPath(body).slice(0, -1), { token })
+    expect(bare).toMatchObject({ status: 200, body: created.body })
+  })
+
+  test('HEAD answers the same without a body', async () => {
+    const task = await createTask(token)
+    const [whole, head] = [await get(task), await request('HEAD', taskPath(task), { token })]
+    expect(head).toMatchObject({ status: 200, body: '' })
+    for (const name of ['ETag', 'Content-Type', 'Cache-Control']) {
+      expect([name, head.headers.get(name)]).toEqual([name, whole.headers.get(name)])
+    }
+    expect((await request('HEAD', '/api/tasks/999999999999/', { token })).status).toBe(404)
+  })
+
+  test('may be kept by the client alone, who asks before using it again', async () => {
+    const { headers } = await get(await createTask(token))
+    expect(
+      headers
+        .get('Cache-Control')
+        ?.split(/\s*,\s*/)
+        .sort(),
+    ).toEqual(['no-cache', 'private'])
+  })
+})
+
+describe('PUT /api/tasks/{id}/', () => {
+  test('changes every writable member', async () => {
+    const task = await createTask(token)
+    const json = { title: 'New', description: 'also new', status: 'completed', assigned_to: colleague.id }
+    const { status, body, headers } = await put(task, json)
+    expect(status).toBe(200)
+    expect(body).toEqual({ ...task, ...json, updated_at: timestamp, completed_at: timestamp })
+    const read = await get(task)
+    expect(read.body).toEqual(body)
+    expect(read.headers.get('ETag')).toBe(headers.get('ETag'))
+  })
+
+  test('keeps the members that are left out', async () => {
+    const values = { description: 'stays', status: 'completed', assigned_to: colleague.id } as const
+    const task = await createTask(token, values)
+    const { status, body } = await put(task, { title: 'New' })
+    expect(status).toBe(200)
+    expect(body).toEqual({ ...task, title: 'New', updated_at: timestamp })
+  })
+
+  test('clears by null', async () => {
+    const task = await createTask(token, { description: 'goes', assigned_to: colleague.id })
+    const { body } = await put(task, { title: task.title, description: null, assigned_to: null })
+    expect(body).toMatchObject({ title: task.title, description: null, assigned_to: null })
+  })
+
+  test('takes what was read, edited', async () => {
+    const task = await createTask(token)
+    const { body: read } = await get(task)
+    const { status, body } = await put(task, { ...read, title: 'Edited' })
+    expect(status).toBe(200)
+    expect(body).toEqual({ ...task, title: 'Edited', updated_at: timestamp })
+  })
+})
+
+describe('PATCH /api/tasks/{id}/', () => {
+  test.each([
+    { title: 'New' },
+    { description: 'new' },
+    { description: '' },
+    { assigned_to: colleague.id },
+    { title: 'New', assigned_to: null },
+  ])('%j changes that and nothing else', async (json) => {
+    const task = await createTask(token, { description: 'old' })
+    const { status, body } = await patch(task, json)
+    expect(status).toBe(200)
+    expect(body).toEqual({ ...task, ...json, updated_at: timestamp })
+    expect((await get(task)).body).toEqual(body)
+  })
+
+  test('null clears', async () => {
+    const task = await createTask(token, { description: 'goes', assigned_to: colleague.id })
+    expect((await patch(task, { description: null })).body).toMatchObject({
+      description: null,
+      assigned_to: colleague.id,
+    })
+    expect((await patch(task, { assigned_to: null })).body).toMatchObject({
+      description: null,
+      assigned_to: null,
+    })
+  })
+
+  test('takes what was read, edited, and application/merge-patch+json', async () => {
+    const task = await createTask(token)
+    const { status, body } = await request('PATCH', taskPath(task), {
+      token,
+      body: JSON.stringify({ ...task, title: 'Edited' }),
+      headers: { 'Content-Type': 'application/merge-patch+json' },
+    })
+    expect(status).toBe(200)
+    expect(body).toEqual({ ...task, title: 'Edited', updated_at: timestamp })
+  })
+
+  test('concurrent ones of different members all take effect', async () => {
+    for (let round = 0; round < 10; round++) {
+      const task = await createTask(token)
+      const changes = [
+        { title: `title ${round}` },
+        { description: `description ${round}` },
+        { status: 'completed' },
+        { assigned_to: colleague.id },
+      ]
+      const answers = await Promise.all(changes.map((json) => patch(task, json)))
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200])
+      expect((await get(task)).body).toMatchObject(Object.assign({}, ...changes))
+    }
+  })
+})
+
+describe('times', () => {
+  test('updated_at moves on with a change, created_at never', async () => {
+    const task = await createTask(token)
+    let [changes, now] = [0, task]
+    // Both may fall into one millisecond, but not again and again.
+    while (now.updated_at === task.updated_at && changes < 100) {
+      now = (await patch(task, { description: `change ${++changes}` })).body
+    }
+    expect(Date.parse(now.updated_at)).toBeGreaterThan(Date.parse(task.updated_at))
+    expect(now.created_at).toBe(task.created_at)
+  })
+
+  test('completed_at is there while the task is completed', async () => {
+    const task = await createTask(token)
+    const { body: completed } = await patch(task, { status: 'completed' })
+    expect(completed.completed_at).toEqual(timestamp)
+    expect(completed.completed_at >= task.created_at).toBe(true)
+    const { body: edited } = await patch(task, { title: 'Edited while completed' })
+    expect(edited.completed_at).toBe(completed.completed_at)
+    const { body: repeated } = await put(task, { title: edited.title, status: 'completed' })
+    expect(repeated).toEqual(edited)
+    const { body: reopened } = await patch(task, { status: 'pending' })
+    expect(reopened).toMatchObject({ status: 'pending', completed_at: null })
+    const { body: again } = await put(task, { title: edited.title, status: 'completed' })
+    expect(again.completed_at >= completed.completed_at).toBe(true)
+  })
+})
+
+describe('DELETE /api/tasks/{id}/', () => {
+  test('removes the task', async () => {
+    const task = await createTask(token)
+    expect(await request('DELETE', taskPath(task), { token })).toMatchObject({ status: 204, body: '' })
+    for (const method of ['GET', 'HEAD', 'DELETE']) {
+      expect([method, (await request(method, taskPath(task), { token })).status]).toEqual([method, 404])
+    }
+    expect((await put(task, { title: 'New' })).status).toBe(404)
+    expect((await patch(task, { title: 'New' })).status).toBe(404)
+    const { body } = await request('GET', '/api/tasks/?limit=100', { token })
+    expect(body.results.map(({ id }: Task) => id)).not.toContain(task.id)
+  })
+
+  test('answers 204 once when asked several times at once', async () => {
+    const task = await createTask(token)
+    const answers = await Promise.all([1, 2, 3, 4].map(() => request('DELETE', taskPath(task), { token })))
+    expect(answers.map(({ status }) => status).sort()).toEqual([204, 404, 404, 404])
+  })
+
+  test('of an account takes its tasks with it, for assignees too', async () => {
+    const leaving = await register()
+    const task = await createTask(leaving.token, { assigned_to: userId })
+    expect((await get(task)).status).toBe(200)
+    await client.deleteAccount(leaving)
+    expect((await get(task)).status).toBe(404)
+  })
+})

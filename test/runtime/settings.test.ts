@@ -1,0 +1,507 @@
+/** What an operator sets, as the process takes it: what is refused at the start and how, and what each choice does. */
+import { spawn } from 'node:child_process'
+import { createHmac, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { readConfig } from '../../src/config.ts'
+import { StartError } from '../../src/start-error.ts'
+import { createClient, newName, problemFaults, taskPath } from '../support/client.ts'
+import { findFreePort, listenOnLoopback } from '../support/ports.ts'
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import {
+  type ApiProcess,
+  createService,
+  type Line,
+  migrateDatabase,
+  root,
+  startApi,
+  startProgram,
+  temporaryDirectory,
+} from '../support/processes.ts'
+import { end, processesOf } from './fixtures/embedded-postgres.ts'
+
+const patience = { timeout: 60_000, interval: 50 }
+const secretA = 'the older secret: 32 bytes and some more'
+const secretB = 'the newer secret: 32 bytes and some more'
+/** So long that no test sees the end of a window. */
+const wide = { RATE_LIMIT_ANONYMOUS: '100000/24h', RATE_LIMIT_USER: '100000/24h', BCRYPT_COST: '4' }
+
+let postgresServer: TestPostgres
+/** On a database that is migrated. */
+let databaseUrl: string
+let directory: string
+
+beforeAll(async () => {
+  postgresServer = await startTestPostgres()
+  databaseUrl = postgresServer.url()
+  await migrateDatabase(databaseUrl)
+  directory = await temporaryDirectory()
+})
+afterAll(async () => {
+  await postgresServer?.stop()
+  await rm(directory, { recursive: true, force: true })
+})
+
+/** Runs a start to its end; one that goes on is ended, and fails the test. */
+async function refusal(environment: Record<string, string>) {
+  const child = spawn(process.execPath, [join(root, 'dist/api.js')], {
+    cwd: directory,
+    env: { PATH: process.env.PATH, PORT: '0', DATA_DIR: directory, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  child.stdout.on('data', (chunk) => String(chunk).includes('"listening"') && child.kill())
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'exit'),
+  ])
+  expect(stdout).not.toContain('"listening"')
+  return { code, stdout, stderr }
+}
+
+/** The one line on stderr, which ended the start with exit code 1. */
+async function lineOfRefusal(environment: Record<string, string>) {
+  const { code, stderr } = await refusal(environment)
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^[^\n]+\n$/) })
+  return stderr.trimEnd()
+}
+
+const hidden = 'hunter2'
+/** For each setting what is wrong and the beginning of what would be right. */
+const bad: Record<string, [value: string, right: string]> = {
+  PORT: ['65536', 'give a whole number from 0 to 65535'],
+  DATABASE_URL: [`mysql://root:${hidden}@localhost/tasks`, 'give a URL such as postgres://'],
+  DATABASE_POOL: ['0', 'give a whole number from 1 to 1000'],
+  DATABASE_TIMEOUT: ['10', 'give a time such as 10s'],
+  DATABASE_PREPARE: ['yes', 'give on or off'],
+  JWT_SECRET: [`${secretA},${hidden}`, 'give one or more secrets of at least 32 bytes'],
+  ACCESS_TOKEN_TTL: ['1 hour', 'give a time such as 1h'],
+  SESSION_IDLE_TTL: ['0s', 'give a time such as 30d'],
+  SESSION_MAX_TTL: ['367d', 'give a time such as 90d'],
+  RATE_LIMIT_USER: ['100', 'give requests per time such as 100/60s'],
+  RATE_LIMIT_ANONYMOUS: ['0/60s', 'give requests per time such as 100/60s'],
+  RATE_LIMIT_LOGIN: ['10/0s', 'give requests per time such as 100/60s'],
+  RATE_LIMIT_USERNAME: ['10/25h', 'give requests per time such as 100/60s'],
+  TRUSTED_PROXY_HEADER: ['X-Real-IP, X-Forwarded-For', 'give the name of one header'],
+  TRUSTED_PROXY_HOPS: ['-1', 'give a whole number from 1 to 20'],
+  PUBLIC_URL: ['tasks.example.com', 'give a URL such as https://'],
+  CORS_ORIGINS: ['https://app.example.com/', 'give origins such as https://app.example.com'],
+  REGISTRATION: ['invite', 'give open or closed'],
+  NOTIFIER_ENDPOINT: ['localhost:3001', 'give a URL such as https://'],
+  NOTIFIER_PORT: ['0', 'give a whole number from 1 to 65535'],
+  NOTIFIER_FUNCTION: ['task notifier', 'give the name or the ARN of a Lambda function'],
+  NOTIFIER_INVOCATION: ['event', 'give RequestResponse or Event'],
+  AWS_REGION: ['Ireland', 'give a region such as eu-west-1'],
+  BCRYPT_COST: ['31', 'give a whole number from 4 to 15'],
+  LOG_LEVEL: ['verbose', 'give one of debug, info, warn, error, silent'],
+}
+/** Any text will do for these, or its fault shows only when it is used. */
+const anyText = [
+  'HOST',
+  'DATA_DIR',
+  'JWT_ISSUER',
+  'JWT_AUDIENCE',
+  'AWS_ACCESS_KEY_ID',
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
+]
+const secret = new Set(['DATABASE_URL', 'JWT_SECRET'])
+
+const complaint = (name: string, [value, right]: [string, string]) =>
+  `${name}: ${secret.has(name) ? 'its value' : JSON.stringify(value)} is not usable; ${right}`
+
+describe('a bad setting', () => {
+  test('is known here for every setting there is', async () => {
+    const source = await readFile(join(root, 'src/config.ts'), 'utf8')
+    const names = [...source.matchAll(/^ {2}([A-Z][A-Z_]+):/gm)].map(([, name]) => name)
+    expect(names.sort()).toEqual([...Object.keys(bad), ...anyText].sort())
+  })
+
+  test.each(Object.entries(bad))('%s: alone, is one line', (name, [value, right]) => {
+    const start = () => readConfig({ [name]: value })
+    expect(start).toThrow(StartError)
+    expect(start).toThrow(complaint(name, [value, right]))
+    expect(start).not.toThrow(/\n/)
+    expect(start).not.toThrow(hidden)
+  })
+
+  test('stops the start with exit code 1, before anything else is begun; all of them are told at once', async () => {
+    const values = Object.entries(bad).map(([name, [value]]) => [name, value])
+    const { code, stdout, stderr } = await refusal(Object.fromEntries(values))
+    expect(code).toBe(1)
+    expect(stdout).toBe('')
+    expect(stderr).not.toContain(hidden)
+    const lines = stderr.trimEnd().split('\n').sort()
+    const wanted = Object.entries(bad).map(([name, row]) => complaint(name, row))
+    expect(lines.map((line, index) => line.slice(0, wanted.sort()[index]?.length))).toEqual(wanted)
+  })
+})
+
+describe('a start that cannot be is refused in one line:', () => {
+  test.each([
+    ['with DATABASE_URL', () => ({ DATABASE_URL: databaseUrl }), 'DATABASE_URL is set'],
+    ['on an address that others reach', () => ({ HOST: '0.0.0.0' }), 'HOST is 0.0.0.0'],
+  ])('no JWT_SECRET %s', async (_, environment, reason) => {
+    const line = await lineOfRefusal(environment())
+    expect(line).toBe(
+      `JWT_SECRET: missing, and ${reason}; give a secret of at least 32 bytes, such as openssl rand -base64 48 makes`,
+    )
+  })
+
+  test('a notifier elsewhere without keys for it', async () => {
+    const line = await lineOfRefusal({ NOTIFIER_ENDPOINT: 'http://127.0.0.1:1', AWS_ACCESS_KEY_ID: 'one' })
+    expect(line).toMatch(/^AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing .*; give the key pair/)
+  })
+
+  describe('what only shows on the way', () => {
+    const withDatabase = async () => ({
+      DATABASE_URL: databaseUrl,
+      JWT_SECRET: secretA,
+      NOTIFIER_PORT: String(await findFreePort()),
+    })
+    const taken = async (onTestFinished: (act: () => void) => void) => {
+      const server: Server = createServer()
+      onTestFinished(() => void server.close())
+      return String(await listenOnLoopback(server))
+    }
+
+    test('PORT', async ({ onTestFinished }) => {
+      const PORT = await taken(onTestFinished)
+      const line = await lineOfRefusal({ ...(await withDatabase()), PORT })
+      expect(line).toMatch(new RegExp(`^PORT: ${PORT} on 127\\.0\\.0\\.1 is taken .* give .*port`))
+    })
+
+    test('NOTIFIER_PORT', async ({ onTestFinished }) => {
+      const NOTIFIER_PORT = await taken(onTestFinished)
+      const line = await lineOfRefusal({ ...(await withDatabase()), NOTIFIER_PORT })
+      expect(line).toMatch(new RegExp(`^NOTIFIER_PORT: ${NOTIFIER_PORT} .*is taken .* give .*port`))
+    })
+
+    test.each([
+      // An address for documentation: no machine has it.
+      ['HOST', '192.0.2.1', /^HOST: .*192\.0\.2\.1.*; give .*127\.0\.0\.1/],
+      ['NOTIFY_WEBHOOK_URL', `ftp://${hidden}.example.com`, /^NOTIFY_WEBHOOK_URL: .*; give a URL such as/],
+      ['NOTIFIER_FUNCTION', ':', /^NOTIFIER_FUNCTION: .*; give the name or the ARN/],
+    ])('%s', async (name, value, wanted) => {
+      const line = await lineOfRefusal({ ...(await withDatabase()), [name]: value })
+      expect(line).toMatch(wanted)
+      expect(line).not.toContain(hidden)
+    })
+
+    test('a DATA_DIR that is a file', async () => {
+      const DATA_DIR = join(directory, 'file')
+      await writeFile(DATA_DIR, '')
+      expect(await lineOfRefusal({ DATA_DIR })).toMatch(/^DATA_DIR .*file.* is not a directory/)
+    })
+
+    test('a newer database behind DATABASE_URL', async () => {
+      const name = await postgresServer.createDatabase()
+      const DATABASE_URL = postgresServer.url(name)
+      await migrateDatabase(DATABASE_URL)
+      await postgresServer.sql(name)`insert into schema_migrations values (1000, '1000_later.sql', '')`
+      const line = await lineOfRefusal({ ...(await withDatabase()), DATABASE_URL })
+      expect(line).toMatch(/^DATABASE_URL: .* version 1000, .* start a newer program$/)
+    })
+  })
+
+  test.each([
+    ['empty', ''],
+    ['short', 'guess me'],
+  ])('a kept secret that is %s', async (name, kept) => {
+    const DATA_DIR = join(directory, `${name}-secret`)
+    await mkdir(DATA_DIR)
+    await writeFile(join(DATA_DIR, 'jwt-secret'), kept)
+    expect(await lineOfRefusal({ DATA_DIR, NOTIFIER_PORT: String(await findFreePort()) })).toMatch(
+      /jwt-secret/,
+    )
+  })
+
+  test('a DATA_DIR in use, whose API goes on; a newer database in it', async (context) => {
+    const service = await createService(context)
+    const api = await service.start()
+    const again = () => lineOfRefusal({ ...service.settings, DATA_DIR: service.dataDirectory })
+    expect(await again()).toBe(
+      `DATA_DIR ${service.dataDirectory} is in use by process ${api.child.pid}: stop that one, or set another DATA_DIR`,
+    )
+    await createClient(api).register()
+
+    const insert = `insert into schema_migrations
+      select version + 1, '1000_later.sql', '' from schema_migrations order by version desc limit 1`
+    await service.query(insert)
+    await api.stop()
+    expect(await again()).toMatch(
+      /is at 1000_later\.sql, newer than this program's .*: run the newer program/,
+    )
+    expect(processesOf(service.dataDirectory)).toEqual([])
+  })
+})
+
+test('a database that is away keeps its password out of the log; the start waits for it', async (context) => {
+  const port = await findFreePort()
+  const service = await createService(context, {
+    DATABASE_URL: `postgres://tasks:${hidden}@127.0.0.1:${port}/tasks`,
+    JWT_SECRET: secretA,
+  })
+  const api = await service.start()
+  const registered = await createClient(api).request('POST', '/api/register/', {
+    json: { username: newName(), password: 'correct horse' },
+  })
+  expect({ status: registered.status, faults: problemFaults(registered) }).toEqual({
+    status: 503,
+    faults: [],
+  })
+  expect(await api.stop()).toBe(0)
+  const { length } = api.lines.filter(({ level }) => level === 'warn')
+  expect(length).toBeGreaterThan(1)
+  expect(JSON.stringify(api.lines)).not.toContain(hidden)
+})
+
+const jwtHeader = (token: string) =>
+  JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString())
+const isSignedBy = (key: string, token: string) => {
+  const [header, payload, signature] = token.split('.')
+  return createHmac('sha256', key).update(`${header}.${payload}`).digest('base64url') === signature
+}
+
+describe('JWT_SECRET', () => {
+  const tokensWork = async (api: ApiProcess, tokens: { token: string; refreshToken: string }) => {
+    const { request } = createClient(api)
+    const me = await request('GET', '/api/users/me/', { token: tokens.token })
+    const refreshed = await request('POST', '/api/token/refresh/', {
+      json: { refresh_token: tokens.refreshToken },
+    })
+    expect([me.status, refreshed.status]).toEqual([200, 200])
+    return { token: refreshed.body.access_token, refreshToken: refreshed.body.refresh_token }
+  }
+
+  test('is made once where none is needed, for its owner alone, and tokens outlive a restart', async (context) => {
+    const service = await createService(context)
+    const file = join(service.dataDirectory, 'jwt-secret')
+    const first = await service.start()
+    const user = await createClient(first).register()
+    const made = await readFile(file, 'utf8')
+    expect(Buffer.byteLength(made)).toBeGreaterThanOrEqual(32)
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    expect(isSignedBy(made, user.token)).toBe(true)
+    expect(await first.stop()).toBe(0)
+
+    await tokensWork(await service.start(), user)
+    expect(await readFile(file, 'utf8')).toBe(made)
+    expect(JSON.stringify(service.lines())).not.toContain(made)
+  })
+
+  test('lies in a DATA_DIR that others cannot list', async (context) => {
+    const service = await createService(context)
+    const data = join(service.dataDirectory, 'data')
+    // The environment's DATA_DIR wins over the service's own.
+    Object.assign(service.settings, { DATA_DIR: data })
+    await service.start()
+    // Root's server, which runs as another user, has to pass through.
+    expect((await stat(data)).mode & 0o777).toBe(process.getuid?.() === 0 ? 0o711 : 0o700)
+  })
+
+  test('is changed without logging anybody out: the new one in front, then without the old one', async (context) => {
+    const service = await createService(context, { DATABASE_URL: databaseUrl })
+    const startWith = (JWT_SECRET: string) => {
+      Object.assign(service.settings, { JWT_SECRET })
+      return service.start()
+    }
+    const old = await startWith(secretA)
+    const user = await createClient(old).register()
+    for (const _ of 'ab') await createClient(old).createTask(user.token)
+    const page = await createClient(old).request('GET', '/api/tasks/?limit=1', { token: user.token })
+    await old.stop()
+
+    const both = await startWith(`${secretB}, ${secretA}`)
+    const renewed = await tokensWork(both, user)
+    const second = await createClient(both).request('GET', page.body.next, { token: user.token })
+    expect(second).toMatchObject({ status: 200, body: { results: [{}] } })
+    for (const { token } of [renewed, await createClient(both).logIn(user.username, user.password)]) {
+      expect(isSignedBy(secretB, token)).toBe(true)
+      expect(jwtHeader(token).kid).not.toBe(jwtHeader(user.token).kid)
+    }
+    expect(isSignedBy(secretA, user.token)).toBe(true)
+    await both.stop()
+
+    const renewedOnly = await startWith(secretB)
+    await tokensWork(renewedOnly, renewed)
+    const outdated = await createClient(renewedOnly).request('GET', '/api/users/me/', { token: user.token })
+    expect(outdated.status).toBe(401)
+    expect(JSON.stringify(service.lines())).not.toMatch(/the (older|newer) secret/)
+  })
+})
+
+describe('choices:', () => {
+  let plain: ApiProcess
+  let chosen: ApiProcess
+
+  beforeAll(async () => {
+    const common = { ...wide, DATABASE_URL: databaseUrl, JWT_SECRET: secretA }
+    plain = await startApi({ environment: common })
+    chosen = await startApi({
+      environment: {
+        ...common,
+        REGISTRATION: 'closed',
+        PUBLIC_URL: 'https://tasks.example.com/team/',
+        TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
+      },
+    })
+  })
+  afterAll(async () => {
+    await plain?.stop()
+    await chosen?.stop()
+  })
+
+  test('REGISTRATION=closed refuses new accounts and nothing else', async () => {
+    const json = { username: newName(), password: 'correct horse' }
+    const refused = await createClient(chosen).request('POST', '/api/register/', { json })
+    expect({ status: refused.status, faults: problemFaults(refused) }).toEqual({ status: 403, faults: [] })
+    const login = () => createClient(chosen).request('POST', '/api/token/', { json })
+    expect((await login()).status).toBe(401)
+    expect((await createClient(plain).request('POST', '/api/register/', { json })).status).toBe(201)
+    expect((await login()).status).toBe(200)
+  })
+
+  test('PUBLIC_URL is in front of every URL in an answer; without it they are paths', async () => {
+    const { token } = await createClient(plain).register()
+    const urls = async (api: ApiProcess) => {
+      const { request } = createClient(api)
+      const headers = { Host: 'evil.example.com', 'X-Forwarded-Host': 'evil.example.com' }
+      const made = await request('POST', '/api/tasks/', { token, json: { title: 'One' }, headers })
+      await request('POST', '/api/tasks/', { token, json: { title: 'Two' } })
+      const { body, headers: answered } = await request('GET', '/api/tasks/?limit=1', { token, headers })
+      return [made.headers.get('Location'), body.next, answered.get('Link')]
+    }
+    const path = '/api/tasks/'
+    expect(await urls(plain)).toEqual([
+      expect.stringMatching(`^${path}\\d+/$`),
+      expect.stringMatching(`^${path}\\?.*cursor=`),
+      expect.stringMatching(`^<${path}\\?.*cursor=`),
+    ])
+    const prefix = 'https://tasks.example.com/team'
+    expect(await urls(chosen)).toEqual([
+      expect.stringMatching(`^${prefix}${path}\\d+/$`),
+      expect.stringMatching(`^${prefix}${path}\\?.*cursor=`),
+      expect.stringMatching(`^<${prefix}${path}\\?.*cursor=`),
+    ])
+    const strict = async (api: ApiProcess) =>
+      (await createClient(api).request('GET', '/healthz')).headers.has('Strict-Transport-Security')
+    expect([await strict(plain), await strict(chosen)]).toEqual([false, true])
+  })
+
+  test('without TRUSTED_PROXY_HEADER no header says where a request comes from', async () => {
+    const remaining = async (api: ApiProcess) => {
+      // Each with another X-Forwarded-For.
+      const { headers } = await createClient(api).request('GET', '/api/tasks/', {
+        headers: { 'X-Real-IP': '198.18.0.1', Forwarded: 'for=198.18.0.1', 'CF-Connecting-IP': '198.18.0.1' },
+      })
+      return Number(headers.get('X-RateLimit-Remaining'))
+    }
+    const first = await remaining(plain)
+    expect([await remaining(plain), await remaining(plain)]).toEqual([first - 1, first - 2])
+    expect([await remaining(chosen), await remaining(chosen)]).toEqual([99_999, 99_999])
+  })
+})
+
+test('LOG_LEVEL=silent prints nothing but what the notifier tells', async ({ onTestFinished }) => {
+  const port = await findFreePort()
+  const api = startProgram([process.execPath, join(root, 'dist/api.js')], {
+    environment: {
+      ...wide,
+      PORT: String(port),
+      NOTIFIER_PORT: String(await findFreePort()),
+      DATA_DIR: directory,
+      DATABASE_URL: databaseUrl,
+      JWT_SECRET: secretA,
+      LOG_LEVEL: 'silent',
+    },
+  })
+  onTestFinished(() => void api.stop('SIGKILL'))
+  const client = createClient({ baseUrl: `http://127.0.0.1:${port}`, addressHeader: 'X-Forwarded-For' })
+  await vi.waitFor(async () => expect((await client.request('GET', '/readyz')).status).toBe(200), patience)
+  const { token } = await client.register()
+  for (const path of ['/api/tasks/0/', '/nowhere', '/api/tasks/?limit=0'])
+    expect((await client.request('GET', path, { token })).status).toBeGreaterThanOrEqual(400)
+  const task = await client.createTask(token, { status: 'completed' })
+  await api.line(({ message }) => message === 'task completed')
+  expect(await api.stop()).toBe(0)
+  expect(api.lines).toEqual([expect.objectContaining({ message: 'task completed', task_id: task.id })])
+})
+
+test('no log has a token, a password, a task’s text or a search in it, whatever happens', async (context) => {
+  const service = await createService(context, { LOG_LEVEL: 'debug' })
+  const api = await service.start()
+  const client = createClient(api)
+  const mark = randomUUID().slice(0, 8)
+  const password = `password-${mark}`
+  const user = await client.register(newName(), password)
+  const { token, refreshToken, username } = user
+  const send = (method: string, path: string, json?: unknown, headers?: Record<string, string>) =>
+    client.request(method, path, {
+      token,
+      ...(json === undefined ? {} : { json }),
+      ...(headers ? { headers } : {}),
+    })
+
+  const task = await client.createTask(token, { title: `title-${mark}`, description: `text-${mark}` })
+  const asked = [
+    await send('GET', `/api/tasks/?search=search-${mark}&limit=1`),
+    await send('GET', `/api/tasks/?search=search-${mark}&limit=search-${mark}&unknown-${mark}=1`),
+    await send('GET', `/api/tasks/?cursor=cursor-${mark}`),
+    await send('GET', `/api/users/?search=search-${mark}`),
+    await send('GET', `/api/tasks/path-${mark}/`),
+    await send('GET', `/path-${mark}`),
+    await send('POST', '/api/tasks/', { title: `title-${mark}\u0000` }),
+    await send('POST', '/api/tasks/', { title: `title-${mark}`, assigned_to: 999_999_999 }),
+    await send('POST', '/api/tasks/', { title: `title-${mark}` }, { 'Idempotency-Key': `key-${mark}` }),
+    await send('POST', '/api/tasks/', { title: `title-${mark}2` }, { 'Idempotency-Key': `key-${mark}` }),
+    await client.request('POST', '/api/tasks/', { token, body: `{"title": "title-${mark}` }),
+    await send('PATCH', taskPath(task), { title: `title-${mark}`.repeat(99) }),
+    await send('PATCH', taskPath(task), { title: `title-${mark}` }, { 'If-Match': `"etag-${mark}"` }),
+    await send('POST', '/api/register/', { username, password }),
+    await send('POST', '/api/token/', { username, password: `password-wrong-${mark}` }),
+    await send('POST', '/api/token/', { username, password: `password-${mark}`.repeat(9) }),
+    await send('POST', '/api/token/refresh/', { refresh_token: `token-${mark}` }),
+    await send('POST', '/api/token/refresh/', { refresh_token: refreshToken }),
+    await send('PATCH', '/api/users/me/', { password: `password-new-${mark}`, current_password: password }),
+    await client.request('GET', '/api/users/me/', { token: `token-${mark}` }),
+    await client.request('GET', `/api/users/me/?access_token=token-${mark}`),
+  ]
+  // Postgres away: errors of all kinds.
+  const lock = await readFile(join(service.dataDirectory, 'postgres/postmaster.pid'), 'utf8')
+  end(Number.parseInt(lock, 10))
+  for (let status = 0; status !== 503; ) {
+    ;({ status } = await send('PATCH', taskPath(task), {
+      title: `title-${mark}`,
+      description: `text-${mark}`,
+    }))
+    asked.push(await send('GET', `/api/tasks/?search=search-${mark}`))
+  }
+  await api.line(({ message }) => message === 'the database runs again')
+  await send('PATCH', taskPath(task), { status: 'completed' })
+  await api.line(({ message }) => message === 'task completed')
+  expect(await api.stop()).toBe(0)
+  expect(asked.filter(({ status }) => status === 500)).toEqual([])
+
+  const ofRequest = ({ message }: Line) => message === 'request'
+  expect(api.lines.filter(ofRequest).length).toBeGreaterThan(asked.length)
+  expect(api.lines.filter(ofRequest)).toContainEqual(
+    expect.objectContaining({ method: 'GET', route: '/api/tasks/', status: 200, user_id: user.id }),
+  )
+  // The notification itself, which is there to tell people what was completed.
+  const lines = api.lines
+    .filter(({ message }) => message !== 'task completed')
+    .map((line) => JSON.stringify(line))
+  const kept = (name: string) => readFile(join(service.dataDirectory, name), 'utf8')
+  const words = [mark, token, refreshToken, refreshToken.slice(-20), (await kept('jwt-secret')).trim()]
+  words.push(
+    (await kept('postgres-password')).trim(),
+    /secret_access_key=(.*)/.exec(await kept('notifier-credentials'))?.[1] ?? 'none',
+  )
+  for (const text of [...lines, ...(await kept('postgres.log')).split('\n')])
+    expect(words.filter((word) => text.includes(word)).map(() => text)).toEqual([])
+})

@@ -1,0 +1,280 @@
+/** Stopping: what is under way is finished, and nothing is left, whichever way the process is told to end. */
+import { cp, symlink } from 'node:fs/promises'
+import { request } from 'node:http'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { expect, test, vi } from 'vitest'
+import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
+import { atOnce, createClient, taskPath, type User } from '../support/client.ts'
+import { findFreePort, listenOnLoopback } from '../support/ports.ts'
+import {
+  type ApiProcess,
+  createService,
+  descendantsOf,
+  type Program,
+  root,
+  type Service,
+} from '../support/processes.ts'
+import { processesOf, until } from './fixtures/embedded-postgres.ts'
+
+const patience = { timeout: 60_000, interval: 100 }
+/** What docker stop waits before it kills. */
+const limitMs = 10_000
+/** So long the API waits for requests under way when nothing else ends the wait. */
+const requestGraceMs = 5_000
+
+/** The API with all that it has started by now. */
+function watch({ child }: Pick<Program, 'child'>) {
+  const descendants = descendantsOf(child.pid ?? 0)
+  for (const program of ['notifier.js', 'bin/postgres'])
+    expect(descendants.some(({ command }) => command.includes(program))).toBe(true)
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
+  return {
+    /** Resolves with the exit code and how long it took from `act` on. */
+    async exitAfter(act: () => void) {
+      const begun = Date.now()
+      act()
+      return { code: await exited, ms: Date.now() - begun }
+    },
+    /** What still runs of it. */
+    left: () => descendants.filter(({ token }) => isRunning(token)).map(({ command }) => command),
+  }
+}
+
+/** A POST of a task whose body is only begun. */
+async function beginUpload(api: Pick<ApiProcess, 'baseUrl' | 'addressHeader'>, { token }: User) {
+  const body = JSON.stringify({ title: 'Sent in two halves' })
+  const upload = request(new URL('/api/tasks/', api.baseUrl), {
+    method: 'POST',
+    headers: {
+      Authorization: `Bearer ${token}`,
+      'Content-Type': 'application/json',
+      'Content-Length': Buffer.byteLength(body),
+    },
+  })
+  const answered = new Promise<{ status: number | undefined; body: string }>((resolve, reject) => {
+    upload.on('error', reject).on('response', async (response) => {
+      resolve({ status: response.statusCode, body: await text(response) })
+    })
+  })
+  answered.catch(() => {})
+  upload.write(body.slice(0, 10))
+  await untilCounted(api, 1, token)
+  return { answered, finish: () => upload.end(body.slice(10)) }
+}
+
+/** Requests are counted when they arrive: so many of this user, or of this address, have. */
+async function untilCounted(
+  api: Pick<ApiProcess, 'baseUrl' | 'addressHeader'>,
+  count: number,
+  token?: string,
+) {
+  const { request } = createClient(api)
+  const counted = async () => {
+    const { body } = await request('GET', '/api/rate-limit/', token ? { token } : {})
+    return body.limit - body.remaining
+  }
+  await until(async () => (await counted()) >= count)
+}
+
+const eventTasks = ({ webhook }: Service) =>
+  webhook.received.map(({ body }) => JSON.parse(body).event.detail.task.id as number)
+const inOrder = (ids: number[]) => [...ids].sort((a, b) => a - b)
+
+const taskIds = (tasks: { id: number }[]) => tasks.map(({ id }) => id)
+
+test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
+  '%s: what is under way is answered, what was completed is told, nothing is left',
+  async (signal, context) => {
+    // Slow to log in to.
+    const service = await createService(context, { BCRYPT_COST: '12' })
+    const api = await service.start()
+    const client = createClient(api)
+    const user = await client.register()
+    const { exitAfter, left } = watch(api)
+
+    const tasks = await atOnce(15, () => client.createTask(user.token))
+    const upload = await beginUpload(api, await client.register())
+    const { body } = await client.request('GET', '/api/rate-limit/')
+    const logins = atOnce(6, () => client.logIn(user.username, user.password))
+    await untilCounted(api, body.limit - body.remaining + 6)
+    const completions = await Promise.all(
+      tasks.map((task) =>
+        client.request('PATCH', taskPath(task), { token: user.token, json: { status: 'completed' } }),
+      ),
+    )
+    const exited = exitAfter(() => api.child.kill(signal))
+    await api.line(({ message }) => message === 'stopping')
+    await expect(client.request('GET', '/healthz', { headers: { Connection: 'close' } })).rejects.toThrow()
+    upload.finish()
+
+    expect(completions.map(({ status }) => status)).toEqual(tasks.map(() => 200))
+    expect(await upload.answered).toMatchObject({ status: 201 })
+    expect(await logins).toHaveLength(6)
+    const { code, ms } = await exited
+    console.log(signal, ms)
+    expect(code).toBe(0)
+    expect(ms).toBeLessThan(limitMs)
+    expect(left()).toEqual([])
+    expect(inOrder(eventTasks(service))).toEqual(inOrder(taskIds(tasks)))
+    const port = createServer()
+    await listenOnLoopback(port, Number(new URL(api.baseUrl).port))
+    port.close()
+  },
+)
+
+test.concurrent('connections that clients keep open, busy or idle, do not hold up the end', async (context) => {
+  const service = await createService(context)
+  const api = await service.start()
+  const { exitAfter } = watch(api)
+  const upload = await beginUpload(api, await createClient(api).register())
+  let answered = 0
+  const busy = atOnce(3, async () => {
+    for (;;) {
+      const { status } = await createClient(api).request('GET', '/healthz')
+      if (status === 200) answered++
+    }
+  })
+  busy.catch(() => {})
+  await until(() => answered > 50)
+  const exited = exitAfter(() => api.child.kill())
+  await api.line(({ message }) => message === 'stopping')
+  upload.finish()
+  expect(await upload.answered).toMatchObject({ status: 201 })
+  const { code, ms } = await exited
+  console.log('kept open', ms)
+  expect(code).toBe(0)
+  expect(ms).toBeLessThan(requestGraceMs - 1000)
+})
+
+test.concurrent('a client and a webhook that never answer: the process ends all the same, and the next one tells what is left', async (context) => {
+  const service = await createService(context)
+  const api = await service.start()
+  const user = await createClient(api).register()
+  const tasks = await atOnce(25, () => createClient(api).createTask(user.token))
+  const { exitAfter, left } = watch(api)
+  const upload = await beginUpload(api, user)
+  service.webhook.answerWith(() => {})
+  await service.query(`update tasks set status = 'completed' where id in (${taskIds(tasks)})`)
+  tasks.push(await createClient(api).createTask(user.token, { status: 'completed' }))
+  await until(() => service.webhook.received.length > 0)
+  const { ms } = await exitAfter(() => api.child.kill())
+  expect(ms).toBeLessThan(limitMs)
+  await expect(upload.answered).rejects.toThrow()
+  await until(() => left().length === 0)
+
+  const untilNow = service.webhook.received.length
+  service.webhook.answerWith((response) => void response.writeHead(200).end())
+  await service.start()
+  const told = () => inOrder(eventTasks(service).slice(untilNow))
+  await vi.waitFor(() => expect(told()).toEqual(inOrder(taskIds(tasks))), patience)
+})
+
+test.concurrent('a start that is told to end on the way leaves nothing, and the next one works', async (context) => {
+  const service = await createService(context)
+  const environment = { ...service.settings, PORT: '0', DATA_DIR: service.dataDirectory }
+  const running = () => processesOf(service.dataDirectory).map(({ command }) => command)
+  const moments = {
+    'the data directory is being made': () => until(() => running().some((text) => text.includes('initdb'))),
+    'the database runs': (start: Program) => start.line(({ message }) => /^applied/.test(message ?? '')),
+    'the notifier runs': (start: Program) => start.line(({ message }) => message === 'notifier listening'),
+  }
+  for (const [moment, come] of Object.entries(moments)) {
+    const command = [process.execPath, join(root, 'dist/api.js')] as const
+    const start = service.startProgram([...command], { environment })
+    await come(start)
+    const begun = Date.now()
+    expect({ moment, code: await start.stop() }).toEqual({ moment, code: 0 })
+    expect(Date.now() - begun).toBeLessThan(limitMs)
+    await until(() => running().length === 0)
+  }
+  await createClient(await service.start()).register()
+})
+
+test.concurrent('a second signal hurries', async (context) => {
+  const service = await createService(context)
+  const api = await service.start()
+  const { exitAfter, left } = watch(api)
+  const upload = await beginUpload(api, await createClient(api).register())
+  let signals: NodeJS.Timeout | undefined
+  const { code, ms } = await exitAfter(() => {
+    api.child.kill()
+    signals = setInterval(() => api.child.kill(), 200)
+  })
+  clearInterval(signals)
+  console.log('hurried', { code, ms })
+  expect(code).toBe(1)
+  expect(ms).toBeLessThan(requestGraceMs - 1000)
+  await expect(upload.answered).rejects.toThrow()
+  console.log('hurried left', await until(() => left().length === 0))
+})
+
+test.concurrent('one Ctrl-C that arrives twice does not hurry: npm passes on what the terminal has sent already', async (context) => {
+  const service = await createService(context)
+  const api = await service.start()
+  const { exitAfter } = watch(api)
+  const upload = await beginUpload(api, await createClient(api).register())
+  const exited = exitAfter(() => api.child.kill('SIGINT'))
+  await api.line(({ message }) => message === 'stopping')
+  api.child.kill('SIGINT')
+  upload.finish()
+  expect(await upload.answered).toMatchObject({ status: 201 })
+  expect((await exited).code).toBe(0)
+})
+
+test.concurrent('SIGKILL: neither notifier nor Postgres outlives it for long, and a start right after works', async (context) => {
+  const service = await createService(context, { PORT: String(await findFreePort()) })
+  const api = await service.start()
+  const user = await createClient(api).register()
+  const { exitAfter, left } = watch(api)
+  const task = await createClient(api).createTask(user.token)
+  const { ms } = await exitAfter(() => api.child.kill('SIGKILL'))
+  const gone = until(() => left().length === 0)
+  const begun = Date.now()
+  const next = await service.start()
+  console.log('kill: next start', Date.now() - begun, 'left for', await gone)
+  expect(ms + (await gone)).toBeLessThan(6_000)
+  expect(next.baseUrl).toBe(api.baseUrl)
+  const { body } = await createClient(next).request('GET', taskPath(task), { token: user.token })
+  expect(body).toEqual(task)
+})
+
+test.concurrent('npm start ends with all it started: by SIGTERM to npm, and by Ctrl-C', async (context) => {
+  const service = await createService(context)
+  // A copy, since npm start builds, and other tests run what is built here.
+  const project = join(service.dataDirectory, 'project')
+  const ours = new Set(['node_modules', '.git', 'dist', 'data'].map((name) => join(root, name)))
+  await cp(root, project, { recursive: true, filter: (path) => !ours.has(path) })
+  await symlink(join(root, 'node_modules'), join(project, 'node_modules'))
+
+  for (const how of ['SIGTERM to npm', 'Ctrl-C']) {
+    const npm = service.startProgram(['npm', 'start'], {
+      cwd: project,
+      // A group of its own, as a terminal gives it.
+      detached: true,
+      environment: {
+        ...service.settings,
+        PORT: '0',
+        DATA_DIR: join(service.dataDirectory, 'data'),
+        HOME: project,
+        npm_config_update_notifier: 'false',
+      },
+    })
+    const { url } = await npm.line(({ message }) => message === 'listening')
+    const api = { ...npm, baseUrl: String(url), addressHeader: 'X-Forwarded-For' }
+    const { exitAfter, left } = watch(npm)
+    const upload = await beginUpload(api, await createClient(api).register())
+    const exited = exitAfter(() => {
+      if (how === 'Ctrl-C') process.kill(-(npm.child.pid ?? 0), 'SIGINT')
+      else npm.child.kill()
+    })
+    await npm.line(({ message }) => message === 'stopping')
+    upload.finish()
+    expect({ how, ...(await upload.answered) }).toMatchObject({ how, status: 201 })
+    const { code, ms } = await exited
+    console.log(how, ms)
+    expect({ how, code, left: left() }).toEqual({ how, code: 0, left: [] })
+    expect(ms).toBeLessThan(limitMs)
+  }
+})

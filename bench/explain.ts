@@ -13,6 +13,7 @@ import { startEmbeddedPostgres } from '../src/runtime/embedded-postgres.ts'
 import { migrate, readMigrations } from '../src/runtime/migrations.ts'
 import { createDatabase, valueOptions } from '../src/runtime/postgres.ts'
 import type { Position } from '../src/tasks/cursor.ts'
+import { listTasks } from '../src/tasks/list-query.ts'
 import * as queries from '../src/tasks/queries.ts'
 import { TaskListQuery } from '../src/tasks/schemas.ts'
 import { root } from '../test/support/processes.ts'
@@ -89,7 +90,7 @@ async function explainAll(sql: postgres.Sql, db: Database, seen: { text: string;
     const list =
       (more: Record<string, string>, position: Position | null = null) =>
       () =>
-        queries.listTasks(db, caller, query(more), position)
+        listTasks(db, caller, query(more), position)
     const cases: [string, () => Promise<unknown>, { whole?: boolean }?][] = [
       ['list', list({})],
       ['list, from the middle', list({}, place)],

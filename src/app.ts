@@ -111,8 +111,8 @@ function problemOf(error: Error, c: Context<AppEnv>): Problem {
   if (error instanceof HTTPException && error.status === 400) return new Problem(400, error.message)
   if (error instanceof HasherBusyError)
     return unavailable('Too many passwords are being checked at the moment.', 5)
-  const { log } = c.var.deps
-  const fields = { request_id: c.var.requestId, route: c.var.route ?? null, ...errorFields(error) }
+  const { log } = c.get('deps')
+  const fields = { request_id: c.get('requestId'), route: c.get('route') ?? null, ...errorFields(error) }
   if (error instanceof DeadlineError || error instanceof DatabaseUnavailableError) {
     log.warn('the database did not answer', fields)
     return unavailable('The database is away at the moment.')
@@ -123,6 +123,6 @@ function problemOf(error: Error, c: Context<AppEnv>): Problem {
 
 function answerProblem(c: Context<AppEnv>, problem: Problem): Response {
   for (const [name, value] of Object.entries(problem.options.headers ?? {})) c.header(name, value)
-  const document = { ...problem.toJSON(), request_id: c.var.requestId }
+  const document = { ...problem.toJSON(), request_id: c.get('requestId') }
   return c.body(JSON.stringify(document), problem.status, { 'Content-Type': problemMediaType })
 }

@@ -15,18 +15,20 @@ import * as users from './users.ts'
 const userAgentLength = 200
 
 export function mountAccounts(app: Hono<AppEnv>) {
-  mount(app, operations.register, async (c, { body }) => c.json(await users.register(c.var.deps, body), 201))
+  mount(app, operations.register, async (c, { body }) =>
+    c.json(await users.register(c.get('deps'), body), 201),
+  )
 
   mount(app, operations.createToken, async (c, { body }) => {
-    const { limits } = c.var.deps.config
+    const { limits } = c.get('deps').config
     const name = body.username.toLowerCase()
     // Counted before the password is looked at, or parallel guesses would all be in time.
     const counted = [
-      await count(c, limits.login, `${name} ${c.var.address}`),
+      await count(c, limits.login, `${name} ${c.get('address')}`),
       await count(c, limits.username, name),
     ]
     const userAgent = c.req.header('User-Agent')?.slice(0, userAgentLength) ?? null
-    const tokens = await users.logIn(c.var.deps, { ...body, userAgent }).catch(async (error: unknown) => {
+    const tokens = await users.logIn(c.get('deps'), { ...body, userAgent }).catch(async (error: unknown) => {
       await giveBack(c, counted)
       throw error
     })
@@ -36,18 +38,18 @@ export function mountAccounts(app: Hono<AppEnv>) {
   })
 
   mount(app, operations.refreshToken, async (c, { body }) => {
-    const tokens = await sessions.refreshSession(c.var.deps, body.refresh_token)
+    const tokens = await sessions.refreshSession(c.get('deps'), body.refresh_token)
     if (!tokens) throw wrongCredentials('The refresh token is not valid, or no longer.')
     return c.json(tokens)
   })
 
   mount(app, operations.revokeToken, async (c, { body }) => {
-    await sessions.revokeSession(c.var.deps, body.refresh_token)
+    await sessions.revokeSession(c.get('deps'), body.refresh_token)
     return c.body(null, 200)
   })
 
   mount(app, operations.listSessions, async (c) => {
-    const results = await sessions.listSessions(c.var.deps, c.var.caller)
+    const results = await sessions.listSessions(c.get('deps'), c.get('caller'))
     if (!results) return refuseEnded(c)
     return c.json({ results })
   })
@@ -62,7 +64,7 @@ export function mountAccounts(app: Hono<AppEnv>) {
   })
 
   mount(app, operations.getMe, async (c) => {
-    const user = await queries.findCaller(c.var.deps.db, c.var.caller)
+    const user = await queries.findCaller(c.get('deps').db, c.get('caller'))
     if (!user) return refuseEnded(c)
     return c.json(withoutHash(user))
   })
@@ -70,22 +72,24 @@ export function mountAccounts(app: Hono<AppEnv>) {
   mount(app, operations.changeMe, async (c, { body }) => {
     const { email, password, current_password: currentPassword } = body
     if (currentPassword === undefined) {
-      const user = await queries.updateEmail(c.var.deps.db, c.var.caller, email ?? null)
+      const user = await queries.updateEmail(c.get('deps').db, c.get('caller'), email ?? null)
       return user ? c.json(user) : refuseEnded(c)
     }
     const change = { email, password, currentPassword }
     return c.json(
-      await guarded(c, '/current_password', () => users.changeAccount(c.var.deps, c.var.caller, change)),
+      await guarded(c, '/current_password', () =>
+        users.changeAccount(c.get('deps'), c.get('caller'), change),
+      ),
     )
   })
 
   mount(app, operations.deleteMe, async (c, { body }) => {
-    await guarded(c, '/password', () => users.deleteAccount(c.var.deps, c.var.caller, body.password))
+    await guarded(c, '/password', () => users.deleteAccount(c.get('deps'), c.get('caller'), body.password))
     return c.body(null, 204)
   })
 
   mount(app, operations.listUsers, async (c, { query }) => {
-    const results = await queries.findUsers(c.var.deps.db, c.var.caller, query.search ?? '')
+    const results = await queries.findUsers(c.get('deps').db, c.get('caller'), query.search ?? '')
     if (!results) return refuseEnded(c)
     return c.json({ results })
   })

@@ -9,7 +9,8 @@ import { countAsAnonymous } from './rate-limit.ts'
 
 /** Runs after the rate limit, which has verified the token and set `caller` if it is valid. */
 export const authenticate = createMiddleware<AppEnv>(async function authenticate(c, next) {
-  if (!c.var.caller) throw unauthorized({ invalid: bearerToken(c.req.header('Authorization')) !== undefined })
+  if (!c.get('caller'))
+    throw unauthorized({ invalid: bearerToken(c.req.header('Authorization')) !== undefined })
   return next()
 })
 
@@ -18,7 +19,7 @@ export const authenticate = createMiddleware<AppEnv>(async function authenticate
  * the request counts for the address. Throws a 401, or a 429 when the address is over its limit.
  */
 export async function refuseEnded(c: Context<AppEnv>): Promise<never> {
-  c.var.deps.accessTokens.forget(c.var.accessToken)
+  c.get('deps').accessTokens.forget(c.get('accessToken'))
   await countAsAnonymous(c)
   throw unauthorized({ invalid: true })
 }
@@ -34,5 +35,5 @@ export async function refuse(c: Context<AppEnv>, problem: Problem): Promise<neve
 
 /** Whether the session of the token still lives; true when none was sent. */
 export async function isLive(c: Context<AppEnv>): Promise<boolean> {
-  return !c.var.caller || isSessionLive(c.var.deps, c.var.caller)
+  return !c.get('caller') || isSessionLive(c.get('deps'), c.get('caller'))
 }

@@ -19,7 +19,7 @@ const free = /^\/api\/rate-limit\/?$/
  */
 export function rateLimit({ connectionAddress }: Pick<Runtime, 'connectionAddress'>) {
   return createMiddleware<AppEnv>(async function rateLimit(c, next) {
-    const { config, accessTokens, limiter } = c.var.deps
+    const { config, accessTokens, limiter } = c.get('deps')
     c.set('verdicts', [])
     c.set('address', addressOf(c, connectionAddress(c)))
     if (!alwaysAnonymous.test(c.req.path)) {
@@ -30,9 +30,9 @@ export function rateLimit({ connectionAddress }: Pick<Runtime, 'connectionAddres
         c.set('accessToken', token)
       }
     }
-    const [rule, identity] = c.var.caller
-      ? [config.limits.user, String(c.var.caller.userId)]
-      : [config.limits.anonymous, c.var.address]
+    const [rule, identity] = c.get('caller')
+      ? [config.limits.user, String(c.get('caller').userId)]
+      : [config.limits.anonymous, c.get('address')]
     if (free.test(c.req.path)) report(c, await limiter.peek(rule, identity))
     else await count(c, rule, identity)
     return next()
@@ -44,8 +44,8 @@ export function rateLimit({ connectionAddress }: Pick<Runtime, 'connectionAddres
  * before is given back, and a 429 is thrown.
  */
 export async function count(c: Context<AppEnv>, rule: LimitRule, identity: string): Promise<Verdict> {
-  const verdict = await c.var.deps.limiter.take(rule, identity)
-  if (!verdict.allowed) await giveBack(c, [...c.var.verdicts])
+  const verdict = await c.get('deps').limiter.take(rule, identity)
+  if (!verdict.allowed) await giveBack(c, [...c.get('verdicts')])
   report(c, verdict)
   if (verdict.allowed) return verdict
   throw new Problem(429, `The limit is ${rule.limit} in ${rule.windowMs / 1000} seconds; see Retry-After.`, {
@@ -57,34 +57,34 @@ export async function count(c: Context<AppEnv>, rule: LimitRule, identity: strin
 
 /** For a token that turned out to be none: what was counted for the user is counted for the address instead. */
 export async function countAsAnonymous(c: Context<AppEnv>) {
-  const counted = [...c.var.verdicts]
+  const counted = [...c.get('verdicts')]
   const wasFree = counted.every((verdict) => !verdict.counted)
   await giveBack(c, counted)
-  const { anonymous } = c.var.deps.config.limits
-  if (wasFree) report(c, await c.var.deps.limiter.peek(anonymous, c.var.address))
-  else await count(c, anonymous, c.var.address)
+  const { anonymous } = c.get('deps').config.limits
+  if (wasFree) report(c, await c.get('deps').limiter.peek(anonymous, c.get('address')))
+  else await count(c, anonymous, c.get('address'))
 }
 
 /** Un-counts what turned out not to count, a right password for one; the answer no longer speaks of it. */
 export async function giveBack(c: Context<AppEnv>, verdicts: Verdict[]) {
-  await Promise.all(verdicts.map((verdict) => c.var.deps.limiter.giveBack(verdict)))
+  await Promise.all(verdicts.map((verdict) => c.get('deps').limiter.giveBack(verdict)))
   c.set(
     'verdicts',
-    c.var.verdicts.filter((verdict) => !verdicts.includes(verdict)),
+    c.get('verdicts').filter((verdict) => !verdicts.includes(verdict)),
   )
   report(c)
 }
 
 function report(c: Context<AppEnv>, ...verdicts: Verdict[]) {
-  c.var.verdicts.push(...verdicts)
-  const verdict = reported(c.var.verdicts)
+  c.get('verdicts').push(...verdicts)
+  const verdict = reported(c.get('verdicts'))
   if (!verdict) return
-  for (const [name, value] of Object.entries(rateLimitHeaders(verdict, c.var.deps.now())))
+  for (const [name, value] of Object.entries(rateLimitHeaders(verdict, c.get('deps').now())))
     c.header(name, value)
 }
 
 function addressOf(c: Context<AppEnv>, connection: string | undefined): string {
-  const { trustedProxy } = c.var.deps.config
+  const { trustedProxy } = c.get('deps').config
   const forwardedForHops = trustedProxy?.header === 'x-forwarded-for' ? trustedProxy.hops : null
   const header = trustedProxy ? c.req.header(trustedProxy.header) : undefined
   return limitAddress(clientAddress({ connection, header, forwardedForHops }))

@@ -18,20 +18,20 @@ export function request({ provide }: Pick<Runtime, 'provide'>) {
     const begun = deps.now()
     c.set('deps', deps)
     c.set('requestId', requestId(c))
-    c.header('X-Request-Id', c.var.requestId)
+    c.header('X-Request-Id', c.get('requestId'))
     for (const [name, value] of Object.entries(securityHeaders)) c.header(name, value)
     if (deps.config.publicUrl.startsWith('https:')) c.header('Strict-Transport-Security', 'max-age=31536000')
     // Whatever may be kept says so itself.
     c.header('Cache-Control', 'no-store')
     await next()
     deps.log.info('request', {
-      request_id: c.var.requestId,
+      request_id: c.get('requestId'),
       method: c.req.method,
       // Never the path itself: a cursor or a search in it would be somebody's text.
-      route: c.var.route ?? null,
+      route: c.get('route') ?? null,
       status: c.res.status,
       ms: deps.now() - begun,
-      user_id: c.var.caller?.userId ?? null,
+      user_id: c.get('caller')?.userId ?? null,
     })
   })
 }

@@ -29,7 +29,7 @@ export function mountService(app: Hono<AppEnv>, describe: () => OpenApiDocument)
   mount(app, operations.getHealth, (c) => c.json({ status: 'alive' }))
 
   mount(app, operations.getReadiness, async (c) => {
-    const readiness = await checkReadiness(c.var.deps)
+    const readiness = await checkReadiness(c.get('deps'))
     return c.json(readiness, readiness.status === 'unavailable' ? 503 : 200)
   })
 

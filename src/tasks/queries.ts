@@ -3,8 +3,7 @@ import type { PendingQuery, Row } from 'postgres'
 import type { Caller } from '../accounts/access-tokens.ts'
 import type { Database, SqlTag } from '../database.ts'
 import type { Precondition } from '../http/conditional.ts'
-import type { Position } from './cursor.ts'
-import type { Task, TaskListQuery } from './schemas.ts'
+import type { Task } from './schemas.ts'
 
 export type TaskRow = Task & { version: number }
 
@@ -16,21 +15,8 @@ export type TaskValues = {
   assigned_to?: number | null | undefined
 }
 
-const columns = (sql: SqlTag, table: string) =>
-  sql`${sql(
-    [
-      'id',
-      'title',
-      'description',
-      'status',
-      'assigned_to',
-      'created_by',
-      'created_at',
-      'updated_at',
-      'completed_at',
-      'version',
-    ].map((column) => `${table}.${column}`),
-  )}`
+const columns = (sql: SqlTag) => sql`
+  t.id, t.title, t.description, t.status, t.assigned_to, t.created_by, t.created_at, t.updated_at, t.completed_at, t.version`
 
 /** The caller for a write: tells the triggers who acts, for this transaction only. */
 const actingCaller = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
@@ -43,7 +29,7 @@ const actingCaller = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
 export async function findTask(db: Database, { userId, sessionId }: Caller, id: number | null) {
   const [row] = await db.run(
     (sql) => sql<(TaskRow | { id: null })[]>`
-      select ${columns(sql, 't')}
+      select ${columns(sql)}
       from sessions s
       left join tasks t on t.id = ${id}::bigint and (t.created_by = s.user_id or t.assigned_to = s.user_id)
       where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
@@ -61,7 +47,7 @@ export async function insertTask(db: Database, caller: Caller, values: TaskValue
       select ${values.title}, ${values.description ?? null}, ${values.status ?? 'pending'},
         ${values.assigned_to ?? null}::bigint, user_id
       from caller
-      returning ${columns(sql, 't')}`,
+      returning ${columns(sql)}`,
   )
   return row
 }
@@ -155,10 +141,10 @@ export async function updateTask(
           assigned_to = ${set(sql, 'assigned_to', sql`bigint`)}
         from before
         where t.id = before.id and ${meets(sql, precondition)}
-        returning ${columns(sql, 't')}
+        returning ${columns(sql)}
       )
-      select exists (select from caller) live, before.version found, before.status was, ${columns(sql, 'after')}
-      from (select) one left join before on true left join after on true`,
+      select exists (select from caller) live, before.version found, before.status was, ${columns(sql)}
+      from (select) one left join before on true left join after t on true`,
   )
   const { live, found, was, ...task } = row
   return { live, found, was, task: task.id === null ? null : (task as TaskRow) }
@@ -208,101 +194,4 @@ export async function userExists(db: Database, id: number) {
     (sql) => sql<[{ exists: boolean }]>`select exists (select from users where id = ${id})`,
   )
   return row.exists
-}
-
-export type TaskList = { rows: TaskRow[]; count: number | undefined }
-
-/**
- * A page of what the caller may see, and one row more where there is more; in the list's order, or, for a position with
- * direction `before`, in the reverse. What the caller created and what is assigned to them are read apart, each from its
- * place in an index, then merged: an `or` would sort everything. Undefined when the session has ended.
- */
-export async function listTasks(
-  db: Database,
-  { userId, sessionId }: Caller,
-  query: TaskListQuery,
-  position: Position | null,
-  timeoutMs?: number,
-): Promise<TaskList | undefined> {
-  const assignedTo = query.assigned_to === 'me' ? userId : query.assigned_to
-  const createdBy = query.created_by === 'me' ? userId : query.created_by
-  const rows = await db.run(
-    (sql) => {
-      const { column, key, direction, comparison } = orderingOf(sql, query.ordering, position)
-      const filters = sql`
-        (${query.status ?? null}::text is null or status = ${query.status ?? null})
-        and (${createdBy ?? null}::bigint is null or created_by = ${createdBy ?? null})
-        and (${query.created_after ?? null}::timestamptz is null or created_at >= ${query.created_after ?? null})
-        and (${query.created_before ?? null}::timestamptz is null or created_at < ${query.created_before ?? null})
-        and (${query.updated_after ?? null}::timestamptz is null or updated_at >= ${query.updated_after ?? null})
-        and (${query.updated_before ?? null}::timestamptz is null or updated_at < ${query.updated_before ?? null})
-        ${assignedTo === undefined ? sql`` : assignedTo === 'none' ? sql`and assigned_to is null` : sql`and assigned_to = ${assignedTo}`}
-        ${query.search === undefined ? sql`` : search(sql, query.search)}`
-      const place = position
-        ? sql`and (${key}, id) ${comparison} (${position.value}::${column === 'title' ? sql`text` : sql`timestamptz`}, ${position.id}::bigint)`
-        : sql``
-      // A branch that the filters leave empty is left out.
-      const branches = [
-        ...(createdBy === undefined || createdBy === userId ? [sql`created_by = ${userId}`] : []),
-        ...(assignedTo === undefined || assignedTo === userId ? [sql`assigned_to = ${userId}`] : []),
-      ]
-      const page = branches
-        .map(
-          (mine) => sql`(
-          select ${columns(sql, 'tasks')} from tasks where ${mine} and ${filters} ${place}
-          order by ${key} ${direction}, id ${direction} limit ${query.limit + 1})`,
-        )
-        .reduce(
-          (all, branch) => sql`${all} union all ${branch}`,
-          sql`(select ${columns(sql, 'tasks')} from tasks where false)`,
-        )
-      const total = branches
-        .map((mine) => sql`select id from tasks where ${mine} and ${filters}`)
-        .reduce((all, branch) => sql`${all} union ${branch}`, sql`select id from tasks where false`)
-      return sql<((TaskRow | { id: null }) & { count: number | null })[]>`
-        select ${columns(sql, 't')}, ${query.count ? sql`(select count(*) from (${total}) visible)` : sql`null::bigint`} count
-        from sessions s left join (
-          select distinct on (${key}, id) ${columns(sql, 'page')} from (${page}) page
-          order by ${key} ${direction}, id ${direction} limit ${query.limit + 1}
-        ) t on true
-        where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
-        order by t.${key} ${direction}, t.id ${direction}`
-    },
-    timeoutMs === undefined ? {} : { timeoutMs },
-  )
-  const [first] = rows
-  if (!first) return undefined
-  return {
-    count: first.count ?? undefined,
-    rows: rows.flatMap(({ count, ...row }) => (row.id === null ? [] : [row as TaskRow])),
-  }
-}
-
-function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: Position | null) {
-  const column = ordering.replace('-', '') as 'created_at' | 'updated_at' | 'title'
-  const descending = ordering.startsWith('-') !== (position?.direction === 'before')
-  const strict = descending ? sql`<` : sql`>`
-  const inclusive = descending ? sql`<=` : sql`>=`
-  return {
-    column,
-    // By code point: what "C" gives in UTF-8.
-    key: column === 'title' ? sql`title collate "C"` : sql`${sql(column)}`,
-    direction: descending ? sql`desc` : sql`asc`,
-    comparison: position?.inclusive ? inclusive : strict,
-  }
-}
-
-/** A sigma is lowered by its place in a word, which in a part of the word is another: all become the same. */
-const fold = (sql: SqlTag, text: PendingQuery<Row[]>) =>
-  sql`replace(lower(${text} collate "und-x-icu"), 'ς', 'σ')`
-
-/**
- * A substring, case ignored as Unicode lower-casing does: under ICU's root locale, since what `lower` does under a
- * database's own locale differs from server to server. The text is never a pattern.
- */
-const search = (sql: SqlTag, wanted: string) => {
-  // A subquery is worked out once; a bare expression of a parameter, in a plan kept for all values, at every row.
-  const folded = sql`(select ${fold(sql, sql`${wanted}::text`)})`
-  return sql`
-    and (strpos(${fold(sql, sql`title`)}, ${folded}) > 0 or strpos(${fold(sql, sql`description`)}, ${folded}) > 0)`
 }

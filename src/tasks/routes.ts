@@ -11,7 +11,7 @@ import * as verbs from './verbs.ts'
 
 export function mountTasks(app: Hono<AppEnv>) {
   mount(app, operations.listTasks, async (c, { query }) => {
-    const page = await verbs.listTasks(c.var.deps, c.var.caller, query)
+    const page = await verbs.listTasks(c.get('deps'), c.get('caller'), query)
     if (page === 'bad cursor') {
       return refuse(c, invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }]))
     }
@@ -42,7 +42,7 @@ export function mountTasks(app: Hono<AppEnv>) {
   })
 
   mount(app, operations.getTask, async (c) => {
-    const found = await verbs.getTask(c.var.deps, c.var.caller, taskId(c))
+    const found = await verbs.getTask(c.get('deps'), c.get('caller'), taskId(c))
     if (found === verbs.ended) return refuseEnded(c)
     const { match, noneMatch } = preconditionOf(c)
     if (match !== null && !names(match, found.version)) throw verbs.changedSince(found.version)
@@ -56,7 +56,7 @@ export function mountTasks(app: Hono<AppEnv>) {
     mount(app, operation, async (c, { body }) => {
       const { title, description, status, assigned_to } = body
       const change = { title, description, status, assigned_to }
-      const changed = await verbs.changeTask(c.var.deps, c.var.caller, {
+      const changed = await verbs.changeTask(c.get('deps'), c.get('caller'), {
         id: taskId(c),
         change,
         precondition: preconditionOf(c),
@@ -68,7 +68,7 @@ export function mountTasks(app: Hono<AppEnv>) {
 
   mount(app, operations.deleteTask, async (c) => {
     const target = { id: taskId(c), precondition: preconditionOf(c) }
-    const removed = await verbs.removeTask(c.var.deps, c.var.caller, target)
+    const removed = await verbs.removeTask(c.get('deps'), c.get('caller'), target)
     if (removed === verbs.ended) return refuseEnded(c)
     return c.body(null, 204)
   })
@@ -95,5 +95,5 @@ function pageUrl(c: Context<AppEnv>, query: TaskListQuery, cursor: string | null
     if (value && name !== 'cursor') parameters.set(name, value)
   }
   parameters.set('cursor', cursor)
-  return `${c.var.deps.config.publicUrl}/api/tasks/?${parameters}`
+  return `${c.get('deps').config.publicUrl}/api/tasks/?${parameters}`
 }

@@ -7,6 +7,7 @@ import type { Precondition } from '../http/conditional.ts'
 import { toBase64Url } from '../keys.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../problem.ts'
 import { type Position, readCursor, writeCursor } from './cursor.ts'
+import { listTasks as findTasks } from './list-query.ts'
 import * as queries from './queries.ts'
 import type { Task, TaskListQuery } from './schemas.ts'
 
@@ -102,8 +103,8 @@ export async function listTasks(
   const position = query.cursor ? await readCursor(keyring, caller.userId, query) : null
   if (query.cursor && !position) return 'bad cursor'
   const list = await (query.search === undefined
-    ? queries.listTasks(db, caller, query, position)
-    : queries.listTasks(db, caller, query, position, searchTimeoutMs).catch(tooLong))
+    ? findTasks(db, caller, query, position)
+    : findTasks(db, caller, query, position, { timeoutMs: searchTimeoutMs }).catch(tooLong))
   if (!list) return ended
   const more = list.rows.length > query.limit
   const backwards = position?.direction === 'before'

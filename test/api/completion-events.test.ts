@@ -151,7 +151,7 @@ describe('no event', () => {
     expect(await snapshots(title, 0)).toEqual([])
   })
 
-  test('when the account of a completed task’s assignee is deleted', async () => {
+  test("when the account of a completed task's assignee is deleted", async () => {
     const title = newName('unassigned')
     const leaving = await register()
     const task = await createTask(token, { title, status: 'completed', assigned_to: leaving.id })

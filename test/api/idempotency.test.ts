@@ -222,7 +222,7 @@ test.each<[string, RequestOptions, number]>([
 })
 
 describe('a key', () => {
-  test('is its user’s own', async () => {
+  test("is its user's own", async () => {
     const json = { title: newName('task') }
     const others = await Promise.all([register(), register()])
     const first = await send('shared', json)

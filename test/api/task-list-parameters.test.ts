@@ -88,7 +88,7 @@ describe('dates', () => {
     '1990-12-31T23:59:60Z',
     '1990-12-31T15:59:60-08:00',
     '1937-01-01T12:00:27.87+00:20',
-  ])('may be RFC 3339’s own example %s', async (moment) => {
+  ])("may be RFC 3339's own example %s", async (moment) => {
     for (const prefix of ['created', 'updated']) {
       expect(byId(await listed({ [`${prefix}_after`]: moment }))).toEqual(byId(tasks))
       expect(await listed({ [`${prefix}_before`]: moment })).toEqual([])

@@ -19,6 +19,16 @@ export default defineConfig({
       {
         test: {
           ...patient,
+          name: 'api-workerd',
+          include: ['test/api/**/*.test.ts'],
+          // The edge reads HTTP before a Worker does, and in the preview Miniflare.
+          exclude: ['test/api/malformed-http.test.ts'],
+          globalSetup: ['test/support/build.ts', 'test/support/workerd-targets.ts'],
+        },
+      },
+      {
+        test: {
+          ...patient,
           name: 'runtime',
           include: ['test/runtime/**/*.test.ts'],
           globalSetup: ['test/support/build.ts'],

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { serveStatic } from '@hono/node-server/serve-static'
+import type { MiddlewareHandler } from 'hono'
 import { createAccessTokens } from './accounts/access-tokens.ts'
 import { createRefreshTokens } from './accounts/refresh-tokens.ts'
 import { createApp } from './app.ts'
@@ -67,10 +68,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
   const app = createApp({
     provide: () => deps,
     connectionAddress: (c) => getConnInfo(c).remote.address,
-    referencePage: serveStatic({
-      root: file('public'),
-      rewriteRequestPath: (path) => (path === '/docs' ? '/docs.html' : path),
-    }),
+    referencePage,
     corsOrigins: config.corsOrigins,
     publicUrl: config.publicUrl,
   })
@@ -79,6 +77,17 @@ async function start(config: Config, log: Logger, stack: Stack) {
   log.info('listening', {
     url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${server.port}`,
   })
+}
+
+const files = serveStatic({
+  root: file('public'),
+  rewriteRequestPath: (path) => (path === '/docs' ? '/docs.html' : path),
+})
+
+const referencePage: MiddlewareHandler = (c, next) => {
+  // Parts of a file are nobody's need here; a server may ignore the wish for them (RFC 9110 section 14.2).
+  c.req.raw.headers.delete('Range')
+  return files(c, next)
 }
 
 /**

@@ -1,6 +1,6 @@
 import * as z from 'zod'
 
-const form = /^(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d))?$/
+const form = /^(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d))?$/
 
 /** A date alone means its midnight in UTC; the output is RFC 3339 text as Postgres takes it. */
 export const DateParameter = z.string().transform((value, context) => {
@@ -17,7 +17,8 @@ export const DateParameter = z.string().transform((value, context) => {
     Number(minute) < 60 &&
     // RFC 3339 has leap seconds, and Postgres takes them for the next minute's first.
     Number(second) <= 60 &&
-    Number(offsetHour) < 15 &&
+    // As far as Postgres goes, which is further than any place on Earth.
+    Number(offsetHour) < 16 &&
     Number(offsetMinute) < 60
   if (exists) return value.length === 10 ? `${value}T00:00:00Z` : value
   context.addIssue(

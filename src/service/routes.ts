@@ -43,9 +43,8 @@ const referencePagePolicy =
 export function mountReferencePage(app: Hono<AppEnv>, serve: MiddlewareHandler<AppEnv>) {
   app.on('GET', ['/docs', '/docs/*'], async (c) => {
     c.set('route', '/docs')
-    // Parts of a file are nobody's need here; a server may ignore the wish for them (RFC 9110 section 14.2).
-    c.req.raw.headers.delete('Range')
-    const response = await serve(c, async () => {})
+    // Servers of files differ in what they make of an odd path.
+    const response = /^\/docs(\/[\w.-]+)?$/.test(c.req.path) ? await serve(c, async () => {}) : undefined
     if (!response) return c.notFound()
     c.header('Content-Security-Policy', referencePagePolicy)
     c.header('Cache-Control', 'public, max-age=3600')

@@ -8,11 +8,12 @@ import {
   type ApiProcess,
   createService,
   descendantsOf,
+  endProcess,
   type Line,
   root,
   type Service,
 } from '../support/processes.ts'
-import { end, until } from './fixtures/embedded-postgres.ts'
+import { until } from './fixtures/embedded-postgres.ts'
 
 /** An event that was claimed at the moment of a kill waits until its lease of 15 s has run out. */
 const patience = { timeout: 60_000, interval: 100 }
@@ -165,8 +166,6 @@ async function expectAllTold(service: Service, expected: Expected) {
 
 const handledEvent = ({ message, event_id }: Line) => (message === 'task completed' ? [String(event_id)] : [])
 
-const pidOf = ({ child }: Pick<ApiProcess, 'child'>) => child.pid ?? 0
-
 async function kill({ child }: Pick<ApiProcess, 'child'>) {
   const gone = once(child, 'exit')
   child.kill('SIGKILL')
@@ -174,11 +173,11 @@ async function kill({ child }: Pick<ApiProcess, 'child'>) {
 }
 
 async function killWithAllItStarted(api: ApiProcess) {
-  const others = descendantsOf(pidOf(api))
+  const others = descendantsOf(api.child)
   for (const program of ['notifier.js', 'bin/postgres'])
     expect(others.some(({ command }) => command.includes(program))).toBe(true)
   const gone = kill(api)
-  for (const { pid } of others) end(pid)
+  for (const { pid } of others) endProcess(pid)
   await gone
 }
 
@@ -194,7 +193,7 @@ test.concurrent.for([
   const { held, open, release } = holdAnswers(service)
   completed.push(...(await completeManyAtOnce(service, api)))
   const load = await startLoad(api)
-  await until(() => load.completed.length >= 30 && open() === batch)
+  await until(() => load.completed.length >= 30 && open() === batch, patience.timeout)
   await killIt(api)
   await load.stop()
   expect(load.broken()).toBeGreaterThan(0)
@@ -209,16 +208,17 @@ test.concurrent.for([
 test.concurrent('the notifier, killed while it handles events', async (context) => {
   const service = await createService(context)
   const api = await service.start()
-  const notifierOf = () => descendantsOf(pidOf(api)).find(({ command }) => command.includes('notifier.js'))
+  const notifierOf = () => descendantsOf(api.child).find(({ command }) => command.includes('notifier.js'))
   const { held, open, release } = holdAnswers(service)
   const completed = await completeManyAtOnce(service, api)
-  await until(() => open() === batch)
+  await until(() => open() === batch, patience.timeout)
   const victim = notifierOf()
-  end(victim?.pid ?? 0)
+  if (!victim) throw new Error('there is no notifier')
+  endProcess(victim.pid)
   await api.line(({ message }) => message === 'notifier died')
   release()
   await expectAllTold(service, { completed, held })
-  expect(notifierOf()?.pid).not.toBe(victim?.pid)
+  expect(notifierOf()?.pid).not.toBe(victim.pid)
   expect(api.child.exitCode).toBeNull()
 })
 
@@ -274,17 +274,15 @@ test.concurrent('Postgres, killed under load: 503 until it is back, which takes 
   const service = await createService(context)
   const api = await service.start()
   const load = await startLoad(api)
-  await until(() => load.completed.length >= 30)
+  await until(() => load.completed.length >= 30, patience.timeout)
   const lock = await readFile(join(service.dataDirectory, 'postgres/postmaster.pid'), 'utf8')
-  const killedAt = Date.now()
-  end(Number.parseInt(lock, 10))
-  await until(() => load.refused.length > 0)
+  endProcess(Number.parseInt(lock, 10))
+  await until(() => load.refused.length > 0, patience.timeout)
   expect((await createClient(api).request('GET', '/healthz')).status).toBe(200)
   await api.line(({ message }) => message === 'the database runs again')
   const atReturn = load.completed.length
-  await until(() => load.completed.length >= atReturn + 30)
+  await until(() => load.completed.length >= atReturn + 30, patience.timeout)
   await load.stop()
-  console.log('postgres recovery', Date.now() - killedAt, load.refused.length)
 
   expect(load.broken()).toBe(0)
   for (const answer of load.refused) {

@@ -9,12 +9,13 @@ import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { readConfig } from '../../src/config.ts'
 import { StartError } from '../../src/start-error.ts'
-import { createClient, newName, problemFaults, taskPath } from '../support/client.ts'
+import { createClient, newAddress, newName, problemFaults, taskPath } from '../support/client.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import {
   type ApiProcess,
   createService,
+  endProcess,
   type Line,
   migrateDatabase,
   root,
@@ -22,7 +23,7 @@ import {
   startProgram,
   temporaryDirectory,
 } from '../support/processes.ts'
-import { end, processesOf } from './fixtures/embedded-postgres.ts'
+import { processesOf } from './fixtures/embedded-postgres.ts'
 
 const patience = { timeout: 60_000, interval: 50 }
 const secretA = 'the older secret: 32 bytes and some more'
@@ -395,11 +396,14 @@ describe('choices:', () => {
 
   test('without TRUSTED_PROXY_HEADER no header says where a request comes from', async () => {
     const remaining = async (api: ApiProcess) => {
-      // Each with another X-Forwarded-For.
-      const { headers } = await createClient(api).request('GET', '/api/tasks/', {
-        headers: { 'X-Real-IP': '198.18.0.1', Forwarded: 'for=198.18.0.1', 'CF-Connecting-IP': '198.18.0.1' },
-      })
-      return Number(headers.get('X-RateLimit-Remaining'))
+      // The client's own header, X-Forwarded-For, has another address each time.
+      const headers = {
+        'X-Real-IP': newAddress(),
+        'CF-Connecting-IP': newAddress(),
+        Forwarded: `for=${newAddress()}`,
+      }
+      const answer = await createClient(api).request('GET', '/api/tasks/', { headers })
+      return Number(answer.headers.get('X-RateLimit-Remaining'))
     }
     const first = await remaining(plain)
     expect([await remaining(plain), await remaining(plain)]).toEqual([first - 1, first - 2])
@@ -473,7 +477,7 @@ test('no log has a token, a password, a task’s text or a search in it, whateve
   ]
   // Postgres away: errors of all kinds.
   const lock = await readFile(join(service.dataDirectory, 'postgres/postmaster.pid'), 'utf8')
-  end(Number.parseInt(lock, 10))
+  endProcess(Number.parseInt(lock, 10))
   for (let status = 0; status !== 503; ) {
     ;({ status } = await send('PATCH', taskPath(task), {
       title: `title-${mark}`,

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import postgres from 'postgres'
 import type { TestContext } from 'vitest'
-import { type ProcessToken, processToken } from '../../src/runtime/embedded-postgres/owner.ts'
+import { isRunning, type ProcessToken, processToken } from '../../src/runtime/embedded-postgres/owner.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { findFreePort } from './ports.ts'
 import { startWebhookReceiver } from './webhook-receiver.ts'
@@ -134,7 +134,8 @@ export async function startApi(
 export type Descendant = { token: ProcessToken; pid: number; command: string }
 
 /** What runs below a process at this moment: its children and theirs, whatever groups and sessions they are in. */
-export function descendantsOf(ancestor: number): Descendant[] {
+export function descendantsOf({ pid: ancestor }: Pick<ChildProcess, 'pid'>): Descendant[] {
+  if (ancestor === undefined) throw new Error('the process was never started')
   const all = listProcesses()
   const below = (pid: number): typeof all =>
     all.filter(({ parent }) => parent === pid).flatMap((child) => [child, ...below(child.pid)])
@@ -142,6 +143,15 @@ export function descendantsOf(ancestor: number): Descendant[] {
     const token = processToken(pid)
     return token ? [{ token, pid, command }] : []
   })
+}
+
+/** By SIGKILL; one that has ended already is fine. */
+export function endProcess(pid: number) {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // Gone meanwhile.
+  }
 }
 
 function listProcesses() {
@@ -172,22 +182,37 @@ export async function createService(
     ...environment,
   }
   const started: Program[] = []
+  const known: Descendant[] = []
   const keep = <T extends Program>(program: T) => {
     started.push(program)
     return program
   }
   onTestFinished(async () => {
-    await Promise.all(started.map((program) => program.stop('SIGKILL')))
+    for (const { child } of started) known.push(...descendantsOf(child))
+    const ended = started.map((program) => program.stop('SIGKILL'))
+    const isOurs = ({ pid, command }: { pid: number; command: string }) =>
+      command.includes(dataDirectory) || known.some((one) => one.pid === pid && isRunning(one.token))
+    const begun = Date.now()
+    for (;;) {
+      const left = listProcesses().filter(isOurs)
+      if (left.length === 0) break
+      // Where nothing is broken they end by themselves, and clean up.
+      if (Date.now() - begun > 8_000) for (const { pid } of left) endProcess(pid)
+      await sleep(50)
+    }
+    await Promise.all(ended)
     await webhook.close()
-    // Postgres takes a moment to notice.
-    while (listProcesses().some(({ command }) => command.includes(dataDirectory))) await sleep(50)
     await rm(dataDirectory, { recursive: true, force: true })
   })
   return {
     dataDirectory,
     webhook,
     settings,
-    start: async () => keep(await startApi({ dataDirectory, environment: settings })),
+    async start() {
+      const api = keep(await startApi({ dataDirectory, environment: settings }))
+      known.push(...descendantsOf(api.child))
+      return api
+    },
     /** For programs beside the API. */
     startProgram: (...parameters: Parameters<typeof startProgram>) => keep(startProgram(...parameters)),
     /** Everything printed by any of them. */

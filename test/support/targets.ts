@@ -30,56 +30,52 @@ declare module 'vitest' {
 
 const jwtSecret = 'a secret that only the tests know: 32 bytes and more'
 const corsOrigin = 'https://app.example.com'
+const addressHeader = 'X-Forwarded-For'
 const wide = { limit: 1_000_000, windowSeconds: 60 }
+
+export const wideLimits: Target['limits'] = { user: wide, anonymous: wide, login: wide, username: wide }
+export const smallLimits: Target['limits'] = {
+  user: { limit: 8, windowSeconds: 4 },
+  anonymous: { limit: 12, windowSeconds: 4 },
+  login: { limit: 3, windowSeconds: 4 },
+  username: { limit: 6, windowSeconds: 4 },
+}
 
 export default async function setup(project: TestProject) {
   const webhook = await startWebhook()
-  const targets = await Promise.all([
-    startTarget(webhook.url, { user: wide, anonymous: wide, login: wide, username: wide }),
-    startTarget(webhook.url, {
-      user: { limit: 8, windowSeconds: 4 },
-      anonymous: { limit: 12, windowSeconds: 4 },
-      login: { limit: 3, windowSeconds: 4 },
-      username: { limit: 6, windowSeconds: 4 },
-    }),
-  ])
-  project.provide('wide', targets[0].target)
-  project.provide('small', targets[1].target)
+  const start = (limits: Target['limits']) => startApi({ environment: settingsOf(limits, webhook.url) })
+  const [wide, small] = await Promise.all([start(wideLimits), start(smallLimits)])
+  project.provide('wide', targetOf(wide.baseUrl, wideLimits, webhook.url))
+  project.provide('small', targetOf(small.baseUrl, smallLimits, webhook.url))
   return async () => {
-    await Promise.all(targets.map(({ stop }) => stop()))
+    await Promise.all([wide.stop(), small.stop()])
     webhook.close()
   }
 }
 
-async function startTarget(webhookUrl: string, limits: Target['limits']) {
+/** The same on every runtime. */
+export function settingsOf(limits: Target['limits'], webhookUrl: string): Record<string, string> {
   const setting = ({ limit, windowSeconds }: Limit) => `${limit}/${windowSeconds}s`
-  const api = await startApi({
-    environment: {
-      JWT_SECRET: jwtSecret,
-      CORS_ORIGINS: corsOrigin,
-      TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
-      RATE_LIMIT_USER: setting(limits.user),
-      RATE_LIMIT_ANONYMOUS: setting(limits.anonymous),
-      RATE_LIMIT_LOGIN: setting(limits.login),
-      RATE_LIMIT_USERNAME: setting(limits.username),
-      NOTIFY_WEBHOOK_URL: webhookUrl,
-      // The suite makes hundreds of users.
-      BCRYPT_COST: '4',
-    },
-  })
-  const target: Target = {
-    baseUrl: api.baseUrl,
-    limits,
-    jwtSecret,
-    corsOrigin,
-    addressHeader: 'X-Forwarded-For',
-    notificationsUrl: webhookUrl,
+  return {
+    JWT_SECRET: jwtSecret,
+    CORS_ORIGINS: corsOrigin,
+    TRUSTED_PROXY_HEADER: addressHeader,
+    RATE_LIMIT_USER: setting(limits.user),
+    RATE_LIMIT_ANONYMOUS: setting(limits.anonymous),
+    RATE_LIMIT_LOGIN: setting(limits.login),
+    RATE_LIMIT_USERNAME: setting(limits.username),
+    NOTIFY_WEBHOOK_URL: webhookUrl,
+    // The suite makes hundreds of users.
+    BCRYPT_COST: '4',
   }
-  return { target, stop: api.stop }
+}
+
+export function targetOf(baseUrl: string, limits: Target['limits'], notificationsUrl: string): Target {
+  return { baseUrl, limits, jwtSecret, corsOrigin, addressHeader, notificationsUrl }
 }
 
 /** Keeps what is posted to it, and shows it to whoever asks. */
-async function startWebhook() {
+export async function startWebhook() {
   const received: unknown[] = []
   const server = createServer(async (request, response) => {
     if (request.method === 'POST') {

@@ -1,0 +1,153 @@
+/** Entry at the edge (Cloudflare Workers): bindings and variables, then the same app. */
+import postgres from 'postgres'
+import { createAccessTokens } from './accounts/access-tokens.ts'
+import { createRefreshTokens } from './accounts/refresh-tokens.ts'
+import { createApp } from './app.ts'
+import { bcryptjs } from './bcryptjs-hasher.ts'
+import { type Config, readConfig } from './config.ts'
+import type { Deps } from './deps.ts'
+import { createLambdaClient } from './events/lambda-client.ts'
+import { createSweep, type Sweep } from './events/relay.ts'
+import { createKeyring } from './keys.ts'
+import { createLimiter } from './limiter.ts'
+import { createLogger, errorFields } from './log.ts'
+import { prune } from './maintenance.ts'
+import { createPasswordHasher } from './passwords.ts'
+import { Problem, problemMediaType } from './problem.ts'
+import { memoryCounters } from './runtime/memory-counters.ts'
+import { createDatabase, valueOptions } from './runtime/postgres.ts'
+import { StartError } from './start-error.ts'
+
+type Env = {
+  HYPERDRIVE: { connectionString: string }
+  /** The notifier's Worker; without it NOTIFIER_ENDPOINT must say where the notifier is. */
+  NOTIFIER?: Fetcher
+  /** The files of the reference page. */
+  ASSETS: Fetcher
+  [variable: string]: unknown
+}
+type Fetcher = { fetch: (url: string, init?: RequestInit) => Promise<Response> }
+type ExecutionContext = { waitUntil(work: Promise<unknown>): void }
+
+/** A Worker may hold six connections open at once; a request seldom needs a second one. */
+const connections = 5
+/** See node.ts: the lease is longer than an invocation can take. */
+const invocationTimeoutMs = 12_000
+const leaseMs = 15_000
+
+/** What requests of an isolate share: nothing in it is bound to a request's I/O. */
+type Isolate = {
+  app: ReturnType<typeof createApp>
+  shared: Omit<Deps, 'db' | 'completionRecorded'>
+}
+let isolate: Isolate | undefined
+
+async function createIsolate(env: Env): Promise<Isolate> {
+  const config = readConfig(env)
+  if (!config.jwtSecrets) {
+    throw new StartError(
+      'JWT_SECRET: missing; give a secret of at least 32 bytes: wrangler secret put JWT_SECRET',
+    )
+  }
+  const keyring = await createKeyring(config.jwtSecrets)
+  return {
+    app: createApp({
+      provide: (c) => c.env.deps,
+      // The platform's own header is a setting like any other: in the preview a client could send it.
+      connectionAddress: () => undefined,
+      referencePage: async (c) => {
+        const file = await env.ASSETS.fetch(`http://assets${c.req.path}`)
+        if (!file.ok || !file.body) return undefined
+        return c.body(file.body, 200, { 'Content-Type': file.headers.get('Content-Type') ?? '' })
+      },
+      corsOrigins: config.corsOrigins,
+      publicUrl: config.publicUrl,
+    }),
+    shared: {
+      config,
+      keyring,
+      accessTokens: createAccessTokens({ keyring, ...config.tokens, now: Date.now }),
+      refreshTokens: createRefreshTokens(keyring),
+      passwords: createPasswordHasher(bcryptjs, config.bcryptCost),
+      limiter: createLimiter({ counters: memoryCounters() }),
+      now: Date.now,
+      log: createLogger(config.logLevel),
+    },
+  }
+}
+
+/** A client and what uses it live as long as one request: a Worker cannot share a socket between two. */
+function open(env: Env, { config, log }: Isolate['shared']) {
+  const sql = postgres(env.HYPERDRIVE.connectionString, {
+    ...valueOptions,
+    max: connections,
+    prepare: config.databasePrepare,
+  })
+  const db = createDatabase(sql, config.databaseTimeoutMs)
+  const sweep: Sweep = createSweep({ db, invoke: createInvoke(env, config), leaseMs, log })
+  return { db, sweep, close: () => sql.end({ timeout: 5 }) }
+}
+
+function createInvoke(env: Env, { notifier }: Config) {
+  const { NOTIFIER } = env
+  if (!notifier.credentials) {
+    throw new StartError(
+      'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing; give the key pair that the notifier has: wrangler secret put …',
+    )
+  }
+  if (!notifier.endpoint && !NOTIFIER) {
+    throw new StartError('NOTIFIER_ENDPOINT: missing; give one, or bind the notifier as NOTIFIER')
+  }
+  const { functionName, invocation, region, credentials } = notifier
+  return createLambdaClient({
+    // A service binding asks no name server; the host is only signed.
+    endpoint: notifier.endpoint ?? 'http://notifier',
+    functionName,
+    invocation,
+    region,
+    credentials,
+    timeoutMs: invocationTimeoutMs,
+    ...(NOTIFIER && !notifier.endpoint ? { fetch: (url, init) => NOTIFIER.fetch(url, init) } : {}),
+  }).invoke
+}
+
+export default {
+  async fetch(request: Request, env: Env, context: ExecutionContext): Promise<Response> {
+    try {
+      isolate ??= await createIsolate(env)
+      const { app, shared } = isolate
+      const { db, sweep, close } = open(env, shared)
+      let sweeping: Promise<unknown> = Promise.resolve()
+      const completionRecorded = () => {
+        sweeping = sweep().catch((error) =>
+          shared.log.warn('the outbox could not be read', errorFields(error)),
+        )
+      }
+      const response = await app.fetch(request, {
+        deps: { ...shared, db, completionRecorded } satisfies Deps,
+      })
+      context.waitUntil(sweeping.then(close))
+      return response
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error
+      console.error(error.message)
+      const problem = new Problem(500, 'The service is not set up; its log says what is missing.')
+      return new Response(JSON.stringify(problem), {
+        status: 500,
+        headers: { 'Content-Type': problemMediaType, 'X-Request-Id': crypto.randomUUID() },
+      })
+    }
+  },
+
+  /** The cron trigger: delivers what a request's own sweep left, and removes what nobody asks for any more. */
+  async scheduled(_: unknown, env: Env): Promise<void> {
+    isolate ??= await createIsolate(env)
+    const { db, sweep, close } = open(env, isolate.shared)
+    try {
+      await sweep()
+      await prune(db)
+    } finally {
+      await close()
+    }
+  },
+}

@@ -1,0 +1,92 @@
+/** Puts the Workers behind the black-box suite: Miniflare runs the very bundles that `wrangler deploy` would upload. */
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Miniflare } from 'miniflare'
+import type { TestProject } from 'vitest/node'
+import { startTestPostgres } from './postgres.ts'
+import { migrateDatabase, root } from './processes.ts'
+import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
+
+export default async function setup(project: TestProject) {
+  const [postgres, webhook, bundles] = await Promise.all([
+    startTestPostgres(),
+    startWebhook(),
+    bundleWorkers(),
+  ])
+  const start = async (limits: Target['limits']) => {
+    const database = postgres.url(await postgres.createDatabase())
+    await migrateDatabase(database)
+    return startWorkers(bundles, database, settingsOf(limits, webhook.url))
+  }
+  const [wide, small] = await Promise.all([start(wideLimits), start(smallLimits)])
+  project.provide('wide', targetOf(wide.url, wideLimits, webhook.url))
+  project.provide('small', targetOf(small.url, smallLimits, webhook.url))
+  return async () => {
+    await Promise.all([wide.stop(), small.stop()])
+    webhook.close()
+    await postgres.stop()
+  }
+}
+
+export type Bundles = { api: string; notifier: string }
+
+/** What `wrangler deploy` would upload. */
+export async function bundleWorkers(): Promise<Bundles> {
+  const directory = await mkdtemp(join(tmpdir(), 'task-api-workers-'))
+  const bundle = async (config: string, name: string) => {
+    const out = join(directory, name)
+    const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js')
+    await promisify(execFile)(
+      process.execPath,
+      [wrangler, 'deploy', '--dry-run', '-c', config, '--outdir', out],
+      {
+        cwd: root,
+        env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' },
+      },
+    )
+    return readFile(join(out, 'worker.js'), 'utf8')
+  }
+  try {
+    return {
+      api: await bundle('wrangler.toml', 'api'),
+      notifier: await bundle('workers/notifier/wrangler.toml', 'notifier'),
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+export async function startWorkers(bundles: Bundles, databaseUrl: string, settings: Record<string, string>) {
+  const keys = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'the-key-that-both-workers-have' }
+  const worker = (name: string, contents: string) => ({
+    name,
+    modules: [{ type: 'ESModule' as const, path: 'worker.js', contents }],
+    compatibilityDate: '2026-04-01',
+    compatibilityFlags: ['nodejs_compat'],
+  })
+  const miniflare = new Miniflare({
+    host: '127.0.0.1',
+    port: 0,
+    workers: [
+      {
+        ...worker('api', bundles.api),
+        bindings: { ...settings, ...keys },
+        hyperdrives: { HYPERDRIVE: databaseUrl },
+        serviceBindings: { NOTIFIER: 'notifier' },
+        assets: {
+          directory: join(root, 'dist/public'),
+          binding: 'ASSETS',
+          routerConfig: { has_user_worker: true, invoke_user_worker_ahead_of_assets: true },
+          assetConfig: { html_handling: 'auto-trailing-slash' },
+        },
+        unsafeTriggerHandlers: true,
+      },
+      { ...worker('notifier', bundles.notifier), bindings: { ...settings, ...keys } },
+    ],
+  })
+  const url = await miniflare.ready
+  return { url: url.origin, miniflare, stop: () => miniflare.dispose() }
+}

@@ -1,0 +1,32 @@
+/** Entry of the notifier at the edge: the Lambda handler behind the Invoke API, called by service binding or over HTTP. */
+import { createLogger } from '../../src/log.ts'
+import { createHandler } from './handler.ts'
+import { createInvokeApi } from './invoke-api.ts'
+import { readNotifierSettings } from './settings.ts'
+
+type Env = Record<string, string | undefined>
+
+/** Twice the time that the handler gives a webhook. */
+const functionTimeoutMs = 10_000
+
+/** Made once for an isolate, so that the handler's module scope is as warm as a Lambda's. */
+let app: ReturnType<typeof createInvokeApi> | undefined
+
+function create(env: Env) {
+  const settings = readNotifierSettings(env)
+  return createInvokeApi({
+    handler: createHandler({ webhookUrl: settings.NOTIFY_WEBHOOK_URL }),
+    functionName: settings.NOTIFIER_FUNCTION,
+    credentials: { accessKeyId: settings.AWS_ACCESS_KEY_ID, secretAccessKey: settings.AWS_SECRET_ACCESS_KEY },
+    region: settings.AWS_REGION,
+    timeoutMs: functionTimeoutMs,
+    log: createLogger(settings.LOG_LEVEL),
+  })
+}
+
+export default {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    app ??= create(env)
+    return app.fetch(request)
+  },
+}

@@ -1,7 +1,14 @@
 /** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
 import * as z from 'zod'
 import type { LimitRule } from './limiter.ts'
-import { AwsRegion, LogLevelSetting, readSettings, wholeNumber } from './settings.ts'
+import {
+  AwsRegion,
+  FunctionNameSetting,
+  LogLevelSetting,
+  readSettings,
+  WebhookUrlSetting,
+  wholeNumber,
+} from './settings.ts'
 import { StartError } from './start-error.ts'
 
 const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
@@ -83,13 +90,12 @@ const Settings = z.object({
   REGISTRATION: z.enum(['open', 'closed'], 'give open or closed').default('open'),
   NOTIFIER_ENDPOINT: url(['http:', 'https:'], 'https://lambda.eu-west-1.amazonaws.com').optional(),
   NOTIFIER_PORT: wholeNumber(1, 65_535).prefault('3001'),
-  NOTIFIER_FUNCTION: z
-    .string()
-    .regex(/^[A-Za-z0-9:_$-]{1,170}$/, 'give the name or the ARN of a Lambda function')
-    .default('task-notifier'),
+  NOTIFIER_FUNCTION: FunctionNameSetting,
   NOTIFIER_INVOCATION: z
     .enum(['RequestResponse', 'Event'], 'give RequestResponse or Event')
     .default('RequestResponse'),
+  // The notifier's own, looked at here so that a bad one stops the start before anything has begun.
+  NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
   AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),

@@ -29,7 +29,7 @@ const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 /** Requests under way get this long at the end, the relay this long to hand over what was just committed. */
-const graceMs = { requests: 5000, relay: 2000 }
+const graceMs = { requests: 4000, relay: 1500 }
 /** An invocation may take longer than the notifier's own time-out for its handler, and a lease longer than that. */
 const invocationTimeoutMs = 12_000
 const leaseMs = 15_000
@@ -131,6 +131,8 @@ async function within(ms: number, work: Promise<unknown>) {
 }
 
 async function main() {
+  // Whoever read the log may be gone (npm start | head); the service goes on.
+  process.stdout.on('error', () => {})
   const config = readConfig(process.env)
   const log = createLogger(config.logLevel)
   const stack = createStack(log)

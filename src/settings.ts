@@ -1,5 +1,6 @@
 /** Reads settings out of an environment: their forms, shared by whatever has settings, and how a bad one is told. */
 import * as z from 'zod'
+import { parseFunctionName } from './events/function-name.ts'
 import { logLevels } from './log.ts'
 import { StartError } from './start-error.ts'
 
@@ -15,6 +16,20 @@ export const AwsRegion = z
   .string()
   .regex(/^[a-z0-9-]+$/, 'give a region such as eu-west-1')
   .default('us-east-1')
+
+export const FunctionNameSetting = z
+  .string()
+  .refine((text) => parseFunctionName(text) !== undefined, 'give the name or the ARN of a Lambda function')
+  .default('task-notifier')
+
+/** What `fetch` takes: it refuses a URL with a user name or a password in it. */
+export const WebhookUrlSetting = z
+  .string()
+  .refine((text) => {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    return url !== undefined && /^https?:$/.test(url.protocol) && !url.username && !url.password
+  }, 'give a URL such as https://hooks.example.com/T0/B0/abc, without a user name or password')
+  .optional()
 
 export const LogLevelSetting = z.enum(logLevels, `give one of ${logLevels.join(', ')}`).default('info')
 

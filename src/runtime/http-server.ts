@@ -26,9 +26,14 @@ export async function listen(fetch: Fetch, address: { host: string; port: number
   // HTTP/1.0 needs no Host; the app never looks at it.
   const answer = getRequestListener(fetch, { errorHandler: answerUnreadable, hostname: 'localhost' })
   const answering = new WeakMap<Socket, ServerResponse>()
+  const open = new Set<ServerResponse>()
+  let closing = false
   // The listener checks the Host itself: node:http would answer without a body, and let two of them pass.
   const server = createServer({ ...timeouts, requireHostHeader: false }, (incoming, outgoing) => {
     answering.set(incoming.socket, outgoing)
+    open.add(outgoing)
+    outgoing.once('close', () => open.delete(outgoing))
+    if (closing) outgoing.shouldKeepAlive = false
     if (incoming.httpVersionMajor < 1) answerClientError(incoming.socket)
     else if (hasOneHost(incoming)) answer(incoming, outgoing)
     else refuse(outgoing, 400)
@@ -49,12 +54,16 @@ export async function listen(fetch: Fetch, address: { host: string; port: number
     port: await listenOn(server, { ...address, names: { host: 'HOST', port: 'PORT' } }),
     close: (graceMs) =>
       new Promise((resolve) => {
+        closing = true
+        // A client that is answered is told to come again on another connection, to another process perhaps.
+        for (const outgoing of open) outgoing.shouldKeepAlive = false
         const timer = setTimeout(() => server.closeAllConnections(), graceMs)
+        const idle = setInterval(() => server.closeIdleConnections(), 50)
         server.close(() => {
           clearTimeout(timer)
+          clearInterval(idle)
           resolve()
         })
-        server.closeIdleConnections()
       }),
   }
 }

@@ -32,12 +32,16 @@ export function createStack(log: Logger): Stack {
 
 /** SIGTERM or SIGINT stops gracefully and exits with 0; a second one ends the process at once. */
 export function stopOnSignals(stack: Stack, log: Logger) {
-  let stopping = false
+  let stoppingSince: number | undefined
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, async () => {
-      // The children notice by their pipes that this process is gone, and end.
-      if (stopping) process.exit(1)
-      stopping = true
+      if (stoppingSince !== undefined) {
+        // One Ctrl-C comes twice under npm: from the terminal, and handed on by npm.
+        if (signal === 'SIGINT' && Date.now() - stoppingSince < 1000) return
+        // The children notice by their pipes that this process is gone, and end.
+        process.exit(1)
+      }
+      stoppingSince = Date.now()
       log.info('stopping', { signal })
       setTimeout(() => process.exit(1), limitMs).unref()
       await stack.unwind()

@@ -79,6 +79,19 @@ async function untilCounted(
   await until(async () => (await counted()) >= count)
 }
 
+/** The code that a connection is refused with; undefined when it is taken. */
+async function connectionError(port: number): Promise<string | undefined> {
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await once(socket, 'connect')
+    return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code
+  } finally {
+    socket.destroy()
+  }
+}
+
 const eventTasks = ({ webhook }: Service) =>
   webhook.received.map(({ body }) => JSON.parse(body).event.detail.task.id as number)
 const inOrder = (ids: number[]) => [...ids].sort((a, b) => a - b)
@@ -108,7 +121,7 @@ test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
     const exited = exitAfter(() => api.child.kill(signal))
     await api.line(({ message }) => message === 'stopping')
     const port = Number(new URL(api.baseUrl).port)
-    await expect(once(connect(port, '127.0.0.1'), 'connect')).rejects.toThrow('ECONNREFUSED')
+    await until(async () => (await connectionError(port)) === 'ECONNREFUSED')
     upload.finish()
 
     expect(completions.map(({ status }) => status)).toEqual(tasks.map(() => 200))

@@ -196,10 +196,3 @@ test('an unreachable webhook is an error that does not show its URL', async () =
   expect(String(error)).toContain('ECONNREFUSED')
   expect(String(error)).not.toContain('secret')
 })
-
-test.each(['hooks.example.com', 'ftp://hooks.example.com', 'https://ann:pw@hooks.example.com'])(
-  'a webhook URL that cannot work is refused at once: %s',
-  (webhookUrl) => {
-    expect(() => createHandler({ webhookUrl })).toThrow(/^NOTIFY_WEBHOOK_URL: its value is not usable/)
-  },
-)

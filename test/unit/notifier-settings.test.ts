@@ -49,3 +49,11 @@ test('secrets are not shown', () => {
   expect(message).toMatch(/AWS_SECRET_ACCESS_KEY: its value .*\nNOTIFY_WEBHOOK_URL: its value /)
   expect(message).not.toContain('se cret')
 })
+
+test.each(['hooks.example.com', 'ftp://hooks.example.com', 'https://ann:pw@hooks.example.com'])(
+  'a webhook URL that cannot work is refused, and not shown: %s',
+  (NOTIFY_WEBHOOK_URL) => {
+    const read = () => readNotifierSettings({ ...keys, NOTIFY_WEBHOOK_URL })
+    expect(read).toThrow(/^NOTIFY_WEBHOOK_URL: its value is not usable; give a URL such as/)
+  },
+)

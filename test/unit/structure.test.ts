@@ -34,7 +34,13 @@ const modules = new Map(
     }),
 )
 
-const entries = ['src/node.ts', 'src/migrate.ts', 'workers/notifier/node.ts', 'workers/notifier/invoke.ts']
+const entries = [
+  'src/node.ts',
+  'src/worker.ts',
+  'src/migrate.ts',
+  'workers/notifier/node.ts',
+  'workers/notifier/invoke.ts',
+]
 /** Imports that break a rule, as `importer -> imported`. */
 const offending = (rule: (from: string, to: string, typeOnly: boolean) => boolean) =>
   [...modules].flatMap(([from, imports]) =>
@@ -56,7 +62,7 @@ test('only the entries and runtime folders name a runtime', () => {
 })
 
 test('no import goes back up: features know no app, http knows no runtime, queries know no verbs', () => {
-  expect(offending((from, to) => to === 'src/app.ts' && from !== 'src/node.ts')).toEqual([])
+  expect(offending((from, to) => to === 'src/app.ts' && !entries.includes(from))).toEqual([])
   expect(
     offending(
       (from, to, typeOnly) =>

@@ -1,24 +1,11 @@
-/** The ways in which a caller of AWS Lambda may name a function. */
+/** Which function a caller means. */
+import { parseFunctionName } from '../../src/events/function-name.ts'
 import { ServiceError } from './service-error.ts'
-
-/** AWS's own pattern for FunctionName, which lets through names, partial and full ARNs, each with or without a qualifier. */
-const pattern =
-  /^(?:arn:aws[a-zA-Z-]*:lambda:)?(?:(?<region>[a-z]{2}(?:-[a-z]+)+-\d):)?(?:(?<account>\d{12}):)?(?:function:)?(?<name>[a-zA-Z0-9-_]{1,64})(?::(?<qualifier>\$LATEST|[a-zA-Z0-9-_]{1,128}))?$/
 
 /** Qualifiers that exist. A number would be a published version, and none is. */
 const known = /^(?:\$LATEST|(?!\d+$)[a-zA-Z0-9-_]{1,128})$/
 
 const standInAccount = '000000000000'
-
-export type FunctionName = { name: string; region?: string; account?: string; qualifier?: string }
-
-/** `name`, `name:alias`, `123456789012:function:name`, `arn:aws:lambda:eu-west-1:123456789012:function:name:alias`; undefined for anything else. */
-export function parseFunctionName(text: string): FunctionName | undefined {
-  const groups = pattern.exec(text)?.groups
-  if (!groups?.name) return undefined
-  const { name, region, account, qualifier } = groups
-  return { name, ...(region && { region }), ...(account && { account }), ...(qualifier && { qualifier }) }
-}
 
 /**
  * Finds the one function there is, by what a caller calls it. Any alias runs the one version there is: aliases are

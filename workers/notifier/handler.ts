@@ -1,6 +1,8 @@
 /** The notifier: an AWS Lambda handler for completion events, on AWS, on Node and on workerd alike. */
+import * as z from 'zod'
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
-import { completionText, parseWebhookUrl, postWebhook } from './notify.ts'
+import { readSettings, WebhookUrlSetting } from '../../src/settings.ts'
+import { completionText, postWebhook } from './notify.ts'
 
 /** What AWS's Node runtime passes as second argument: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
 export type LambdaContext = {
@@ -47,7 +49,7 @@ export function createHandler({
   remembered = 10_000,
   log = console.log,
 }: HandlerOptions = {}): Handler {
-  const webhook = webhookUrl ? parseWebhookUrl(webhookUrl) : undefined
+  const webhook = webhookUrl ? new URL(webhookUrl) : undefined
   // Delivery is at least once: the same event comes again when its caller didn't hear the answer. A promise, not a
   // flag, lets a second delivery that arrives meanwhile wait for the first, and fail with it.
   const attempts = new Map<string, Promise<void>>()
@@ -108,10 +110,14 @@ function logLine({ id, detail: { task, completed_by: by } }: CompletionEvent, co
   }
 }
 
+const HandlerSettings = z.object({ NOTIFY_WEBHOOK_URL: WebhookUrlSetting })
+
 let configured: Handler | undefined
 
 /** The function to deploy. Its settings are its environment's, read at the first event: a Lambda has no other entry. */
 export const handler: Handler = async (event, context) => {
-  configured ??= createHandler({ webhookUrl: globalThis.process?.env.NOTIFY_WEBHOOK_URL })
+  configured ??= createHandler({
+    webhookUrl: readSettings(HandlerSettings, globalThis.process?.env ?? {}).NOTIFY_WEBHOOK_URL,
+  })
   return configured(event, context)
 }

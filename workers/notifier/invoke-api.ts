@@ -4,8 +4,9 @@
  */
 import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { parseFunctionName } from '../../src/events/function-name.ts'
 import { errorFields, type Logger } from '../../src/log.ts'
-import { parseFunctionName, resolveFunction } from './function-name.ts'
+import { resolveFunction } from './function-name.ts'
 import { type LambdaFunction, runFunction } from './invocation.ts'
 import { ServiceError } from './service-error.ts'
 import { type KeyPair, verifySignature } from './sigv4.ts'

@@ -19,17 +19,6 @@ export function completionText({ detail: { task, completed_by: by } }: Completio
   return `Task ${task.id} completed${by ? ` by ${quoted(by.username)}` : ''}: ${quoted(task.title)}`
 }
 
-/** @throws Error when the URL cannot serve as a webhook; its message doesn't show the URL, which is a secret. */
-export function parseWebhookUrl(text: string) {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.username || url.password) {
-    throw new Error(
-      'NOTIFY_WEBHOOK_URL: its value is not usable; give a URL such as https://hooks.example.com/T0/B0/abc, without a user name or password',
-    )
-  }
-  return url
-}
-
 /**
  * Resolves when the receiver has answered 2xx. Redirects are not followed: the event goes where the operator said, nowhere else.
  * @throws Error otherwise, after `timeoutMs` at the latest.

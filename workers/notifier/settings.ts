@@ -1,8 +1,13 @@
 /** The settings of the notifier as a process, read from its environment. */
 import * as z from 'zod'
-import { AwsRegion, LogLevelSetting, readSettings, wholeNumber } from '../../src/settings.ts'
-import { parseFunctionName } from './function-name.ts'
-import { parseWebhookUrl } from './notify.ts'
+import {
+  AwsRegion,
+  FunctionNameSetting,
+  LogLevelSetting,
+  readSettings,
+  WebhookUrlSetting,
+  wholeNumber,
+} from '../../src/settings.ts'
 
 const key = (example: string) =>
   z
@@ -12,26 +17,11 @@ const key = (example: string) =>
 const Settings = z.object({
   NOTIFIER_HOST: z.string().default('127.0.0.1'),
   NOTIFIER_PORT: wholeNumber(0, 65_535).prefault('3001'),
-  NOTIFIER_FUNCTION: z
-    .string()
-    .refine((text) => parseFunctionName(text) !== undefined, 'give the name or the ARN of a Lambda function')
-    .default('task-notifier'),
+  NOTIFIER_FUNCTION: FunctionNameSetting,
   AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: key('notifier').regex(/^[^/,]+$/, 'give one without / and ,'),
   AWS_SECRET_ACCESS_KEY: key('what openssl rand -base64 30 prints'),
-  NOTIFY_WEBHOOK_URL: z
-    .string()
-    .transform((text, context) => {
-      try {
-        return parseWebhookUrl(text).href
-      } catch {
-        context.addIssue(
-          'give a URL such as https://hooks.example.com/T0/B0/abc, without a user name or password',
-        )
-        return z.NEVER
-      }
-    })
-    .optional(),
+  NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
   LOG_LEVEL: LogLevelSetting,
 })
 

@@ -34,7 +34,7 @@ export async function openDataDirectory(path: string): Promise<string> {
   if (!isRoot()) {
     if (made !== undefined) await chmod(path, 0o700)
   } else if ((await stat(path)).uid === 0 && (await readdir(path)).length === 0) {
-    await chmod(path, 0o711 | (await stat(path)).mode)
+    await chmod(path, made === undefined ? 0o711 | (await stat(path)).mode : 0o711)
   }
   return realpath(path)
 }

@@ -5,7 +5,7 @@ import type { Bcrypt } from '../passwords.ts'
 export async function loadNativeBcrypt(): Promise<Bcrypt> {
   const { hash, verify } = await import('@node-rs/bcrypt')
   return {
-    hash: (password, cost) => hash(password, { cost }),
+    hash: (password, cost) => hash(password, cost),
     compare: (password, encoded) => verify(password, encoded),
   }
 }

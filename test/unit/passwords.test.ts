@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
-import { parseOptions } from '@node-rs/bcrypt'
 import { getRounds } from 'bcryptjs'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -89,7 +88,7 @@ describe('the password hasher', () => {
       const hasher = createPasswordHasher({ ...bcryptjs, compare }, cost)
       expect(await hasher.verify('password', null)).toBe(false)
       expect(compare).toHaveBeenLastCalledWith('password', dummyHash(cost))
-      expect(parseOptions(dummyHash(cost))).toEqual({ version: '2b', cost })
+      expect(dummyHash(cost)).toMatch(/^\$2b\$\d\d\$/)
       expect(getRounds(dummyHash(cost))).toBe(cost)
     }
   })

@@ -1,8 +1,7 @@
 /** The notifier: an AWS Lambda handler for completion events, on AWS, on Node and on workerd alike. */
-import * as z from 'zod'
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
-import { readSettings, WebhookUrlSetting } from '../../src/settings.ts'
 import { completionText, postWebhook } from './notify.ts'
+import { readWebhookUrl } from './settings.ts'
 
 /** What AWS's Node runtime passes as second argument: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
 export type LambdaContext = {
@@ -110,14 +109,10 @@ function logLine({ id, detail: { task, completed_by: by } }: CompletionEvent, co
   }
 }
 
-const HandlerSettings = z.object({ NOTIFY_WEBHOOK_URL: WebhookUrlSetting })
-
 let configured: Handler | undefined
 
 /** The function to deploy. Its settings are its environment's, read at the first event: a Lambda has no other entry. */
 export const handler: Handler = async (event, context) => {
-  configured ??= createHandler({
-    webhookUrl: readSettings(HandlerSettings, globalThis.process?.env ?? {}).NOTIFY_WEBHOOK_URL,
-  })
+  configured ??= createHandler({ webhookUrl: readWebhookUrl(globalThis.process?.env ?? {}) })
   return configured(event, context)
 }

@@ -10,6 +10,7 @@ import { credentialsPath, readCredentials } from '../../src/runtime/notifier-cre
 import { StartError } from '../../src/start-error.ts'
 import { createHandler } from './handler.ts'
 import { runFunction } from './invocation.ts'
+import { readWebhookUrl } from './settings.ts'
 import { readEventOfTask } from './task-event.ts'
 
 const help = `Invokes the notifier with one completion event and prints the status and what it returned.
@@ -81,20 +82,16 @@ async function readEvent(file: string): Promise<CompletionEvent> {
 
 async function invokeLocally(event: CompletionEvent, env: Environment) {
   const functionName = env.NOTIFIER_FUNCTION || 'task-notifier'
-  const { payload, failed } = await runFunction(
-    createHandler({ webhookUrl: env.NOTIFY_WEBHOOK_URL }),
-    event,
-    {
-      arn: `arn:aws:lambda:local:000000000000:function:${functionName}`,
-      functionName,
-      requestId: crypto.randomUUID(),
-      clientContext: undefined,
-      timeoutMs,
-      now: Date.now,
-      // What it would say is in the result.
-      log: createLogger('silent'),
-    },
-  )
+  const { payload, failed } = await runFunction(createHandler({ webhookUrl: readWebhookUrl(env) }), event, {
+    arn: `arn:aws:lambda:local:000000000000:function:${functionName}`,
+    functionName,
+    requestId: crypto.randomUUID(),
+    clientContext: undefined,
+    timeoutMs,
+    now: Date.now,
+    // What it would say is in the result.
+    log: createLogger('silent'),
+  })
   show({ status: 200, functionError: failed ? 'Unhandled' : null, payload })
 }
 

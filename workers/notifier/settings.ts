@@ -28,3 +28,7 @@ const Settings = z.object({
 /** @throws StartError with a line for each bad setting. */
 export const readNotifierSettings = (environment: Record<string, string | undefined>) =>
   readSettings(Settings, environment)
+
+/** The one setting of the handler itself, wherever it runs. @throws StartError when it is none */
+export const readWebhookUrl = (environment: Record<string, string | undefined>) =>
+  readSettings(Settings.pick({ NOTIFY_WEBHOOK_URL: true }), environment).NOTIFY_WEBHOOK_URL

@@ -46,7 +46,11 @@ async function main() {
   try {
     await migrate(sql as unknown as postgres.Sql, await readMigrations(join(root, 'sql')), log)
     await fill(sql as unknown as postgres.Sql)
-    await explainAll(sql as unknown as postgres.Sql, createDatabase(sql, 60_000), seen)
+    await explainAll(
+      sql as unknown as postgres.Sql,
+      createDatabase(() => sql, { places: 1, timeoutMs: 60_000 }),
+      seen,
+    )
   } finally {
     await sql.end({ timeout: 5 })
     await server.stop()

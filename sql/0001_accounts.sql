@@ -23,7 +23,7 @@ create table sessions (
   -- Enters the refresh token's MAC: without this row no token can be made, not even with the server's secret.
   salt text not null,
   -- The refresh token now in force is number `generation`; `spent` lists those spent lately, with the time of each:
-  -- [{"generation": 3, "at": "…"}].
+  -- [{"generation": 3, "at": milliseconds since the epoch}].
   generation integer not null default 1,
   spent jsonb not null default '[]',
   user_agent text,

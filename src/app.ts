@@ -2,6 +2,7 @@
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { HTTPException } from 'hono/http-exception'
+import postgres from 'postgres'
 import * as accounts from './accounts/operations.ts'
 import { mountAccounts } from './accounts/routes.ts'
 import { DatabaseUnavailableError, DeadlineError } from './database.ts'
@@ -111,6 +112,10 @@ function problemOf(error: Error, c: Context<AppEnv>): Problem {
   if (error instanceof HTTPException && error.status === 400) return new Problem(400, error.message)
   if (error instanceof HasherBusyError)
     return unavailable('Too many passwords are being checked at the moment.', 5)
+  // SQLSTATE class 22: a value that Postgres cannot hold, past all our checks.
+  if (error instanceof postgres.PostgresError && error.code.startsWith('22')) {
+    return new Problem(400, 'The request has a value that cannot be used.')
+  }
   const { log } = c.get('deps')
   const fields = { request_id: c.get('requestId'), route: c.get('route') ?? null, ...errorFields(error) }
   if (error instanceof DeadlineError || error instanceof DatabaseUnavailableError) {

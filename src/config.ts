@@ -40,8 +40,17 @@ function rateLimit(name: LimitRule['name']) {
 function url(protocols: string[], example: string) {
   return z.string().refine((text) => {
     const parsed = URL.canParse(text) ? new URL(text) : undefined
-    return parsed !== undefined && protocols.includes(parsed.protocol)
+    return parsed !== undefined && protocols.includes(parsed.protocol) && isDecodable(parsed)
   }, `give a URL such as ${example}`)
+}
+
+/** A % in a password must be written %25. */
+function isDecodable({ username, password, pathname }: URL) {
+  try {
+    return [username, password, pathname].every((part) => decodeURIComponent(part) !== undefined)
+  } catch {
+    return false
+  }
 }
 
 const onOff = z.enum(['on', 'off'], 'give on or off').transform((text) => text === 'on')

@@ -13,7 +13,11 @@ export type Database = {
    */
   run<T extends readonly Row[]>(
     build: (sql: SqlTag) => PendingQuery<T>,
-    options?: { timeoutMs?: number },
+    options?: {
+      timeoutMs?: number
+      /** Reads much: only a part of the connections is lent to such statements at a time. */
+      heavy?: boolean
+    },
   ): Promise<RowList<T>>
   /** Read committed, as Postgres has it by default. Inside, use only the database that is passed to `work`. */
   transaction<T>(work: (database: Database) => Promise<T>): Promise<T>

@@ -11,6 +11,7 @@ import { type Config, readConfig } from './config.ts'
 import type { Deps } from './deps.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, startRelay } from './events/relay.ts'
+import { invocationTimeoutMs } from './events/timing.ts'
 import { createKeyring } from './keys.ts'
 import { createLimiter } from './limiter.ts'
 import { createLogger, errorFields, type Logger } from './log.ts'
@@ -18,6 +19,7 @@ import { prune } from './maintenance.ts'
 import { openDatabase } from './runtime/database.ts'
 import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
 import { listen } from './runtime/http-server.ts'
+import { surviveLostWrites } from './runtime/lost-write.ts'
 import { memoryCounters } from './runtime/memory-counters.ts'
 import { startNotifier } from './runtime/notifier-process.ts'
 import { createNodeHasher } from './runtime/password-hasher.ts'
@@ -29,23 +31,22 @@ const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 /** Requests under way get this long at the end, the relay this long to hand over what was just committed. */
-const graceMs = { requests: 4000, relay: 1500 }
-/** An invocation may take longer than the notifier's own time-out for its handler, and a lease longer than that. */
-const invocationTimeoutMs = 12_000
-const leaseMs = 15_000
+const graceMs = { requests: 5000, relay: 1000 }
 const pruneEveryMs = 3_600_000
 
 async function start(config: Config, log: Logger, stack: Stack) {
-  const dataDirectory = await openDataDirectory(resolve(config.dataDirectory))
+  const dataDirectory = resolve(config.dataDirectory)
+  const keepsNothing = config.databaseUrl && config.jwtSecrets && config.notifier.endpoint
+  if (!keepsNothing) await openDataDirectory(dataDirectory)
   // The cheapest check of a start comes first.
   const secrets = jwtSecrets(config, dataDirectory)
   const db = await openDatabase({ config, dataDirectory, packageRoot, log, stack })
   const invoke = await openNotifier(config, dataDirectory, log, stack)
-  const relay = startRelay(createSweep({ db, invoke, leaseMs, log }), log)
+  const relay = startRelay(createSweep({ db, invoke, log }), log)
   stack.push('relay', () => within(graceMs.relay, relay.stop()))
-  const pruning = setInterval(() => {
-    prune(db).catch((error) => log.warn('old rows were not removed', errorFields(error)))
-  }, pruneEveryMs)
+  const pruneNow = () => prune(db).catch((error) => log.warn('old rows were not removed', errorFields(error)))
+  pruneNow()
+  const pruning = setInterval(pruneNow, pruneEveryMs)
   stack.push('pruning', async () => clearInterval(pruning))
 
   const keyring = await createKeyring(secrets)
@@ -135,13 +136,15 @@ async function main() {
   process.stdout.on('error', () => {})
   const config = readConfig(process.env)
   const log = createLogger(config.logLevel)
+  surviveLostWrites(log)
   const stack = createStack(log)
-  stopOnSignals(stack, log)
+  const isStopping = stopOnSignals(stack, log)
   try {
     await start(config, log, stack)
   } catch (error) {
     await stack.unwind()
-    throw error
+    // The signal's own exit follows.
+    if (!isStopping()) throw error
   }
 }
 

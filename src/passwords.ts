@@ -5,6 +5,8 @@ export type PasswordHasher = {
   hash(password: string): Promise<string>
   /** `hash` is null for an unknown user: the same work is done as for a known one, and the answer is false. */
   verify(password: string, hash: string | null): Promise<boolean>
+  /** Whether a hash made now would cost as much. */
+  isCurrent(hash: string): boolean
 }
 
 /** What an implementation of bcrypt supplies. */
@@ -14,12 +16,14 @@ export type Bcrypt = {
 }
 
 /** bcrypt reads no further: what is longer must be refused, since two such passwords could be the same to it. */
-export const maxPasswordBytes = 72
+export const maximumPasswordBytes = 72
 
 /** More is to be hashed than the machine will get to in time: the caller answers 503. */
 export class HasherBusyError extends Error {
   override name = 'HasherBusyError'
 }
+
+const prefixOf = (cost: number) => `$2b$${String(cost).padStart(2, '0')}$`
 
 /** Both verbs reject with RangeError for a password over 72 bytes of UTF-8, which callers refuse before. */
 export function createPasswordHasher(bcrypt: Bcrypt, cost: number): PasswordHasher {
@@ -34,12 +38,13 @@ export function createPasswordHasher(bcrypt: Bcrypt, cost: number): PasswordHash
       const same = await bcrypt.compare(password, hash ?? nobody)
       return hash !== null && same
     },
+    isCurrent: (hash) => hash.startsWith(prefixOf(cost)),
   }
 }
 
 function assertReadable(password: string): void {
-  if (new TextEncoder().encode(password).length > maxPasswordBytes) {
-    throw new RangeError(`a password over ${maxPasswordBytes} bytes reached the hasher`)
+  if (new TextEncoder().encode(password).length > maximumPasswordBytes) {
+    throw new RangeError(`a password over ${maximumPasswordBytes} bytes reached the hasher`)
   }
 }
 
@@ -50,7 +55,7 @@ function assertReadable(password: string): void {
 export function dummyHash(cost: number): string {
   const salt = 'abcdefghijklmnopqrstuu'
   const digest = '.'.repeat(31)
-  return `$2b$${String(cost).padStart(2, '0')}$${salt}${digest}`
+  return `${prefixOf(cost)}${salt}${digest}`
 }
 
 /**
@@ -81,5 +86,6 @@ export function bounded(
   return {
     hash: (password) => run(() => hasher.hash(password)),
     verify: (password, hash) => run(() => hasher.verify(password, hash)),
+    isCurrent: hasher.isCurrent,
   }
 }

@@ -8,6 +8,7 @@ import { type Config, readConfig } from './config.ts'
 import type { Deps } from './deps.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, type Sweep } from './events/relay.ts'
+import { invocationTimeoutMs } from './events/timing.ts'
 import { createKeyring } from './keys.ts'
 import { createLimiter } from './limiter.ts'
 import { createLogger, errorFields } from './log.ts'
@@ -31,10 +32,6 @@ type ExecutionContext = { waitUntil(work: Promise<unknown>): void }
 
 /** A Worker may hold six connections open at once; a request seldom needs a second one. */
 const connections = 5
-/** See node.ts: the lease is longer than an invocation can take. */
-const invocationTimeoutMs = 12_000
-const leaseMs = 15_000
-
 /** What requests of an isolate share: nothing in it is bound to a request's I/O. */
 type Isolate = {
   app: ReturnType<typeof createApp>
@@ -78,14 +75,13 @@ async function createIsolate(env: Env): Promise<Isolate> {
 
 /** A client and what uses it live as long as one request: a Worker cannot share a socket between two. */
 function open(env: Env, { config, log }: Isolate['shared']) {
-  const sql = postgres(env.HYPERDRIVE.connectionString, {
-    ...valueOptions,
-    max: connections,
-    prepare: config.databasePrepare,
+  const options = { ...valueOptions, max: connections, prepare: config.databasePrepare }
+  const db = createDatabase(() => postgres(env.HYPERDRIVE.connectionString, options), {
+    places: connections,
+    timeoutMs: config.databaseTimeoutMs,
   })
-  const db = createDatabase(sql, config.databaseTimeoutMs)
-  const sweep: Sweep = createSweep({ db, invoke: createInvoke(env, config), leaseMs, log })
-  return { db, sweep, close: () => sql.end({ timeout: 5 }) }
+  const sweep: Sweep = createSweep({ db, invoke: createInvoke(env, config), log })
+  return { db, sweep }
 }
 
 function createInvoke(env: Env, { notifier }: Config) {
@@ -116,18 +112,18 @@ export default {
     try {
       isolate ??= await createIsolate(env)
       const { app, shared } = isolate
-      const { db, sweep, close } = open(env, shared)
+      const { db, sweep } = open(env, shared)
       let sweeping: Promise<unknown> = Promise.resolve()
       const completionRecorded = () => {
         sweeping = sweep().catch((error) =>
           shared.log.warn('the outbox could not be read', errorFields(error)),
         )
       }
-      const response = await app.fetch(request, {
-        deps: { ...shared, db, completionRecorded } satisfies Deps,
-      })
-      context.waitUntil(sweeping.then(close))
-      return response
+      try {
+        return await app.fetch(request, { deps: { ...shared, db, completionRecorded } satisfies Deps })
+      } finally {
+        context.waitUntil(sweeping.then(db.close))
+      }
     } catch (error) {
       if (!(error instanceof StartError)) throw error
       console.error(error.message)
@@ -142,12 +138,12 @@ export default {
   /** The cron trigger: delivers what a request's own sweep left, and removes what nobody asks for any more. */
   async scheduled(_: unknown, env: Env): Promise<void> {
     isolate ??= await createIsolate(env)
-    const { db, sweep, close } = open(env, isolate.shared)
+    const { db, sweep } = open(env, isolate.shared)
     try {
       await sweep()
       await prune(db)
     } finally {
-      await close()
+      await db.close()
     }
   },
 }

@@ -1,5 +1,5 @@
 /** The accounts' statements, one a function. */
-import type { Database } from '../database.ts'
+import type { Database, SqlTag } from '../database.ts'
 import type { Caller } from './access-tokens.ts'
 
 export type UserRow = { id: number; username: string; email: string | null; created_at: string }
@@ -80,29 +80,46 @@ export async function updateEmail(db: Database, { userId, sessionId }: Caller, e
 
 /**
  * Locks the user's row first of all, so that a login with the old password, which locks it too, either comes before and
- * has its session ended, or comes after and fails. Undefined when the password was changed by somebody else meanwhile.
+ * has its session ended, or comes after and fails. Undefined when the password was changed meanwhile, or the session has ended.
  */
 export async function updateUser(
   db: Database,
-  userId: number,
+  caller: Caller,
   change: { from: string; to: string; email: string | null | undefined },
 ) {
   const [row] = await db.run(
     (sql) => sql<UserRow[]>`
       update users set password_hash = ${change.to},
         email = case when ${change.email !== undefined} then ${change.email ?? null} else email end
-      where id = ${userId} and password_hash = ${change.from}
+      where id = ${caller.userId} and password_hash = ${change.from} and ${isLive(sql, caller)}
       returning id, username, email, created_at`,
   )
   return row
 }
 
+/** Checking a password takes its time, in which the caller's session may have ended. */
+const isLive = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
+  exists (select from sessions where id = ${sessionId} and user_id = ${userId} and ended_at is null)`
+
+/** For a login that found the hash to be of another cost than is set now. False when it was changed meanwhile. */
+export async function renewHash(db: Database, userId: number, change: { from: string; to: string }) {
+  const rows = await db.run(
+    (sql) => sql`
+      update users set password_hash = ${change.to} where id = ${userId} and password_hash = ${change.from}
+      returning id`,
+  )
+  return rows.length > 0
+}
+
 /** The creator's tasks, sessions and keys go with the account; tasks assigned to it are unassigned by the database. */
-export async function deleteUser(db: Database, userId: number, passwordHash: string) {
+export async function deleteUser(db: Database, caller: Caller, passwordHash: string) {
   // Each of the account's tasks costs a few index entries: with hundreds of thousands of them this takes seconds.
   const rows = await db.run(
-    (sql) => sql`delete from users where id = ${userId} and password_hash = ${passwordHash} returning id`,
-    { timeoutMs: 60_000 },
+    (sql) => sql`
+      delete from users
+      where id = ${caller.userId} and password_hash = ${passwordHash} and ${isLive(sql, caller)}
+      returning id`,
+    { timeoutMs: 60_000, heavy: true },
   )
   return rows.length > 0
 }

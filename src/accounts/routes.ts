@@ -4,6 +4,7 @@ import type { AppEnv } from '../deps.ts'
 import { refuseEnded } from '../http/authenticate.ts'
 import { wrongCredentials } from '../http/bearer.ts'
 import { mount } from '../http/operation.ts'
+import { pathId } from '../http/path-id.ts'
 import { count, giveBack } from '../http/rate-limit.ts'
 import { invalidInput, notFound } from '../problem.ts'
 import * as operations from './operations.ts'
@@ -56,8 +57,7 @@ export function mountAccounts(app: Hono<AppEnv>) {
 
   mount(app, operations.endSession, async (c) => {
     const { deps, caller } = c.var
-    const id = /^[1-9]\d{0,14}$/.exec(c.req.param('id') ?? '')
-    const { live, ended } = await queries.endOwnSession(deps.db, caller, id && Number(id[0]), deps.now())
+    const { live, ended } = await queries.endOwnSession(deps.db, caller, pathId(c), deps.now())
     if (!live) return refuseEnded(c)
     if (!ended) throw notFound()
     return c.body(null, 204)

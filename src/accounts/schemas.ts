@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { maximumBodyBytes } from '../http/body.ts'
 import { text } from '../http/text.ts'
+import { maximumPasswordBytes } from '../passwords.ts'
 
 export const Id = z.int().positive().meta({ id: 'Id' })
 export const Timestamp = z.iso
@@ -12,7 +13,6 @@ const Username = text({ minimum: 1, maximum: 150, trim: true })
   .regex(/^[A-Za-z0-9@.+_-]*$/, 'It may have ASCII letters, digits and @ . + - _ only.')
   .describe('Case is kept but never matters')
 
-const maximumPasswordBytes = 72
 /** bcrypt reads 72 bytes; a longer password is refused, never cut. */
 const withinBcrypt = (password: string) => new TextEncoder().encode(password).length <= maximumPasswordBytes
 const tooLong = `It must have at most ${maximumPasswordBytes} bytes in UTF-8.`

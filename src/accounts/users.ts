@@ -38,9 +38,17 @@ export async function logIn(
 ): Promise<TokenAnswer | null> {
   const user = await queries.findUserByName(deps.db, username)
   const right = await deps.passwords.verify(password, user?.password_hash ?? null)
-  return user && right
-    ? startSession(deps, { id: user.id, passwordHash: user.password_hash }, userAgent)
-    : null
+  if (!user || !right) return null
+  let passwordHash = user.password_hash
+  if (!deps.passwords.isCurrent(passwordHash)) {
+    // Of another cost, its check takes another time than an unknown name's, which would tell who exists.
+    const renewed = await deps.passwords.hash(password)
+    const isRenewed = await queries.renewHash(deps.db, user.id, { from: passwordHash, to: renewed })
+    // Another login was first, or the password is another by now: look again.
+    if (!isRenewed) return logIn(deps, { username, password, userAgent })
+    passwordHash = renewed
+  }
+  return startSession(deps, { id: user.id, passwordHash }, userAgent)
 }
 
 /** What became of a change that a password guards; `ended`: the caller's session has, or the account went. */
@@ -59,17 +67,23 @@ export async function changeAccount(
   if (!(await deps.passwords.verify(currentPassword, from))) return { outcome: 'wrong password' }
   const to = password === undefined ? from : await deps.passwords.hash(password)
   const changed = await deps.db.transaction(async (tx) => {
-    const row = await queries.updateUser(tx, caller.userId, { from, to, email })
+    const row = await queries.updateUser(tx, caller, { from, to, email })
     if (row && to !== from) await queries.endOtherSessions(tx, caller)
     return row
   })
-  return changed ? { outcome: 'done', value: changed } : { outcome: 'wrong password' }
+  return changed ? { outcome: 'done', value: changed } : changedMeanwhile(deps, caller)
 }
 
 export async function deleteAccount(deps: Deps, caller: Caller, password: string): Promise<Guarded<null>> {
   const user = await queries.findCaller(deps.db, caller)
   if (!user) return { outcome: 'ended' }
   if (!(await deps.passwords.verify(password, user.password_hash))) return { outcome: 'wrong password' }
-  const deleted = await queries.deleteUser(deps.db, caller.userId, user.password_hash)
-  return deleted ? { outcome: 'done', value: null } : { outcome: 'wrong password' }
+  const deleted = await queries.deleteUser(deps.db, caller, user.password_hash)
+  return deleted ? { outcome: 'done', value: null } : changedMeanwhile(deps, caller)
+}
+
+/** Between the check of the password and the write somebody else changed it, or ended the session. */
+async function changedMeanwhile({ db }: Deps, caller: Caller) {
+  const user = await queries.findCaller(db, caller)
+  return { outcome: user ? 'wrong password' : 'ended' } as const
 }

@@ -31,6 +31,8 @@ export class InvocationError extends Error {
   readonly retryable: boolean
   /** How long the service asks to be left alone. */
   readonly retryAfterMs: number | undefined
+  /** Somebody was there, but had not answered at the end of `timeoutMs`. */
+  readonly timedOut: boolean
 
   constructor(
     message: string,
@@ -47,6 +49,7 @@ export class InvocationError extends Error {
     this.type = details.type
     this.retryable = details.retryable
     this.retryAfterMs = details.retryAfterMs
+    this.timedOut = details.cause instanceof Error && details.cause.name === 'TimeoutError'
   }
 }
 

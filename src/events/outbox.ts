@@ -25,28 +25,25 @@ export async function deleteEvent(db: Database, id: string) {
   await db.run((sql) => sql`delete from outbox where id = ${id}`)
 }
 
+/** What is said of a failure counts only while the claim holds: `attempts` tells it from a later one. */
+type Claim = Pick<ClaimedEvent, 'id' | 'attempts'>
+
 export async function postponeEvent(
   db: Database,
-  id: string,
+  claim: Claim,
   { delayMs, error }: { delayMs: number; error: string },
 ) {
   await db.run(
     (sql) => sql`
       update outbox set last_error = ${error}, next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
-      where id = ${id}`,
+      where id = ${claim.id} and attempts = ${claim.attempts}`,
   )
 }
 
-export async function giveUpEvent(db: Database, id: string, error: string) {
-  await db.run((sql) => sql`update outbox set last_error = ${error}, dead_at = now() where id = ${id}`)
-}
-
-/** Ms until the next event is due, 0 when one is; undefined when none waits. */
-export async function msUntilDue(db: Database) {
-  const [row] = await db.run(
-    (sql) => sql<[{ ms: number | null }]>`
-      select greatest(0, extract(epoch from min(next_attempt_at) - clock_timestamp()) * 1000)::float8 ms
-      from outbox where dead_at is null`,
+export async function giveUpEvent(db: Database, claim: Claim, error: string) {
+  await db.run(
+    (sql) => sql`
+      update outbox set last_error = ${error}, dead_at = now()
+      where id = ${claim.id} and attempts = ${claim.attempts}`,
   )
-  return row.ms ?? undefined
 }

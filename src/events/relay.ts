@@ -4,10 +4,12 @@ import { errorFields, type Logger } from '../log.ts'
 import type { CompletionEvent } from './completion-event.ts'
 import { InvocationError } from './lambda-client.ts'
 import * as outbox from './outbox.ts'
+import { leaseMs } from './timing.ts'
 
 /** An event is given up when it is this old and fails once more, as Lambda's own queue does by default. */
 const maximumAgeMs = 6 * 3_600_000
-const batch = 10
+/** Deliveries under way at a time. */
+const together = 10
 /** Of an event that the function failed to handle: doubles with each attempt. */
 const backoff = { firstMs: 1000, maximumMs: 5 * 60_000 }
 /** Of everything, while nothing answers or everything is throttled: so long is the next try put off. */
@@ -18,33 +20,50 @@ const pollMs = { afterFailure: 1000, idle: 5000 }
 export type RelayOptions = {
   db: Database
   invoke: (event: CompletionEvent) => Promise<void>
-  /** Longer than an invocation can take: a claimed event belongs to its claimer until then. */
-  leaseMs: number
   log: Logger
 }
 
 export type Sweep = () => Promise<{ failed: boolean; pauseMs: number }>
 
 /**
- * One pass over all that is due; runs on every runtime. It ends early when the notifier cannot be reached: an outage
- * costs a batch of attempts now and then, however much waits. `pauseMs` says how long to leave it alone then.
+ * One pass over all that is due, some at a time; runs on every runtime. A slow delivery holds up no other. The pass claims
+ * no more once the notifier cannot be reached: an outage costs a few attempts now and then, however much waits.
+ * `pauseMs` says how long to leave it alone then.
  */
 export function createSweep(options: RelayOptions): Sweep {
   let outages = 0
   return async function sweep() {
+    const underWay = new Set<Promise<void>>()
+    const pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
     let failed = false
-    for (;;) {
-      const events = await outbox.claimEvents(options.db, { limit: batch, leaseMs: options.leaseMs })
-      const pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
-      const outcomes = await Promise.all(events.map((event) => deliver(options, event, pauseMs)))
-      failed ||= outcomes.some((outcome) => outcome !== 'handled')
-      if (outcomes.includes('unreachable')) {
-        outages++
-        return { failed, pauseMs }
-      }
-      outages = 0
-      if (events.length < batch) return { failed, pauseMs: 0 }
+    let unreachable = false
+    let more = true
+    /** The outbox could not be told; the event comes again when its lease ends. */
+    const unknownOutcome = (error: unknown) => {
+      options.log.warn('the outbox could not be written', errorFields(error))
+      return 'failed'
     }
+    while (more || underWay.size > 0) {
+      if (more && underWay.size < together) {
+        const room = together - underWay.size
+        const events = await outbox.claimEvents(options.db, { limit: room, leaseMs })
+        more = events.length === room
+        for (const event of events) {
+          const delivery = deliver(options, event, pauseMs)
+            .catch(unknownOutcome)
+            .then((outcome) => {
+              underWay.delete(delivery)
+              failed ||= outcome !== 'handled'
+              unreachable ||= outcome === 'unreachable'
+            })
+          underWay.add(delivery)
+        }
+      }
+      if (underWay.size > 0) await Promise.race(underWay)
+      if (unreachable) more = false
+    }
+    outages = unreachable ? outages + 1 : 0
+    return { failed, pauseMs: unreachable ? pauseMs : 0 }
   }
 }
 
@@ -57,7 +76,7 @@ async function deliver({ db, invoke, log }: RelayOptions, event: outbox.ClaimedE
     const final = error instanceof InvocationError && !error.retryable
     if (final || event.age_ms > maximumAgeMs) {
       log.error('completion event given up', fields)
-      await outbox.giveUpEvent(db, event.id, message)
+      await outbox.giveUpEvent(db, event, message)
       return 'failed'
     }
     log.warn('completion event not delivered', fields)
@@ -65,15 +84,19 @@ async function deliver({ db, invoke, log }: RelayOptions, event: outbox.ClaimedE
     const delayMs = unreachable
       ? Math.max(pauseMs, error.retryAfterMs ?? 0)
       : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - 1), backoff.maximumMs))
-    await outbox.postponeEvent(db, event.id, { delayMs, error: message })
+    await outbox.postponeEvent(db, event, { delayMs, error: message })
     return unreachable ? 'unreachable' : 'failed'
   }
   await outbox.deleteEvent(db, event.id)
   return 'handled'
 }
 
-/** No answer, a refusal of whoever calls, or a service in trouble: it says nothing about the event. */
-function isOutage({ status }: InvocationError): boolean {
+/**
+ * Nobody there, a refusal of whoever calls, or a service in trouble: it says nothing about the event. An answer that does
+ * not come in time may be the event's own doing.
+ */
+function isOutage({ status, timedOut }: InvocationError): boolean {
+  if (timedOut) return false
   return status === undefined || status === 403 || status === 404 || status === 429 || status >= 500
 }
 

@@ -1,6 +1,6 @@
 import * as z from 'zod'
 
-const form = /^(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d))?$/
+const form = /^(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d))?$/
 
 /** A date alone means its midnight in UTC; the output is RFC 3339 text as Postgres takes it. */
 export const DateParameter = z.string().transform((value, context) => {

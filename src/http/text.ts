@@ -3,7 +3,7 @@ import * as z from 'zod'
 
 const wellFormed = 'It must not contain U+0000 or lone surrogates.'
 
-/** Lengths count code points, as Postgres counts them. Call `.trim()` on the string before, where the text is trimmed. */
+/** Lengths count code points, as Postgres counts them, of what is left after trimming. */
 export function text({
   minimum = 0,
   maximum,

@@ -31,7 +31,7 @@ export function validate({ query, body, form }: Schemas): MiddlewareHandler[] {
 
 /** A parameter without a name is unknown too, but Hono drops it. */
 async function refuseNameless(c: Context) {
-  if (!/[?&]=/.test(c.req.url)) return
+  if (!/[?&]=/.test(c.req.url) || !new URL(c.req.url).searchParams.has('')) return
   await refuse(c, invalidInput([{ parameter: '', detail: 'There is no such parameter.' }]))
 }
 

@@ -1,6 +1,6 @@
 /** Opens the database of a Node process: the one DATABASE_URL names, or the one embedded here. */
 import { join } from 'node:path'
-import postgres, { type Options, type Sql } from 'postgres'
+import postgres, { type Sql } from 'postgres'
 import type { Config } from '../config.ts'
 import type { Database } from '../database.ts'
 import { errorFields, type Logger } from '../log.ts'
@@ -8,7 +8,7 @@ import { schemaVersion } from '../schema-version.ts'
 import { StartError } from '../start-error.ts'
 import { startEmbeddedPostgres } from './embedded-postgres.ts'
 import { migrate, readMigrations } from './migrations.ts'
-import { createDatabase, valueOptions } from './postgres.ts'
+import { type Connect, createDatabase, valueOptions } from './postgres.ts'
 import type { Stack } from './shutdown.ts'
 
 type Opening = {
@@ -28,23 +28,34 @@ export async function openDatabase({
   stack,
 }: Opening): Promise<Database> {
   const options = { ...valueOptions, max: config.databasePool, prepare: config.databasePrepare }
-  const connect = (connection: Options<typeof options.types> | string) => {
-    const sql =
-      typeof connection === 'string' ? postgres(connection, options) : postgres({ ...connection, ...options })
-    stack.push('database connections', () => sql.end({ timeout: 2 }))
-    return sql
+  const { databaseUrl } = config
+  let connect: Connect
+  if (databaseUrl) {
+    connect = () => postgres(databaseUrl, options)
+    await using(connect, (sql) => checkVersion(sql, log))
+  } else {
+    const server = await startEmbeddedPostgres({ dataDirectory, packageRoot, log })
+    stack.push('Postgres', server.stop)
+    if (server.notice) log.warn(server.notice)
+    connect = () => postgres({ ...server.connection, ...options })
+    const migrations = await readMigrations(join(packageRoot, 'sql'))
+    await using(connect, (sql) => migrate(sql, migrations, log))
   }
-  if (config.databaseUrl) {
-    const sql = connect(config.databaseUrl)
-    await checkVersion(sql, log)
-    return createDatabase(sql, config.databaseTimeoutMs)
+  const database = createDatabase(connect, {
+    places: config.databasePool,
+    timeoutMs: config.databaseTimeoutMs,
+  })
+  stack.push('database connections', database.close)
+  return database
+}
+
+async function using(connect: Connect, work: (sql: ReturnType<Connect>) => Promise<unknown>) {
+  const sql = connect()
+  try {
+    await work(sql)
+  } finally {
+    await sql.end({ timeout: 2 })
   }
-  const server = await startEmbeddedPostgres({ dataDirectory, packageRoot, log })
-  stack.push('Postgres', server.stop)
-  if (server.notice) log.warn(server.notice)
-  const sql = connect(server.connection)
-  await migrate(sql, await readMigrations(join(packageRoot, 'sql')), log)
-  return createDatabase(sql, config.databaseTimeoutMs)
 }
 
 /** A newer schema is refused; an older one, or a server that is away, can be mended without a restart: /readyz says so. */

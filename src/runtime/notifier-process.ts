@@ -32,7 +32,7 @@ const host = '127.0.0.1'
 /** The notifier of an API that was just killed notices within moments; so long a restart waits for its port. */
 const portWaitMs = 5_000
 const startWaitMs = 30_000
-const stopWaitMs = 2_000
+const stopWaitMs = 1_500
 const firstDelayMs = 100
 const longestDelayMs = 5_000
 /** A process that lived so long did not die of its start: the next delay is the first one again. */
@@ -116,7 +116,7 @@ function spawnNotifier(
     },
   })
   // Nothing is ever written to it; its breaking is told by the exit.
-  child.stdin.on('error', () => {})
+  child.stdin?.on('error', () => {})
   return child
 }
 

@@ -2,6 +2,7 @@
 import { errorFields, type Logger } from '../log.ts'
 
 export type Stack = {
+  /** What comes when everything is being stopped already is stopped with it. */
   push(name: string, stop: () => Promise<void>): void
   /** Stops everything, last started first; one that fails keeps none of the others up. May be called again. */
   unwind(): Promise<void>
@@ -30,8 +31,11 @@ export function createStack(log: Logger): Stack {
   }
 }
 
-/** SIGTERM or SIGINT stops gracefully and exits with 0; a second one ends the process at once. */
-export function stopOnSignals(stack: Stack, log: Logger) {
+/**
+ * SIGTERM or SIGINT stops gracefully and exits with 0; a second one ends the process at once. Answers whether one has come:
+ * a start that fails then has failed because of it.
+ */
+export function stopOnSignals(stack: Stack, log: Logger): () => boolean {
   let stoppingSince: number | undefined
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, async () => {
@@ -49,4 +53,5 @@ export function stopOnSignals(stack: Stack, log: Logger) {
       process.exit(0)
     })
   }
+  return () => stoppingSince !== undefined
 }

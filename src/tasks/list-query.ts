@@ -7,6 +7,8 @@ import type { TaskRow } from './queries.ts'
 import type { TaskListQuery } from './schemas.ts'
 
 type Fragment = PendingQuery<Row[]>
+/** Ids; `none` is nobody, undefined anybody. */
+type People = { createdBy: number | undefined; assignedTo: number | 'none' | undefined }
 
 export type TaskList = { rows: TaskRow[]; count: number | undefined }
 
@@ -20,13 +22,16 @@ export async function listTasks(
   { userId, sessionId }: Caller,
   query: TaskListQuery,
   position: Position | null,
-  options: { timeoutMs?: number } = {},
+  timeoutMs?: number,
 ): Promise<TaskList | undefined> {
-  const me = (user: number | 'me' | 'none' | undefined) => (user === 'me' ? userId : user)
-  const [createdBy, assignedTo] = [me(query.created_by), me(query.assigned_to)]
+  const createdBy = query.created_by === 'me' ? userId : query.created_by
+  const assignedTo = query.assigned_to === 'me' ? userId : query.assigned_to
+  // A search and a count read all that the user may see.
+  const heavy = query.count || query.search !== undefined
+  const options = timeoutMs === undefined ? { heavy } : { heavy, timeoutMs }
   const rows = await db.run((sql) => {
     const { key, order, place } = orderingOf(sql, query.ordering, position)
-    const filters = sql`${narrowing(sql, query, createdBy)} ${assignment(sql, assignedTo)} ${search(sql, query.search)}`
+    const filters = narrowing(sql, query, { createdBy, assignedTo })
     // A half that the filters leave empty is left out.
     const halves = [
       ...(createdBy === undefined || createdBy === userId ? [sql`created_by = ${userId}`] : []),
@@ -63,14 +68,12 @@ function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: 
   const { key, type } = keyOf(sql, ordering)
   const order = descending ? sql`${key} desc, id desc` : sql`${key}, id`
   if (!position) return { key, order, place: sql`` }
-  const comparison = descending
-    ? position.inclusive
-      ? sql`<=`
-      : sql`<`
-    : position.inclusive
-      ? sql`>=`
-      : sql`>`
-  const place = sql`and (${key}, id) ${comparison} (${position.value}::${type}, ${position.id}::bigint)`
+  const { value, inclusive } = position
+  // The position itself is let in by the id before it: the text of the statement is the same.
+  const id = inclusive ? position.id + (descending ? 1 : -1) : position.id
+  const place = descending
+    ? sql`and (${key}, id) < (${value}::${type}, ${id}::bigint)`
+    : sql`and (${key}, id) > (${value}::${type}, ${id}::bigint)`
   return { key, order, place }
 }
 
@@ -92,22 +95,30 @@ function keyOf(sql: SqlTag, ordering: TaskListQuery['ordering']): { key: Fragmen
  * The filters that narrow a list down within its index. Their text is the same whichever of them are given, so that the
  * number of statements a connection has prepared stays small; and empty when none is, which is most often.
  */
-function narrowing(sql: SqlTag, query: TaskListQuery, createdBy: number | 'none' | undefined): Fragment {
-  const { status, created_after, created_before, updated_after, updated_before } = query
-  const given = [status, createdBy, created_after, created_before, updated_after, updated_before]
+function narrowing(sql: SqlTag, query: TaskListQuery, { createdBy, assignedTo }: People): Fragment {
+  const { status, search, created_after, created_before, updated_after, updated_before } = query
+  const given = [
+    status,
+    createdBy,
+    assignedTo,
+    search,
+    created_after,
+    created_before,
+    updated_after,
+    updated_before,
+  ]
   if (given.every((value) => value === undefined)) return sql``
+  const assignee = assignedTo === 'none' ? null : (assignedTo ?? null)
   return sql`
     and (${status ?? null}::text is null or status = ${status ?? null})
     and (${createdBy ?? null}::bigint is null or created_by = ${createdBy ?? null})
+    and (${assignee}::bigint is null or assigned_to = ${assignee})
+    and (not ${assignedTo === 'none'} or assigned_to is null)
     and (${created_after ?? null}::timestamptz is null or created_at >= ${created_after ?? null})
     and (${created_before ?? null}::timestamptz is null or created_at < ${created_before ?? null})
     and (${updated_after ?? null}::timestamptz is null or updated_at >= ${updated_after ?? null})
-    and (${updated_before ?? null}::timestamptz is null or updated_at < ${updated_before ?? null})`
-}
-
-function assignment(sql: SqlTag, assignedTo: number | 'none' | undefined): Fragment {
-  if (assignedTo === undefined) return sql``
-  return assignedTo === 'none' ? sql`and assigned_to is null` : sql`and assigned_to = ${assignedTo}`
+    and (${updated_before ?? null}::timestamptz is null or updated_at < ${updated_before ?? null})
+    and (${search ?? null}::text is null or ${contains(sql, sql`title`, search)} or ${contains(sql, sql`description`, search)})`
 }
 
 /** The exact number of all that match, of which the page is a part. */
@@ -126,12 +137,9 @@ function counted(
  * A substring, case ignored as Unicode lower-casing does: under ICU's root locale, since what `lower` does under a
  * database's own locale differs from server to server. The text is never a pattern.
  */
-function search(sql: SqlTag, wanted: string | undefined): Fragment {
-  if (wanted === undefined) return sql``
+function contains(sql: SqlTag, column: Fragment, wanted: string | undefined): Fragment {
   // A subquery is worked out once; a bare expression of a parameter, in a plan kept for all values, at every row.
-  const folded = sql`(select ${fold(sql, sql`${wanted}::text`)})`
-  return sql`
-    and (strpos(${fold(sql, sql`title`)}, ${folded}) > 0 or strpos(${fold(sql, sql`description`)}, ${folded}) > 0)`
+  return sql`strpos(${fold(sql, column)}, (select ${fold(sql, sql`${wanted ?? null}::text`)})) > 0`
 }
 
 /** A sigma is lowered by its place in a word, which in a part of the word is another: all become the same. */

@@ -4,6 +4,7 @@ import type { AppEnv } from '../deps.ts'
 import { refuse, refuseEnded } from '../http/authenticate.ts'
 import { names, preconditionOf } from '../http/conditional.ts'
 import { mount } from '../http/operation.ts'
+import { pathId } from '../http/path-id.ts'
 import { invalidInput } from '../problem.ts'
 import * as operations from './operations.ts'
 import type { TaskListQuery } from './schemas.ts'
@@ -42,7 +43,7 @@ export function mountTasks(app: Hono<AppEnv>) {
   })
 
   mount(app, operations.getTask, async (c) => {
-    const found = await verbs.getTask(c.get('deps'), c.get('caller'), taskId(c))
+    const found = await verbs.getTask(c.get('deps'), c.get('caller'), pathId(c))
     if (found === verbs.ended) return refuseEnded(c)
     const { match, noneMatch } = preconditionOf(c)
     if (match !== null && !names(match, found.version)) throw verbs.changedSince(found.version)
@@ -57,7 +58,7 @@ export function mountTasks(app: Hono<AppEnv>) {
       const { title, description, status, assigned_to } = body
       const change = { title, description, status, assigned_to }
       const changed = await verbs.changeTask(c.get('deps'), c.get('caller'), {
-        id: taskId(c),
+        id: pathId(c),
         change,
         precondition: preconditionOf(c),
       })
@@ -67,7 +68,7 @@ export function mountTasks(app: Hono<AppEnv>) {
   }
 
   mount(app, operations.deleteTask, async (c) => {
-    const target = { id: taskId(c), precondition: preconditionOf(c) }
+    const target = { id: pathId(c), precondition: preconditionOf(c) }
     const removed = await verbs.removeTask(c.get('deps'), c.get('caller'), target)
     if (removed === verbs.ended) return refuseEnded(c)
     return c.body(null, 204)
@@ -78,12 +79,6 @@ function answerTask(c: Context<AppEnv>, { task, version }: verbs.VersionedTask, 
   c.header('ETag', verbs.entityTag(version))
   c.header('Cache-Control', 'private, no-cache')
   return c.json(task, status)
-}
-
-/** Null for what is no id; the statement is still run, since it is what asks whether the session lives. */
-function taskId(c: Context<AppEnv>): number | null {
-  const id = c.req.param('id') ?? ''
-  return /^[1-9]\d{0,14}$/.test(id) ? Number(id) : null
 }
 
 /** The request's own parameters with another cursor; never built from the Host header. */

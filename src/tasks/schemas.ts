@@ -79,7 +79,8 @@ export const TaskListQuery = z.strictObject({
   status: z.enum(statuses).optional(),
   assigned_to: UserReference(['me', 'none']).optional(),
   created_by: UserReference(['me']).optional(),
-  search: text({ maximum: 1000 })
+  // It comes again in the URLs of the next and the previous page, which must fit into a header.
+  search: text({ maximum: 255 })
     .transform(absentIfEmpty)
     .optional()
     .describe('Part of the title or the description, without case'),

@@ -104,7 +104,7 @@ export async function listTasks(
   if (query.cursor && !position) return 'bad cursor'
   const list = await (query.search === undefined
     ? findTasks(db, caller, query, position)
-    : findTasks(db, caller, query, position, { timeoutMs: searchTimeoutMs }).catch(tooLong))
+    : findTasks(db, caller, query, position, searchTimeoutMs).catch(tooLong))
   if (!list) return ended
   const more = list.rows.length > query.limit
   const backwards = position?.direction === 'before'

@@ -102,7 +102,7 @@ test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
   '%s: what is under way is answered, what was completed is told, nothing is left',
   async (signal, context) => {
     // Slow to log in to.
-    const service = await createService(context, { BCRYPT_COST: '12' })
+    const service = await createService(context, { BCRYPT_COST: '11' })
     const api = await service.start()
     const client = createClient(api)
     const user = await client.register()

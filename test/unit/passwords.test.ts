@@ -149,6 +149,7 @@ describe('a bounded hasher', () => {
         return password
       },
       verify: async () => false,
+      isCurrent: () => true,
     }
     const limited = bounded(hasher, { concurrency: 3, queueLimit: 1000 })
     const passwords = Array.from({ length: 500 }, (_, i) => String(i * 7))
@@ -288,6 +289,7 @@ function controlled() {
       return `hash of ${password}`
     },
     verify: async () => false,
+    isCurrent: () => true,
   }
   return { hasher, started, finish: (password: string) => ends.get(password)?.() }
 }

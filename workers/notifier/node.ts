@@ -1,15 +1,13 @@
 /** Entry of the notifier as a process of its own: the Lambda handler behind AWS Lambda's Invoke API. */
 import { createServer } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
+import { functionTimeoutMs } from '../../src/events/timing.ts'
 import { createLogger } from '../../src/log.ts'
 import { listenOn } from '../../src/runtime/listen.ts'
 import { StartError } from '../../src/start-error.ts'
 import { createHandler } from './handler.ts'
 import { createInvokeApi } from './invoke-api.ts'
 import { readNotifierSettings } from './settings.ts'
-
-/** Twice the time that the handler gives a webhook. */
-const functionTimeoutMs = 10_000
 
 async function main() {
   const settings = readNotifierSettings(process.env)

@@ -1,13 +1,11 @@
 /** Entry of the notifier at the edge: the Lambda handler behind the Invoke API, called by service binding or over HTTP. */
+import { functionTimeoutMs } from '../../src/events/timing.ts'
 import { createLogger } from '../../src/log.ts'
 import { createHandler } from './handler.ts'
 import { createInvokeApi } from './invoke-api.ts'
 import { readNotifierSettings } from './settings.ts'
 
 type Env = Record<string, string | undefined>
-
-/** Twice the time that the handler gives a webhook. */
-const functionTimeoutMs = 10_000
 
 /** Made once for an isolate, so that the handler's module scope is as warm as a Lambda's. */
 let app: ReturnType<typeof createInvokeApi> | undefined

@@ -99,7 +99,7 @@ async function makePlace(place: string): Promise<string> {
   )
 }
 
-/** Everybody may write to the directory above, so whoever made this one is looked at each time. */
+/** Root's server runs what is in it, so whoever made it is looked at each time. */
 async function isTrusted(place: string): Promise<boolean> {
   if (!(await isThere(place))) return false
   const found = await lstat(place)

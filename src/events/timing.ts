@@ -1,0 +1,7 @@
+/** How long a delivery may take, from the inside out: each holds longer than the one before. In ms. */
+
+/** The webhook gets half of it. */
+export const functionTimeoutMs = 10_000
+export const invocationTimeoutMs = 12_000
+/** A claimed event belongs to its claimer for so long. */
+export const leaseMs = 15_000

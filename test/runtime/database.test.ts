@@ -1,0 +1,160 @@
+/** The database port against a real server, and against one that falls silent. */
+import { connect, createServer, type Socket } from 'node:net'
+import postgres from 'postgres'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { DeadlineError } from '../../src/database.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { listenOnLoopback } from '../support/ports.ts'
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+
+let server: TestPostgres
+beforeAll(async () => {
+  server = await startTestPostgres()
+})
+afterAll(async () => {
+  await server?.stop()
+})
+
+function open(url: string, { places = 1, timeoutMs = 60_000 } = {}) {
+  const database = createDatabase(() => postgres(url, { ...valueOptions, max: places }), {
+    places,
+    timeoutMs,
+  })
+  const say = async (text: string, options?: { timeoutMs?: number; heavy?: boolean }) => {
+    const [row] = await database.run((sql) => sql<[{ said: string }]>`select ${text}::text said`, options)
+    return row.said
+  }
+  const sleep = (seconds: number, timeoutMs?: number) =>
+    database.run((sql) => sql`select pg_sleep(${seconds})`, timeoutMs === undefined ? {} : { timeoutMs })
+  return { ...database, say, sleep }
+}
+
+test('a statement whose time is up gives nobody else its answer, whatever waits behind it', async () => {
+  const { say, sleep, close } = open(server.url(), { places: 2 })
+  const slow = [sleep(3), sleep(3)]
+  const late = Array.from({ length: 20 }, (_, i) => say(`late ${i}`, { timeoutMs: 100 }))
+  const behind = Array.from({ length: 50 }, (_, i) => say(`behind ${i}`))
+  for (const outcome of await Promise.allSettled(late)) {
+    expect(outcome).toMatchObject({ status: 'rejected', reason: expect.any(DeadlineError) })
+  }
+  expect(await Promise.all(behind)).toEqual(behind.map((_, i) => `behind ${i}`))
+  await Promise.all(slow)
+  await close()
+})
+
+test('statements that are cancelled under way disturb no others', async () => {
+  const { say, sleep, close } = open(server.url(), { places: 3 })
+  const cancelling = async () => {
+    for (let round = 0; round < 15; round++) await expect(sleep(30, 40)).rejects.toThrow(DeadlineError)
+  }
+  const talking = async (name: string) => {
+    for (let round = 0; round < 100; round++) expect(await say(`${name} ${round}`)).toBe(`${name} ${round}`)
+  }
+  await Promise.all([cancelling(), cancelling(), talking('one'), talking('other')])
+  await close()
+})
+
+test('heavy statements leave connections to the others', async () => {
+  const { run, say, close } = open(server.url(), { places: 3 })
+  const heavy = Array.from({ length: 6 }, () =>
+    run((sql) => sql`select pg_sleep(1)`, { heavy: true }).then(() => 'heavy'),
+  )
+  expect(await Promise.race([...heavy, say('light')])).toBe('light')
+  await Promise.all(heavy)
+  await close()
+})
+
+test('a deadlock is tried again', async () => {
+  const { run, close } = open(server.url(), { places: 2 })
+  await run((sql) => sql`create table pairs (id integer primary key, n integer not null)`)
+  await run((sql) => sql`insert into pairs values (1, 0), (2, 0)`)
+  const rise = (order: string) =>
+    run(
+      (sql) => sql`
+        update pairs set n = n + 1 from (
+          select id from pairs order by id * ${order === 'up' ? 1 : -1}::integer for update
+        ) locked where pairs.id = locked.id`,
+    )
+  // Two at a time: whoever is the victim is alone when it tries again.
+  for (let pair = 0; pair < 5; pair++) await Promise.all([rise('up'), rise('down')])
+  expect(await run((sql) => sql`select n from pairs order by id`)).toEqual([{ n: 10 }, { n: 10 }])
+  await close()
+})
+
+test('a transaction is all or nothing, and leaves its connection free', async () => {
+  const { transaction, run, say, close } = open(server.url())
+  await run((sql) => sql`create table entries (n integer)`)
+  const failing = transaction(async (tx) => {
+    await tx.run((sql) => sql`insert into entries values (1)`)
+    throw new Error('changed my mind')
+  })
+  await expect(failing).rejects.toThrow('changed my mind')
+  expect(await run((sql) => sql`select n from entries`)).toEqual([])
+  expect(await say('free')).toBe('free')
+  await close()
+})
+
+/** Passes everything on until it is silenced: then connections stay open and nothing comes through; new ones may be refused. */
+async function startSilenceableProxy(serverUrl: string) {
+  const target = new URL(serverUrl)
+  const sockets = new Set<Socket>()
+  let mode: 'open' | 'silent' | 'refusing' = 'open'
+  const silenced = new WeakSet<Socket>()
+  const proxy = createServer((client) => {
+    if (mode === 'refusing') return void client.destroy()
+    const upstream = connect(Number(target.port), target.hostname)
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      sockets.add(one)
+      one.on('data', (chunk) => void (silenced.has(client) || other.write(chunk)))
+      one.on('close', () => {
+        sockets.delete(one)
+        other.destroy()
+      })
+      one.on('error', () => other.destroy())
+    }
+    sockets.add(client)
+  })
+  const port = await listenOnLoopback(proxy)
+  const url = new URL(serverUrl)
+  url.port = String(port)
+  return {
+    url: url.href,
+    /** What is connected now falls silent; `next` is what becomes of new connections. */
+    silence(next: 'open' | 'refusing') {
+      for (const socket of sockets) silenced.add(socket)
+      mode = next
+    },
+    restore() {
+      mode = 'open'
+    },
+    close() {
+      for (const socket of sockets) socket.destroy()
+      proxy.close()
+    },
+  }
+}
+
+test.each(['open', 'refusing'] as const)(
+  'connections that fall silent are made anew (new ones meanwhile: %s)',
+  async (next) => {
+    const proxy = await startSilenceableProxy(server.url())
+    const { say, close } = open(proxy.url, { places: 2, timeoutMs: 300 })
+    expect(await say('before')).toBe('before')
+    expect(await say('before')).toBe('before')
+    proxy.silence(next)
+    const outcomes = await Promise.allSettled([say('lost'), say('lost'), say('lost')])
+    expect(outcomes.filter(({ status }) => status === 'rejected')).not.toEqual([])
+    for (const outcome of outcomes) {
+      // One may have got a connection of its own.
+      if (outcome.status === 'fulfilled') expect(outcome.value).toBe('lost')
+      else expect(['DeadlineError', 'DatabaseUnavailableError']).toContain(outcome.reason.name)
+    }
+    proxy.restore()
+    await expect.poll(() => say('after').catch(() => 'not yet'), { timeout: 30_000 }).toBe('after')
+    await close()
+    proxy.close()
+  },
+)

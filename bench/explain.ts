@@ -1,5 +1,6 @@
 /**
- * Explains the API's own statements on a large database: `npm run explain`. It starts a Postgres of its own, fills it
+ * Explains the API's own statements on a large database: `npm run explain [tasks] [generic]`, with plans made for the values
+ * at hand, or with those that a connection keeps for all values once it has run a statement a few times. It starts a Postgres of its own, fills it
  * with a million tasks, runs every statement for a user with half of them and for one with twenty, and prints a table in
  * Markdown. It fails when a statement reads all tasks or sorts more than a page of them.
  */
@@ -46,6 +47,7 @@ async function main() {
   try {
     await migrate(sql as unknown as postgres.Sql, await readMigrations(join(root, 'sql')), log)
     await fill(sql as unknown as postgres.Sql)
+    if (process.argv[3] === 'generic') await sql`set plan_cache_mode = force_generic_plan`
     await explainAll(
       sql as unknown as postgres.Sql,
       createDatabase(() => sql, { places: 1, timeoutMs: 60_000 }),

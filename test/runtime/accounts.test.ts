@@ -1,0 +1,58 @@
+/** What the accounts keep that no client sees. */
+import { rm } from 'node:fs/promises'
+import postgres from 'postgres'
+import { expect, test } from 'vitest'
+import { deleteUser, updateUser } from '../../src/accounts/queries.ts'
+import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { createClient } from '../support/client.ts'
+import { startTestPostgres } from '../support/postgres.ts'
+import { migrateDatabase, root, startApi, temporaryDirectory } from '../support/processes.ts'
+
+test('a session that ended while its password was checked changes nothing', async () => {
+  const server = await startTestPostgres()
+  await migrateDatabase(server.url())
+  const places = 2
+  const db = createDatabase(() => postgres(server.url(), { ...valueOptions, max: places }), {
+    places,
+    timeoutMs: 10_000,
+  })
+  await db.run((sql) => sql`insert into users (id, username, password_hash) values (7, 'ann', 'old')`)
+  await db.run(
+    (sql) => sql`
+    insert into sessions (id, user_id, salt, expires_at, ended_at) values
+      (1, 7, 'salt', 'infinity', now()), (2, 7, 'salt', 'infinity', null)`,
+  )
+  const change = { from: 'old', to: 'new', email: 'ann@example.com' }
+  const [ended, live] = [
+    { userId: 7, sessionId: 1 },
+    { userId: 7, sessionId: 2 },
+  ]
+  expect(await updateUser(db, ended, change)).toBeUndefined()
+  expect(await deleteUser(db, ended, 'old')).toBe(false)
+  expect(await updateUser(db, { userId: 8, sessionId: 2 }, change)).toBeUndefined()
+  expect(await updateUser(db, live, change)).toMatchObject({ id: 7, email: 'ann@example.com' })
+  expect(await deleteUser(db, live, 'old')).toBe(false)
+  expect(await deleteUser(db, live, 'new')).toBe(true)
+  await db.close()
+  await server.stop()
+})
+
+test('a login renews a hash of another cost than is set now, once, however many log in', async () => {
+  const dataDirectory = await temporaryDirectory()
+  const start = (cost: string) =>
+    startApi({ dataDirectory, environment: { BCRYPT_COST: cost, RATE_LIMIT_ANONYMOUS: '1000/60s' } })
+  const before = await start('4')
+  const user = await createClient({ baseUrl: before.baseUrl, addressHeader: 'X-Test-Address' }).register()
+  await before.stop()
+  const after = await start('5')
+  const client = createClient({ baseUrl: after.baseUrl, addressHeader: 'X-Test-Address' })
+  await Promise.all(Array.from({ length: 8 }, () => client.logIn(user.username, user.password)))
+  const connection = await findEmbeddedPostgres({ dataDirectory, packageRoot: root })
+  const sql = postgres({ ...connection, max: 1 })
+  const [row] = await sql`select left(password_hash, 7) kind from users`
+  expect(row).toEqual({ kind: '$2b$05$' })
+  await sql.end()
+  await after.stop()
+  await rm(dataDirectory, { recursive: true, force: true })
+})

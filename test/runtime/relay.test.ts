@@ -1,0 +1,124 @@
+/** One pass of the relay over a real outbox; what it invokes is the test's. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type postgres from 'postgres'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { CompletionEvent } from '../../src/events/completion-event.ts'
+import { InvocationError } from '../../src/events/lambda-client.ts'
+import { createSweep } from '../../src/events/relay.ts'
+import { createLogger } from '../../src/log.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { migrateDatabase } from '../support/processes.ts'
+
+let server: TestPostgres
+let sql: postgres.Sql
+let db: ReturnType<typeof createDatabase>
+
+beforeAll(async () => {
+  server = await startTestPostgres()
+  await migrateDatabase(server.url())
+  sql = server.sql()
+  db = createDatabase(() => server.sql(undefined, { ...valueOptions, max: 5 } as object) as never, {
+    places: 5,
+    timeoutMs: 60_000,
+  })
+  await sql`insert into users (username, password_hash) values ('ann', 'none')`
+})
+afterAll(async () => {
+  await db?.close()
+  await server?.stop()
+})
+beforeEach(async () => {
+  await sql`truncate outbox`
+})
+
+const complete = (count: number) => sql`
+  insert into tasks (title, status, created_by)
+  select 'Task ' || n, 'completed', (select min(id) from users) from generate_series(1, ${count}::int) n`
+
+const sweepBy = (invoke: (event: CompletionEvent) => Promise<void>) =>
+  createSweep({ db, invoke, log: createLogger('silent') })
+
+test('delivers everything that is due, more than fits at a time, and leaves nothing behind', async () => {
+  await complete(35)
+  const seen: string[] = []
+  expect(await sweepBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
+  expect(new Set(seen).size).toBe(35)
+  expect(seen).toHaveLength(35)
+  expect(await sql`select id from outbox`).toEqual([])
+})
+
+test('a slow delivery holds up no other', async () => {
+  await complete(30)
+  const seen: string[] = []
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const sweeping = sweepBy(async (event) => {
+    if (event.detail.task.title === 'Task 1') await held
+    seen.push(event.id)
+  })()
+  await expect.poll(() => seen.length, { timeout: 30_000 }).toBe(29)
+  release()
+  await sweeping
+  expect(seen).toHaveLength(30)
+})
+
+test('an outage costs a few attempts, whatever waits, and asks to be left alone for a while', async () => {
+  await complete(40)
+  let attempts = 0
+  const sweep = sweepBy(async () => {
+    attempts++
+    throw new InvocationError('no answer: connect ECONNREFUSED', { retryable: true })
+  })
+  const first = await sweep()
+  expect(first).toMatchObject({ failed: true })
+  expect(first.pauseMs).toBeGreaterThan(0)
+  expect(attempts).toBeLessThanOrEqual(10)
+  const [row] =
+    await sql`select count(*)::int waiting, max(last_error) last_error from outbox where dead_at is null`
+  expect(row).toEqual({ waiting: 40, last_error: 'no answer: connect ECONNREFUSED' })
+})
+
+test('a function that fails on one event is asked again about that one, later and later', async () => {
+  await complete(3)
+  const sweep = sweepBy(async ({ detail }) => {
+    if (detail.task.title === 'Task 2')
+      throw new InvocationError('TypeError', { status: 200, retryable: true })
+  })
+  const waits: number[] = []
+  for (let attempt = 0; attempt < 4; attempt++) {
+    await sweep()
+    const [row] =
+      await sql`select extract(epoch from next_attempt_at - clock_timestamp())::float8 wait from outbox`
+    waits.push(row?.wait)
+    await sql`update outbox set next_attempt_at = clock_timestamp()`
+  }
+  // Between half and all of 1, 2, 4 and 8 s.
+  expect(waits.map((wait, i) => wait > 0.4 * 2 ** i && wait <= 2 ** i)).toEqual([true, true, true, true])
+})
+
+test('an event that can never be delivered, or is older than six hours, is kept as dead', async () => {
+  await complete(2)
+  await sql`update outbox set created_at = now() - interval '7 hours' where payload->'detail'->'task'->>'title' = 'Task 1'`
+  await sweepBy(async ({ detail }) => {
+    throw new InvocationError('refused', { status: 400, retryable: detail.task.title === 'Task 1' })
+  })()
+  expect(await sql`select dead_at is not null dead, last_error from outbox`).toEqual([
+    { dead: true, last_error: 'refused' },
+    { dead: true, last_error: 'refused' },
+  ])
+  expect(await sweepBy(async () => expect.unreachable())()).toEqual({ failed: false, pauseMs: 0 })
+})
+
+test('whoever has lost its claim has no say any more', async () => {
+  await complete(1)
+  await sweepBy(async () => {
+    // Another process has claimed it meanwhile, this one having stalled for longer than its lease.
+    await sql`update outbox set attempts = attempts + 1, next_attempt_at = '2100-01-01'`
+    await sleep(0)
+    throw new InvocationError('too late', { status: 200, retryable: true })
+  })()
+  expect(await sql`select attempts, last_error from outbox`).toEqual([{ attempts: 2, last_error: null }])
+})

@@ -73,7 +73,7 @@ export function createDatabase(connect: Connect, { places, timeoutMs: defaultTim
     const begun = performance.now()
     const current = client
     const leave = await current.gate.enter(timeoutMs)
-    const remaining = Math.max(1, timeoutMs - (performance.now() - begun))
+    const remaining = Math.max(1, Math.ceil(timeoutMs - (performance.now() - begun)))
     try {
       const { outcome, settled } = act(current.sql, remaining, () => abandon(current))
       settled.then(leave)

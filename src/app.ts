@@ -8,7 +8,7 @@ import { mountAccounts } from './accounts/routes.ts'
 import { DatabaseUnavailableError, DeadlineError } from './database.ts'
 import type { AppEnv, Runtime } from './deps.ts'
 import { isLive } from './http/authenticate.ts'
-import { describeOperations, type OpenApiDocument } from './http/openapi.ts'
+import { describeOperations } from './http/openapi.ts'
 import type { Operation } from './http/operation.ts'
 import { countAsAnonymous, rateLimit } from './http/rate-limit.ts'
 import { request } from './http/request.ts'
@@ -36,17 +36,13 @@ type AppOptions = Runtime & {
 
 export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }: AppOptions): Hono<AppEnv> {
   const app = new Hono<AppEnv>({ strict: false })
-  let document: OpenApiDocument | undefined
 
   app.use(request(runtime))
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins))
   app.use('/api/*', rateLimit(runtime))
   mountAccounts(app)
   mountTasks(app)
-  mountService(app, () => {
-    document ??= describeOperations(operations, publicUrl)
-    return document
-  })
+  mountService(app, () => describeOperations(operations, publicUrl))
   if (referencePage) mountReferencePage(app, referencePage)
 
   app.notFound(async (c) => {

@@ -1,9 +1,9 @@
 /** Entry of `npm run migrate`: applies the files in sql/ to the database, or says which are applied. */
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import postgres from 'postgres'
-import { findEmbeddedPostgres } from './runtime/embedded-postgres.ts'
+import type postgres from 'postgres'
 import { migrate, migrationStatus, readMigrations } from './runtime/migrations.ts'
+import { connectAsOperator, describeFailure } from './runtime/operator-database.ts'
 import { StartError } from './start-error.ts'
 
 const help = `Brings the database to this program's schema: applies the files in sql/ that it lacks, in order.
@@ -49,36 +49,13 @@ async function printStatus(sql: postgres.Sql, migrations: Migrations) {
   if (status.problems.length > 0) throw new StartError(status.problems.join('; '))
 }
 
-async function connect(env: NodeJS.ProcessEnv) {
-  // One connection, and nothing a transaction pooler would lose between statements.
-  const options = { max: 1, prepare: false, fetch_types: false, connect_timeout: 10, onnotice: () => {} }
-  if (env.DATABASE_URL) return connectTo(env.DATABASE_URL, options)
+function connect(env: NodeJS.ProcessEnv) {
   const dataDirectory = resolve(env.DATA_DIR || './data')
-  const embedded = await findEmbeddedPostgres({ dataDirectory, packageRoot })
-  if (!embedded)
-    throw new StartError(
-      `no database: set DATABASE_URL, or run npm start first (no server is running on ${dataDirectory})`,
-    )
-  return postgres({ ...embedded, ...options })
-}
-
-function connectTo(url: string, options: postgres.Options<Record<string, never>>) {
-  try {
-    if (/^postgres(ql)?:\/\//.test(url)) return postgres(url, options)
-  } catch {
-    // The cause would show the password.
-  }
-  throw new StartError('DATABASE_URL must look like postgres://user:password@host:5432/database')
+  return connectAsOperator({ databaseUrl: env.DATABASE_URL, dataDirectory, packageRoot })
 }
 
 function describe(error: unknown): string {
-  return error instanceof StartError ? error.message : `cannot use the database: ${messageOf(error)}`
-}
-
-/** One line; a refused connection to a name with several addresses has its messages one level down. */
-function messageOf(error: unknown): string {
-  if (error instanceof AggregateError && !error.message) return error.errors.map(messageOf).join(', ')
-  return String(error instanceof Error ? error.message || error.name : error).replace(/\s+/g, ' ')
+  return error instanceof StartError ? error.message : `cannot use the database: ${describeFailure(error)}`
 }
 
 run(process.argv.slice(2), process.env).catch((error: unknown) => {

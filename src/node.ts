@@ -19,11 +19,11 @@ import { prune } from './maintenance.ts'
 import { openDatabase } from './runtime/database.ts'
 import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
 import { listen } from './runtime/http-server.ts'
+import { keepSecret } from './runtime/kept-file.ts'
 import { surviveLostWrites } from './runtime/lost-write.ts'
 import { memoryCounters } from './runtime/memory-counters.ts'
 import { startNotifier } from './runtime/notifier-process.ts'
 import { createNodeHasher } from './runtime/password-hasher.ts'
-import { keptSecret } from './runtime/secret-file.ts'
 import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
 import { StartError } from './start-error.ts'
 
@@ -39,7 +39,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
   const keepsNothing = config.databaseUrl && config.jwtSecrets && config.notifier.endpoint
   if (!keepsNothing) await openDataDirectory(dataDirectory)
   // The cheapest check of a start comes first.
-  const secrets = jwtSecrets(config, dataDirectory)
+  const secrets = await jwtSecrets(config, dataDirectory)
   const db = await openDatabase({ config, dataDirectory, packageRoot, log, stack })
   const invoke = await openNotifier(config, dataDirectory, log, stack)
   const relay = startRelay(createSweep({ db, invoke, log }), log)
@@ -95,9 +95,13 @@ const referencePage: MiddlewareHandler = (c, next) => {
  * Only a laptop's own service may make its secret itself: two machines, or a database that outlives the data directory,
  * would make two, and tokens would hold on one of them.
  */
-function jwtSecrets({ jwtSecrets, databaseUrl, host }: Config, dataDirectory: string): string[] {
+async function jwtSecrets(
+  { jwtSecrets, databaseUrl, host }: Config,
+  dataDirectory: string,
+): Promise<string[]> {
   if (jwtSecrets) return jwtSecrets
-  if (!databaseUrl && /^(127\.|::1$|localhost$)/.test(host)) return [keptSecret(dataDirectory, 'jwt-secret')]
+  if (!databaseUrl && /^(127\.|::1$|localhost$)/.test(host))
+    return [await keepSecret(dataDirectory, 'jwt-secret')]
   const reason = databaseUrl ? 'DATABASE_URL is set' : `HOST is ${host}`
   throw new StartError(
     `JWT_SECRET: missing, and ${reason}; give a secret of at least 32 bytes, such as openssl rand -base64 48 makes`,

@@ -33,7 +33,11 @@ export function mountService(app: Hono<AppEnv>, describe: () => OpenApiDocument)
     return c.json(readiness, readiness.status === 'unavailable' ? 503 : 200)
   })
 
-  mount(app, operations.getOpenApi, (c) => c.json(describe()))
+  let document: string | undefined
+  mount(app, operations.getOpenApi, (c) => {
+    document ??= JSON.stringify(describe())
+    return c.body(document, 200, { 'Content-Type': 'application/json' })
+  })
 }
 
 /** Swagger UI runs from files of ours alone: no script, style or font comes from elsewhere, and none stands in the page. */

@@ -463,7 +463,7 @@ describe('npm run migrate', () => {
     const { code, stdout, stderr } = await run([], { DATA_DIR: join(temporary, 'nothing') })
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(
-      /^no database: set DATABASE_URL, or run npm start first \(no server is running on .*\)\n$/,
+      /^no database: run npm start first \(no server is running on .*\), or set DATABASE_URL\n$/,
     )
   })
 

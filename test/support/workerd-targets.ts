@@ -19,7 +19,8 @@ export default async function setup(project: TestProject) {
   const start = async (limits: Target['limits']) => {
     const database = postgres.url(await postgres.createDatabase())
     await migrateDatabase(database)
-    return startWorkers(bundles, database, settingsOf(limits, webhook.url))
+    // Whatever a Worker prints is printed here.
+    return startWorkers(bundles, database, { ...settingsOf(limits, webhook.url), LOG_LEVEL: 'error' })
   }
   const [wide, small] = await Promise.all([start(wideLimits), start(smallLimits)])
   project.provide('wide', targetOf(wide.url, wideLimits, webhook.url))

@@ -1,8 +1,9 @@
 /** Makes the embedded Postgres's data directory: complete or not at all. */
 import { randomBytes } from 'node:crypto'
-import { chown, link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../start-error.ts'
+import { keepFile } from '../kept-file.ts'
 import { guard } from './guard.ts'
 import { hasCode, temporaryName } from './owner.ts'
 import type { ServerUser } from './user.ts'
@@ -35,17 +36,7 @@ export async function keepPasswords(dataDirectory: string): Promise<Passwords> {
 }
 
 async function keepPassword(file: string): Promise<string> {
-  const temporary = temporaryName(file)
-  try {
-    await writeDurably(temporary, `${randomBytes(24).toString('base64url')}\n`)
-    // A link, not a rename: the first one written stays.
-    await link(temporary, file).catch((error) => {
-      if (!hasCode(error, 'EEXIST')) throw error
-    })
-  } finally {
-    await rm(temporary, { force: true })
-  }
-  return (await readFile(file, 'utf8')).trim()
+  return (await keepFile(file, () => `${randomBytes(24).toString('base64url')}\n`)).trim()
 }
 
 /** @throws StartError when the directory holds a cluster that this version can't run. */

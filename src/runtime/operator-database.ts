@@ -1,0 +1,37 @@
+/** The database as a command finds it that an operator runs beside the service. */
+import postgres from 'postgres'
+import { StartError } from '../start-error.ts'
+import { findEmbeddedPostgres } from './embedded-postgres.ts'
+import { valueOptions } from './postgres.ts'
+
+type Place = { databaseUrl: string | undefined; dataDirectory: string; packageRoot: string }
+
+/**
+ * The one that DATABASE_URL names, or without it the one that a running `npm start` keeps under DATA_DIR. One connection, and
+ * nothing that a transaction pooler would lose between statements.
+ * @throws StartError when there is none
+ */
+export async function connectAsOperator({ databaseUrl, dataDirectory, packageRoot }: Place) {
+  const options = { ...valueOptions, max: 1, prepare: false, connect_timeout: 10 }
+  if (databaseUrl) {
+    try {
+      if (/^postgres(ql)?:\/\//.test(databaseUrl)) return postgres(databaseUrl, options)
+    } catch {
+      // The cause would show the password.
+    }
+    throw new StartError('DATABASE_URL must look like postgres://user:password@host:5432/database')
+  }
+  const embedded = await findEmbeddedPostgres({ dataDirectory, packageRoot })
+  if (embedded) return postgres({ ...embedded, ...options })
+  throw new StartError(
+    `no database: run npm start first (no server is running on ${dataDirectory}), or set DATABASE_URL`,
+  )
+}
+
+/** One line; a refused connection to a name with several addresses has its messages one level down. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof AggregateError && !error.message) return error.errors.map(describeFailure).join(', ')
+  return String(error instanceof Error ? error.message || error.name : error)
+    .replace(/\s+/g, ' ')
+    .trim()
+}

@@ -66,7 +66,7 @@ export function describeOperations(operations: Operation[], server: string): Ope
     return rest
   }
   const paths: Record<string, Record<string, unknown>> = {}
-  for (const operation of operations) {
+  for (const operation of [...operations].sort(byPathAndMethod)) {
     const path = operation.path.replace(/:(\w+)/g, '{$1}')
     paths[path] = { ...paths[path], [operation.method]: describeOperation(operation, schemaOf) }
   }
@@ -82,6 +82,12 @@ export function describeOperations(operations: Operation[], server: string): Ope
     },
   }
 }
+
+const methods: Operation['method'][] = ['get', 'post', 'put', 'patch', 'delete']
+
+/** As a reader looks for them. */
+const byPathAndMethod = (a: Operation, b: Operation) =>
+  a.path === b.path ? methods.indexOf(a.method) - methods.indexOf(b.method) : a.path < b.path ? -1 : 1
 
 type SchemaOf = (schema: z.ZodType, io: 'input' | 'output') => JsonSchema
 

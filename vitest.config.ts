@@ -1,7 +1,15 @@
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 // Real servers start and stop in here: the time-outs are generous, so that a slow machine fails no test.
 const patient = { testTimeout: 120_000, hookTimeout: 180_000, teardownTimeout: 30_000 }
+
+/** What needs a Redis is run where there is one. */
+const hasRedis = (process.env.PATH ?? '')
+  .split(delimiter)
+  .some((folder) => existsSync(join(folder, 'redis-server')))
+if (!hasRedis) console.log('no redis-server on the PATH: the tests in test/redis are left out')
 
 export default defineConfig({
   test: {
@@ -34,6 +42,18 @@ export default defineConfig({
           globalSetup: ['test/support/build.ts'],
         },
       },
+      ...(hasRedis
+        ? [
+            {
+              test: {
+                ...patient,
+                name: 'redis',
+                include: ['test/redis/**/*.test.ts'],
+                globalSetup: ['test/support/build.ts'],
+              },
+            },
+          ]
+        : []),
     ],
   },
 })

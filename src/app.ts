@@ -8,6 +8,7 @@ import { mountAccounts } from './accounts/routes.ts'
 import { DatabaseUnavailableError, DeadlineError } from './database.ts'
 import type { AppEnv, Runtime } from './deps.ts'
 import { isLive } from './http/authenticate.ts'
+import { mayBeCached } from './http/cached-answer.ts'
 import { describeOperations } from './http/openapi.ts'
 import type { Operation } from './http/operation.ts'
 import { countAsAnonymous, rateLimit } from './http/rate-limit.ts'
@@ -39,6 +40,7 @@ export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }:
 
   app.use(request(runtime))
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins))
+  app.on('GET', ['/api/tasks', '/api/tasks/:id'], mayBeCached)
   app.use('/api/*', rateLimit(runtime))
   mountAccounts(app)
   mountTasks(app)
@@ -67,6 +69,7 @@ function crossOrigin(origin: string[]): MiddlewareHandler {
       'X-Request-Id',
     ],
     exposeHeaders: [
+      'Cache-Status',
       'ETag',
       'Idempotency-Replayed',
       'Link',

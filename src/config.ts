@@ -79,6 +79,14 @@ const Settings = z.object({
   DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
   DATABASE_PREPARE: onOff.prefault('on'),
   DATA_DIR: z.string().default('./data'),
+  REDIS_URL: url(['redis:', 'rediss:'], 'redis://user:password@host:6379/0').optional(),
+  REDIS_PREFIX: z
+    .string()
+    .regex(/^[\w:.-]{1,64}$/, 'give up to 64 letters, digits and : . _ -, such as staging:')
+    .default('task-api:'),
+  UPSTASH_REDIS_REST_URL: url(['https:', 'http:'], 'https://eu1-sure-fox-12345.upstash.io').optional(),
+  UPSTASH_REDIS_REST_TOKEN: z.string().optional(),
+  CACHE: onOff.prefault('on'),
   JWT_SECRET: secrets.optional(),
   JWT_ISSUER: z.string().default('task-api'),
   JWT_AUDIENCE: z.string().default('task-api'),
@@ -129,6 +137,8 @@ export function readConfig(environment: Record<string, unknown>) {
     databaseTimeoutMs: settings.DATABASE_TIMEOUT,
     databasePrepare: settings.DATABASE_PREPARE,
     dataDirectory: settings.DATA_DIR,
+    store: storeOf(settings),
+    cache: settings.CACHE,
     jwtSecrets: settings.JWT_SECRET,
     tokens: {
       issuer: settings.JWT_ISSUER,
@@ -169,6 +179,25 @@ export function readConfig(environment: Record<string, unknown>) {
     bcryptCost: settings.BCRYPT_COST,
     logLevel: settings.LOG_LEVEL,
   }
+}
+
+/** Where what several processes share is kept; null for this process's memory. */
+function storeOf({
+  REDIS_URL,
+  REDIS_PREFIX: prefix,
+  UPSTASH_REDIS_REST_URL,
+  UPSTASH_REDIS_REST_TOKEN,
+}: z.output<typeof Settings>) {
+  if (REDIS_URL && UPSTASH_REDIS_REST_URL)
+    throw new StartError('REDIS_URL, UPSTASH_REDIS_REST_URL: both are set; give one of them')
+  if (!UPSTASH_REDIS_REST_URL !== !UPSTASH_REDIS_REST_TOKEN)
+    throw new StartError(
+      'UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN: one of them is missing; give both or neither',
+    )
+  if (REDIS_URL) return { kind: 'redis' as const, url: REDIS_URL, prefix }
+  if (UPSTASH_REDIS_REST_URL && UPSTASH_REDIS_REST_TOKEN)
+    return { kind: 'upstash' as const, url: UPSTASH_REDIS_REST_URL, token: UPSTASH_REDIS_REST_TOKEN, prefix }
+  return null
 }
 
 export type Config = ReturnType<typeof readConfig>

@@ -20,7 +20,7 @@ export type Database = {
     },
   ): Promise<RowList<T>>
   /** Read committed, as Postgres has it by default. Inside, use only the database that is passed to `work`. */
-  transaction<T>(work: (database: Database) => Promise<T>): Promise<T>
+  transaction<T>(work: (database: Database) => Promise<T>, options?: { timeoutMs?: number }): Promise<T>
 }
 
 /** The server could not be reached, or was starting, stopping or full; postgres.js's error is the cause. */

@@ -2,6 +2,7 @@
 import type { Context } from 'hono'
 import type { AccessTokens, Caller } from './accounts/access-tokens.ts'
 import type { RefreshTokens } from './accounts/refresh-tokens.ts'
+import type { Cache, Lookup } from './cache.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database.ts'
 import type { Keys } from './keys.ts'
@@ -17,9 +18,14 @@ export type Deps = {
   refreshTokens: RefreshTokens
   passwords: PasswordHasher
   limiter: Limiter
+  cache: Cache
+  /** Whether a store that is shared answers; true where there is none. Never rejects. */
+  isStoreThere: () => Promise<boolean>
   /** Milliseconds since the epoch. */
   now: () => number
   log: Logger
+  /** Lets work go on that the answer does not wait for; it never rejects. */
+  background: (work: Promise<void>) => void
   /** A task was completed, its event committed: the relay may set off without waiting for its timer. */
   completionRecorded: () => void
 }
@@ -39,6 +45,10 @@ export type Variables = {
   /** Set once the access token's signature is verified; whether the session still lives, each statement asks. */
   caller: Caller
   accessToken: string
+  /** Looks for a cached answer; set where there may be one, called as soon as the caller is known. */
+  lookUp: (caller: Caller) => Promise<Lookup>
+  /** What that has found. */
+  lookup: Promise<Lookup>
   /** The address that limits count for. */
   address: string
   /** What this request was counted for, newest last; the headers report one of them. */

@@ -1,7 +1,7 @@
-/** Rate limits: the port, the sliding window behind it, and what happens when its store is lost. */
+/** Rate limits: the port, the sliding window behind it, and what counts while the store is lost. */
 import { Ratelimit } from '@upstash/ratelimit'
 import type { Redis } from '@upstash/redis'
-import { errorFields, type Logger } from './log.ts'
+import type { Counters, Guard } from './store.ts'
 
 export type LimitRule = {
   /** Clients see it in `RateLimit-Policy`; it also keeps the rules' counts apart. */
@@ -33,22 +33,15 @@ export type Limiter = {
   giveBack(verdict: Verdict): Promise<void>
 }
 
-/** The little of Redis that limits need; a backend is a few lines over a client. Failures reject. */
-export type Counters = {
-  /** Rejects with `NOSCRIPT` in the message when the script is to be sent by `eval`. */
-  evalsha(sha: string, keys: string[], args: (string | number)[]): Promise<unknown>
-  eval(script: string, keys: string[], args: (string | number)[]): Promise<unknown>
-  mget(keys: string[]): Promise<(number | null)[]>
-  /** One less, atomically; an absent key stays absent and 0 stays 0. */
-  decrement(key: string): Promise<void>
-}
+/** One that counts in one place alone, and so can tell its own verdicts from another's. */
+export type CountingLimiter = Limiter & { counters: Counters }
 
 /**
  * The sliding window of `@upstash/ratelimit` over `counters`. Its clock is `Date.now()`, as the library reads no other.
  * A failing backend makes `take` and `peek` reject: see `withFallback`.
  * @throws RangeError at a rule's first use when its figures are not whole numbers of at least 1.
  */
-export function createLimiter({ counters }: { counters: Counters }): Limiter {
+export function createLimiter({ counters }: { counters: Counters }): CountingLimiter {
   const windows = new WeakMap<LimitRule, Ratelimit>()
 
   function windowOf(rule: LimitRule): Ratelimit {
@@ -81,6 +74,7 @@ export function createLimiter({ counters }: { counters: Counters }): Limiter {
   }
 
   return {
+    counters,
     async take(rule, identity) {
       const { success, remaining, reset } = await windowOf(rule).limit(tagged(identity))
       if (!success) return refusal(rule, identity)
@@ -112,7 +106,7 @@ function slidingWindow(rule: LimitRule, counters: Counters): Ratelimit {
     prefix: prefixOf(rule),
     // It would block until `reset`, which is later than the window itself allows.
     ephemeralCache: false,
-    // It would let everything pass when the store is slow; `withFallback` has the deadline.
+    // It would let everything pass when the store is slow; the guard has the deadline.
     timeout: 0,
     analytics: false,
     enableTelemetry: false,
@@ -156,67 +150,28 @@ function firstFit(previous: number, room: number, fromMs: number, windowMs: numb
 }
 
 /**
- * Asks `primary`; when that fails or takes longer than `timeoutMs`, answers from `memory`, and for `pauseMs` from then on
- * asks only `memory`, so that a dead store costs few requests the wait. Then one request tries again. The loss and the
- * return are logged once each. `memory` knows nothing of what `primary` counted: a loss begins a window of this process.
+ * Asks `primary` under the guard, and `memory` for what that cannot answer. `memory` knows nothing of what `primary` has
+ * counted: a loss begins a window of this process.
  */
 export function withFallback({
   primary,
   memory,
-  log,
-  timeoutMs = 1000,
-  pauseMs = 5000,
+  guard,
 }: {
   primary: Limiter
-  memory: Limiter
-  log: Pick<Logger, 'info' | 'warn'>
-  timeoutMs?: number
-  pauseMs?: number
+  memory: CountingLimiter
+  guard: Guard
 }): Limiter {
-  let lost = false
-  let pausedUntil = 0
-
-  async function ask(question: (limiter: Limiter) => Promise<Verdict>): Promise<Verdict> {
-    if (Date.now() < pausedUntil) return question(memory)
-    // While one request tries, the others keep to memory.
-    if (lost) pausedUntil = Date.now() + timeoutMs
-    try {
-      const verdict = await within(timeoutMs, question(primary))
-      if (lost) log.info('the store of rate limits is back')
-      lost = false
-      pausedUntil = 0
-      return verdict
-    } catch (error) {
-      if (!lost)
-        log.warn('the store of rate limits is lost: limits go on in this process', errorFields(error))
-      lost = true
-      pausedUntil = Date.now() + pauseMs
-      return question(memory)
-    }
-  }
+  const ask = (question: (limiter: Limiter) => Promise<Verdict>) =>
+    guard.ask(() => question(primary)).catch(() => question(memory))
 
   return {
     take: (rule, identity) => ask((limiter) => limiter.take(rule, identity)),
     peek: (rule, identity) => ask((limiter) => limiter.peek(rule, identity)),
     async giveBack(verdict) {
-      try {
-        // The verdict knows its counters, whichever limiter is asked.
-        await within(timeoutMs, primary.giveBack(verdict))
-      } catch (error) {
-        log.warn('a request was not un-counted: the store of rate limits failed', errorFields(error))
-      }
+      if (verdict.counted?.counters === memory.counters) return memory.giveBack(verdict)
+      // What a lost store has counted stays counted there: one request fewer, until it has run out.
+      await guard.ask(() => primary.giveBack(verdict)).catch(() => {})
     },
-  }
-}
-
-async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
-  })
-  try {
-    return await Promise.race([work, deadline])
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -13,7 +13,6 @@ import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, startRelay } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { createKeyring } from './keys.ts'
-import { createLimiter } from './limiter.ts'
 import { createLogger, errorFields, type Logger } from './log.ts'
 import { prune } from './maintenance.ts'
 import { openDatabase } from './runtime/database.ts'
@@ -21,8 +20,8 @@ import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
 import { listen } from './runtime/http-server.ts'
 import { keepSecret } from './runtime/kept-file.ts'
 import { surviveLostWrites } from './runtime/lost-write.ts'
-import { memoryCounters } from './runtime/memory-counters.ts'
 import { startNotifier } from './runtime/notifier-process.ts'
+import { openStore } from './runtime/open-store.ts'
 import { createNodeHasher } from './runtime/password-hasher.ts'
 import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
 import { StartError } from './start-error.ts'
@@ -40,6 +39,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
   if (!keepsNothing) await openDataDirectory(dataDirectory)
   // The cheapest check of a start comes first.
   const secrets = await jwtSecrets(config, dataDirectory)
+  const store = await openStore(config, log, stack)
   const db = await openDatabase({ config, dataDirectory, packageRoot, log, stack })
   const invoke = await openNotifier(config, dataDirectory, log, stack)
   const relay = startRelay(createSweep({ db, invoke, log }), log)
@@ -61,9 +61,10 @@ async function start(config: Config, log: Logger, stack: Stack) {
       workerEntry: file('bcrypt-worker.js'),
       log,
     }),
-    limiter: createLimiter({ counters: memoryCounters() }),
+    ...store,
     now: Date.now,
     log,
+    background: (work) => void work,
     completionRecorded: relay.wake,
   }
   const app = createApp({

@@ -40,6 +40,8 @@ const secrets = new Set([
   'DATABASE_URL',
   'JWT_SECRET',
   'NOTIFY_WEBHOOK_URL',
+  'REDIS_URL',
+  'UPSTASH_REDIS_REST_TOKEN',
 ])
 
 /**

@@ -10,13 +10,14 @@ import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, type Sweep } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { createKeyring } from './keys.ts'
-import { createLimiter } from './limiter.ts'
 import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
 import { createPasswordHasher } from './passwords.ts'
 import { Problem, problemMediaType } from './problem.ts'
-import { memoryCounters } from './runtime/memory-counters.ts'
 import { createDatabase, valueOptions } from './runtime/postgres.ts'
+import { redisStore } from './runtime/redis-store.ts'
+import { createStoreState, overMemory, overShared, type StoreState } from './runtime/shared-store.ts'
+import { upstashCommands } from './runtime/upstash.ts'
 import { StartError } from './start-error.ts'
 
 type Env = {
@@ -30,12 +31,15 @@ type Env = {
 type Fetcher = { fetch: (url: string, init?: RequestInit) => Promise<Response> }
 type ExecutionContext = { waitUntil(work: Promise<unknown>): void }
 
+type StoreDeps = 'limiter' | 'cache' | 'isStoreThere'
+
 /** A Worker may hold six connections open at once; a request seldom needs a second one. */
 const connections = 5
 /** What requests of an isolate share: nothing in it is bound to a request's I/O. */
 type Isolate = {
   app: ReturnType<typeof createApp>
-  shared: Omit<Deps, 'db' | 'completionRecorded'>
+  shared: Omit<Deps, 'db' | 'completionRecorded' | 'background' | StoreDeps>
+  store: StoreState
 }
 let isolate: Isolate | undefined
 
@@ -46,8 +50,16 @@ async function createIsolate(env: Env): Promise<Isolate> {
       'JWT_SECRET: missing; give a secret of at least 32 bytes: wrangler secret put JWT_SECRET',
     )
   }
+  if (config.store?.kind === 'redis') {
+    throw new StartError(
+      'REDIS_URL: not at the edge; give UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN',
+    )
+  }
+  const log = createLogger(config.logLevel)
+  if (!config.store) log.warn('each isolate counts limits by itself: UPSTASH_REDIS_REST_URL is not set')
   const keyring = await createKeyring(config.jwtSecrets)
   return {
+    store: createStoreState(log),
     app: createApp({
       provide: (c) => c.env.deps,
       // The platform's own header is a setting like any other: in the preview a client could send it.
@@ -66,9 +78,8 @@ async function createIsolate(env: Env): Promise<Isolate> {
       accessTokens: createAccessTokens({ keyring, ...config.tokens, now: Date.now }),
       refreshTokens: createRefreshTokens(keyring),
       passwords: createPasswordHasher(bcryptjs, config.bcryptCost),
-      limiter: createLimiter({ counters: memoryCounters() }),
       now: Date.now,
-      log: createLogger(config.logLevel),
+      log,
     },
   }
 }
@@ -82,6 +93,13 @@ function open(env: Env, { config, log }: Isolate['shared']) {
   })
   const sweep: Sweep = createSweep({ db, invoke: createInvoke(env, config), log })
   return { db, sweep }
+}
+
+/** Without a store the isolates share nothing: each counts for itself, and nothing is cached. */
+function openStore({ shared: { config }, store: state }: Isolate): Pick<Deps, StoreDeps> {
+  if (config.store?.kind !== 'upstash') return overMemory(state.memory, false)
+  const store = redisStore(upstashCommands(config.store), config.store.prefix)
+  return overShared(store, { state, cached: config.cache })
 }
 
 function createInvoke(env: Env, { notifier }: Config) {
@@ -120,7 +138,9 @@ export default {
         )
       }
       try {
-        return await app.fetch(request, { deps: { ...shared, db, completionRecorded } satisfies Deps })
+        const background = (work: Promise<void>) => context.waitUntil(work)
+        const deps: Deps = { ...shared, ...openStore(isolate), db, background, completionRecorded }
+        return await app.fetch(request, { deps })
       } finally {
         context.waitUntil(sweeping.then(db.close))
       }

@@ -111,17 +111,35 @@ export async function renewHash(db: Database, userId: number, change: { from: st
   return rows.length > 0
 }
 
-/** The creator's tasks, sessions and keys go with the account; tasks assigned to it are unassigned by the database. */
-export async function deleteUser(db: Database, caller: Caller, passwordHash: string) {
-  // Each of the account's tasks costs a few index entries: with hundreds of thousands of them this takes seconds.
-  const rows = await db.run(
+/** From then on nobody can be given a task by, or to, this user. False when the password was changed, or the session ended. */
+export async function lockUser(tx: Database, caller: Caller, passwordHash: string) {
+  const rows = await tx.run(
     (sql) => sql`
-      delete from users
+      select id from users
       where id = ${caller.userId} and password_hash = ${passwordHash} and ${isLive(sql, caller)}
-      returning id`,
-    { timeoutMs: 60_000, heavy: true },
+      for update`,
   )
   return rows.length > 0
+}
+
+/**
+ * The creator's tasks, sessions and keys go with the account; tasks assigned to it are unassigned by the database. Answers who
+ * else saw any of these tasks: all of them, when the user was locked by an earlier statement of the transaction.
+ */
+export async function deleteUser(tx: Database, userId: number, timeoutMs: number): Promise<number[]> {
+  const [row] = await tx.run(
+    (sql) => sql<[{ touched: number[] }]>`
+      with touched as materialized (
+        select assigned_to id from tasks where created_by = ${userId} and assigned_to is not null
+        union
+        select created_by from tasks where assigned_to = ${userId}
+      ), gone as (
+        delete from users where id = ${userId} returning id
+      )
+      select coalesce(json_agg(touched.id), '[]') touched from touched where exists (select from gone)`,
+    { timeoutMs },
+  )
+  return row.touched
 }
 
 /** Undefined when the password was changed, or the account deleted, since the hash was read: see updateUser. */

@@ -56,8 +56,7 @@ export function mountAccounts(app: Hono<AppEnv>) {
   })
 
   mount(app, operations.endSession, async (c) => {
-    const { deps, caller } = c.var
-    const { live, ended } = await queries.endOwnSession(deps.db, caller, pathId(c), deps.now())
+    const { live, ended } = await sessions.endOwnSession(c.get('deps'), c.get('caller'), pathId(c))
     if (!live) return refuseEnded(c)
     if (!ended) throw notFound()
     return c.body(null, 204)

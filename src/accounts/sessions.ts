@@ -44,7 +44,7 @@ export async function refreshSession(deps: Deps, token: string): Promise<TokenAn
     const recent = row.spent.filter(({ at }) => now - at < graceMs)
     if (claim.generation < row.generation) {
       if (!recent.some(({ generation }) => generation === claim.generation)) {
-        await queries.endSession(deps.db, row.id)
+        await endSession(deps, row)
         return null
       }
       const generation = claim.generation + 1
@@ -63,7 +63,19 @@ export async function refreshSession(deps: Deps, token: string): Promise<TokenAn
 export async function revokeSession(deps: Deps, token: string): Promise<void> {
   const claim = readRefreshToken(token)
   const row = claim && (await queries.findSession(deps.db, claim.sessionId, deps.now()))
-  if (row && (await deps.refreshTokens.isGenuine(token, row.salt))) await queries.endSession(deps.db, row.id)
+  if (row && (await deps.refreshTokens.isGenuine(token, row.salt))) await endSession(deps, row)
+}
+
+async function endSession({ db, cache }: Deps, { id, user_id }: queries.SessionRow): Promise<void> {
+  await queries.endSession(db, id)
+  await cache.renew([user_id])
+}
+
+/** For one of the caller's own; `live` is whether the caller's session is. Null stands for an id that is none. */
+export async function endOwnSession({ db, cache, now }: Deps, caller: Caller, id: number | null) {
+  const result = await queries.endOwnSession(db, caller, id, now())
+  if (result.ended) await cache.renew([caller.userId])
+  return result
 }
 
 /** Null when the caller's own session has ended. */

@@ -71,15 +71,28 @@ export async function changeAccount(
     if (row && to !== from) await queries.endOtherSessions(tx, caller)
     return row
   })
-  return changed ? { outcome: 'done', value: changed } : changedMeanwhile(deps, caller)
+  if (!changed) return changedMeanwhile(deps, caller)
+  if (to !== from) await deps.cache.renew([caller.userId])
+  return { outcome: 'done', value: changed }
 }
+
+/** Each of the account's tasks costs a few index entries: with hundreds of thousands of them this takes seconds. */
+const deletionTimeoutMs = 60_000
 
 export async function deleteAccount(deps: Deps, caller: Caller, password: string): Promise<Guarded<null>> {
   const user = await queries.findCaller(deps.db, caller)
   if (!user) return { outcome: 'ended' }
   if (!(await deps.passwords.verify(password, user.password_hash))) return { outcome: 'wrong password' }
-  const deleted = await queries.deleteUser(deps.db, caller, user.password_hash)
-  return deleted ? { outcome: 'done', value: null } : changedMeanwhile(deps, caller)
+  const touched = await deps.db.transaction(
+    async (tx) =>
+      (await queries.lockUser(tx, caller, user.password_hash))
+        ? queries.deleteUser(tx, caller.userId, deletionTimeoutMs)
+        : null,
+    { timeoutMs: deletionTimeoutMs },
+  )
+  if (!touched) return changedMeanwhile(deps, caller)
+  await deps.cache.renew([caller.userId, ...touched])
+  return { outcome: 'done', value: null }
 }
 
 /** Between the check of the password and the write somebody else changed it, or ended the session. */

@@ -33,6 +33,9 @@ export function rateLimit({ connectionAddress }: Pick<Runtime, 'connectionAddres
     const [rule, identity] = c.get('caller')
       ? [config.limits.user, String(c.get('caller').userId)]
       : [config.limits.anonymous, c.get('address')]
+    // In the same turn as the count, so that both travel to the store together.
+    const lookUp = c.get('lookUp')
+    if (lookUp && c.get('caller')) c.set('lookup', lookUp(c.get('caller')))
     if (free.test(c.req.path)) report(c, await limiter.peek(rule, identity))
     else await count(c, rule, identity)
     return next()

@@ -1,11 +1,8 @@
 /** Rate-limit counters in this process: the limiter's scripts, done on a Map. */
-import type { Counters } from '../limiter.ts'
+import type { Counters } from '../store.ts'
+import { limitScript, remainingScript } from './limiter-scripts.ts'
 
 type Bucket = { count: number; expiresAt: number }
-
-/** The SHA-1 of the two single-region sliding-window scripts of @upstash/ratelimit 2.2.0, which calls them by it. */
-const limitScript = '74740bb3d7792848093cdef586b6b6037c455fd6'
-const remainingScript = '7ca36169e0fc9caedd81b4eef8e99854c157f9b5'
 
 /**
  * Holds at most `maxKeys` buckets: a new one beyond that evicts the oldest, which is then as if never counted. Expired
@@ -65,7 +62,7 @@ export function memoryCounters({ now = () => Date.now(), maxKeys = 100_000 } = {
   }
 
   function run(sha: string, keys: string[], args: (string | number)[]): [number, number] {
-    if (sha !== limitScript && sha !== remainingScript)
+    if (sha !== limitScript.published && sha !== remainingScript.published)
       throw new Error(`memory counters know no script ${sha}`)
     const [currentKey, previousKey] = keys
     const [limit, time, windowMs, amount] = args.map(Number)
@@ -74,7 +71,7 @@ export function memoryCounters({ now = () => Date.now(), maxKeys = 100_000 } = {
     const at = now()
     const current = countOf(currentKey, at)
     const previous = Math.floor((1 - (time % windowMs) / windowMs) * countOf(previousKey, at))
-    if (sha === remainingScript) return [limit - (current + previous), limit]
+    if (sha === remainingScript.published) return [limit - (current + previous), limit]
     if (!amount || amount < 0) throw new Error('refunds go through decrement, to the bucket that was counted')
     if (previous + current >= limit) return [-1, limit]
     return [limit - (add(currentKey, amount, windowMs * 2 + 1000, at) + previous), limit]

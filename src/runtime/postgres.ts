@@ -95,10 +95,10 @@ export function createDatabase(connect: Connect, { places, timeoutMs: defaultTim
         leave?.()
       }
     },
-    transaction: (work) =>
+    transaction: (work, { timeoutMs = defaultTimeoutMs } = {}) =>
       retrying(() =>
-        onConnection(defaultTimeoutMs, (sql, ms, lost) => {
-          const begun = sql.begin((tx) => work(inTransaction(tx, defaultTimeoutMs, lost)))
+        onConnection(timeoutMs, (sql, ms, lost) => {
+          const begun = sql.begin((tx) => work(inTransaction(tx, timeoutMs, lost)))
           return lostAfter(begun as ReturnType<typeof work>, ms + 2 * cancellationMs, lost)
         }),
       ),

@@ -17,16 +17,21 @@ const timeoutMs = 2000
 export function createReadinessCheck() {
   // The answer, not its promise: at the edge a request cannot wait for another request's statement.
   let last: { at: number; answer: Readiness } | undefined
-  return async function checkReadiness({ db, now }: Pick<Deps, 'db' | 'now'>): Promise<Readiness> {
+  return async function checkReadiness({
+    db,
+    now,
+    isStoreThere,
+  }: Pick<Deps, 'db' | 'now' | 'isStoreThere'>): Promise<Readiness> {
     if (last && now() - last.at < rememberedMs) return last.answer
-    const answer = await check(db)
+    const answer = await check(db, isStoreThere)
     last = { at: now(), answer }
     return answer
   }
 }
 
-async function check(db: Database): Promise<Readiness> {
+async function check(db: Database, isStoreThere: () => Promise<boolean>): Promise<Readiness> {
   try {
+    const storeThere = isStoreThere()
     const [row] = await db.run(
       (sql) => sql<[{ version: number | null; undelivered: boolean }]>`
         select (select max(version) from schema_migrations) version,
@@ -34,7 +39,8 @@ async function check(db: Database): Promise<Readiness> {
       { timeoutMs },
     )
     if ((row.version ?? 0) < schemaVersion) return { status: 'unavailable', unavailable: ['migrations'] }
-    return row.undelivered ? { status: 'degraded', degraded: ['notifier'] } : { status: 'ready' }
+    const degraded = [...((await storeThere) ? [] : ['cache']), ...(row.undelivered ? ['notifier'] : [])]
+    return degraded.length > 0 ? { status: 'degraded', degraded } : { status: 'ready' }
   } catch (error) {
     // undefined_table, undefined_column: the server is there, the schema is not.
     const migrations = error instanceof postgres.PostgresError && ['42P01', '42703'].includes(error.code)

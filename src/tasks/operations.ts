@@ -3,6 +3,7 @@ import { operation } from '../http/operation.ts'
 import { NewTask, Task, TaskChange, TaskListQuery, TaskPage, TaskReplacement } from './schemas.ts'
 
 const etag = { ETag: 'Strong; changes with every change of the task' }
+const cacheStatus = { 'Cache-Status': "Whether the service's own cache had it (RFC 9211)" }
 const ifMatch = { 'If-Match': 'Answers 412, having done nothing, unless the task still has this entity tag' }
 const changed = 'The task has changed since; ETag says what it is now'
 const absent = 'There is no such task, or the caller may not see it'
@@ -19,7 +20,7 @@ export const listTasks = operation({
     200: {
       description: 'A page',
       schema: TaskPage,
-      headers: { Link: 'The same URLs as next and previous (RFC 8288)' },
+      headers: { Link: 'The same URLs as next and previous (RFC 8288)', ...cacheStatus },
     },
   },
   problems: { 503: 'The search took too long, or the database is away' },
@@ -63,8 +64,8 @@ export const getTask = operation({
   authenticated: true,
   headers: { 'If-None-Match': 'Answers 304 while the task still has this entity tag', ...ifMatch },
   answers: {
-    200: { description: 'The task', schema: Task, headers: etag },
-    304: { description: 'It has not changed', headers: etag },
+    200: { description: 'The task', schema: Task, headers: { ...etag, ...cacheStatus } },
+    304: { description: 'It has not changed', headers: { ...etag, ...cacheStatus } },
   },
   problems: { 404: absent, 412: changed },
 })

@@ -111,7 +111,8 @@ export type UpdateResult = {
   live: boolean
   /** The version found, before the change; null when there is no task that the caller may see. */
   found: number | null
-  was: Task['status'] | null
+  /** What it was before the change. */
+  was: Pick<Task, 'status' | 'assigned_to'> | null
   /** Null too when the precondition failed: `found` is not. */
   task: TaskRow | null
 }
@@ -127,9 +128,9 @@ export async function updateTask(
   const set = (sql: SqlTag, column: keyof TaskValues, type: PendingQuery<Row[]>) =>
     sql`case when ${values[column] !== undefined} then ${values[column] ?? null}::${type} else t.${sql(column)} end`
   const [row] = await db.run(
-    (sql) => sql<[(TaskRow | { id: null }) & Omit<UpdateResult, 'task'>]>`
+    (sql) => sql<[(TaskRow | { id: null }) & UpdateRow]>`
       with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, t.status, t.version
+        select t.id, t.status, t.assigned_to, t.version
         from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
         where t.id = ${id}::bigint
         for update of t
@@ -143,17 +144,29 @@ export async function updateTask(
         where t.id = before.id and ${meets(sql, precondition)}
         returning ${columns(sql)}
       )
-      select exists (select from caller) live, before.version found, before.status was, ${columns(sql)}
+      select exists (select from caller) live, before.version found, before.status was_status,
+        before.assigned_to was_assigned_to, ${columns(sql)}
       from (select) one left join before on true left join after t on true`,
   )
-  const { live, found, was, ...task } = row
-  return { live, found, was, task: task.id === null ? null : (task as TaskRow) }
+  const { live, found, was_status, was_assigned_to, ...task } = row
+  return {
+    live,
+    found,
+    was: was_status === null ? null : { status: was_status, assigned_to: was_assigned_to },
+    task: task.id === null ? null : (task as TaskRow),
+  }
+}
+
+type UpdateRow = Pick<UpdateResult, 'live' | 'found'> & {
+  was_status: Task['status'] | null
+  was_assigned_to: number | null
 }
 
 export type DeleteResult = {
   live: boolean
   found: number | null
   mine: boolean | null
+  assigned_to: number | null
   deleted: boolean
 }
 
@@ -166,7 +179,7 @@ export async function deleteTask(
   const [row] = await db.run(
     (sql) => sql<[DeleteResult]>`
       with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, t.version, t.created_by = caller.user_id mine
+        select t.id, t.version, t.assigned_to, t.created_by = caller.user_id mine
         from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
         where t.id = ${id}::bigint
         for update of t
@@ -176,7 +189,7 @@ export async function deleteTask(
         returning t.id
       )
       select exists (select from caller) live, before.version found, before.mine mine,
-        exists (select from gone) deleted
+        before.assigned_to, exists (select from gone) deleted
       from (select) one left join before on true`,
   )
   return row

@@ -2,6 +2,7 @@
 import type { Context, Hono } from 'hono'
 import type { AppEnv } from '../deps.ts'
 import { refuse, refuseEnded } from '../http/authenticate.ts'
+import { cachedOr } from '../http/cached-answer.ts'
 import { names, preconditionOf } from '../http/conditional.ts'
 import { mount } from '../http/operation.ts'
 import { pathId } from '../http/path-id.ts'
@@ -12,17 +13,23 @@ import * as verbs from './verbs.ts'
 
 export function mountTasks(app: Hono<AppEnv>) {
   mount(app, operations.listTasks, async (c, { query }) => {
-    const page = await verbs.listTasks(c.get('deps'), c.get('caller'), query)
-    if (page === 'bad cursor') {
-      return refuse(c, invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }]))
-    }
-    if (page === verbs.ended) return refuseEnded(c)
-    const [next, previous] = [pageUrl(c, query, page.next), pageUrl(c, query, page.previous)]
-    const links = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`].filter(Boolean)
-    if (links.length > 0) c.header('Link', links.join(', '))
+    const { head: link, body } = await cachedOr(c, async () => {
+      const page = await verbs.listTasks(c.get('deps'), c.get('caller'), query)
+      if (page === 'bad cursor') {
+        return refuse(c, invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }]))
+      }
+      if (page === verbs.ended) return refuseEnded(c)
+      const [next, previous] = [pageUrl(c, query, page.next), pageUrl(c, query, page.previous)]
+      const links = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`].filter(Boolean)
+      const count = page.count === undefined ? {} : { count: page.count }
+      return {
+        head: links.join(', '),
+        body: JSON.stringify({ ...count, next, previous, results: page.tasks }),
+      }
+    })
+    if (link) c.header('Link', link)
     c.header('Cache-Control', 'private, no-cache')
-    const count = page.count === undefined ? {} : { count: page.count }
-    return c.json({ ...count, next, previous, results: page.tasks })
+    return c.body(body, 200, { 'Content-Type': 'application/json' })
   })
 
   mount(app, operations.createTask, async (c, { body }) => {
@@ -39,18 +46,19 @@ export function mountTasks(app: Hono<AppEnv>) {
     if (created === verbs.ended) return refuseEnded(c)
     if ('replayed' in created && created.replayed) c.header('Idempotency-Replayed', 'true')
     c.header('Location', `${deps.config.publicUrl}/api/tasks/${created.task.id}/`)
-    return answerTask(c, created, 201)
+    return answerTask(c, written(created), 201)
   })
 
   mount(app, operations.getTask, async (c) => {
-    const found = await verbs.getTask(c.get('deps'), c.get('caller'), pathId(c))
-    if (found === verbs.ended) return refuseEnded(c)
+    const { head, body } = await cachedOr(c, async () => {
+      const found = await verbs.getTask(c.get('deps'), c.get('caller'), pathId(c))
+      if (found === verbs.ended) return refuseEnded(c)
+      return { head: String(found.version), body: JSON.stringify(found.task) }
+    })
+    const version = Number(head)
     const { match, noneMatch } = preconditionOf(c)
-    if (match !== null && !names(match, found.version)) throw verbs.changedSince(found.version)
-    if (!names(noneMatch, found.version)) return answerTask(c, found, 200)
-    c.header('ETag', verbs.entityTag(found.version))
-    c.header('Cache-Control', 'private, no-cache')
-    return c.body(null, 304)
+    if (match !== null && !names(match, version)) throw verbs.changedSince(version)
+    return answerTask(c, { body, version }, names(noneMatch, version) ? 304 : 200)
   })
 
   for (const operation of [operations.replaceTask, operations.changeTask]) {
@@ -63,7 +71,7 @@ export function mountTasks(app: Hono<AppEnv>) {
         precondition: preconditionOf(c),
       })
       if (changed === verbs.ended) return refuseEnded(c)
-      return answerTask(c, changed, 200)
+      return answerTask(c, written(changed), 200)
     })
   }
 
@@ -75,10 +83,17 @@ export function mountTasks(app: Hono<AppEnv>) {
   })
 }
 
-function answerTask(c: Context<AppEnv>, { task, version }: verbs.VersionedTask, status: 200 | 201) {
+const written = ({ task, version }: verbs.VersionedTask) => ({ body: JSON.stringify(task), version })
+
+function answerTask(
+  c: Context<AppEnv>,
+  { body, version }: { body: string; version: number },
+  status: 200 | 201 | 304,
+) {
   c.header('ETag', verbs.entityTag(version))
   c.header('Cache-Control', 'private, no-cache')
-  return c.json(task, status)
+  if (status === 304) return c.body(null, 304)
+  return c.body(body, status, { 'Content-Type': 'application/json' })
 }
 
 /** The request's own parameters with another cursor; never built from the Host header. */

@@ -38,6 +38,7 @@ export async function createTask(
   const row = await naming(() => queries.insertTask(deps.db, caller, input))
   if (!row) return ended
   if (row.status === 'completed') deps.completionRecorded()
+  await deps.cache.renew([row.created_by, row.assigned_to])
   return versioned(row)
 }
 
@@ -54,7 +55,10 @@ export async function createTaskOnce(
   if (!result.created && !result.same) {
     throw new Problem(422, 'The Idempotency-Key was used with another body within 24 hours.')
   }
-  if (result.created && result.response.status === 'completed') deps.completionRecorded()
+  if (result.created) {
+    if (result.response.status === 'completed') deps.completionRecorded()
+    await deps.cache.renew([result.response.created_by, result.response.assigned_to])
+  }
   return { task: result.response, version: 1, replayed: !result.created }
 }
 
@@ -75,12 +79,14 @@ export async function changeTask(
     if (typeof assignee === 'number' && !(await queries.userExists(deps.db, assignee))) throw noSuchAssignee()
     throw changedSince(result.found)
   }
-  if (result.task.status === 'completed' && result.was !== 'completed') deps.completionRecorded()
+  if (result.task.status === 'completed' && result.was?.status !== 'completed') deps.completionRecorded()
+  if (result.task.version !== result.found)
+    await deps.cache.renew([result.task.created_by, result.task.assigned_to, result.was?.assigned_to])
   return versioned(result.task)
 }
 
 export async function removeTask(
-  { db }: Deps,
+  { db, cache }: Deps,
   caller: Caller,
   { id, precondition }: Target,
 ): Promise<undefined | Ended> {
@@ -89,6 +95,7 @@ export async function removeTask(
   if (result.found === null) throw notFound()
   if (!result.mine) throw new Problem(403, 'Only its creator may delete a task.')
   if (!result.deleted) throw changedSince(result.found)
+  await cache.renew([caller.userId, result.assigned_to])
   return undefined
 }
 

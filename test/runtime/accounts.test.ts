@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import postgres from 'postgres'
 import { expect, test } from 'vitest'
-import { deleteUser, updateUser } from '../../src/accounts/queries.ts'
+import { deleteUser, lockUser, updateUser } from '../../src/accounts/queries.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
 import { createClient } from '../support/client.ts'
@@ -28,12 +28,24 @@ test('a session that ended while its password was checked changes nothing', asyn
     { userId: 7, sessionId: 1 },
     { userId: 7, sessionId: 2 },
   ]
+  const remove = (caller: typeof live, hash: string) =>
+    db.transaction(async (tx) => (await lockUser(tx, caller, hash)) && deleteUser(tx, caller.userId, 10_000))
   expect(await updateUser(db, ended, change)).toBeUndefined()
-  expect(await deleteUser(db, ended, 'old')).toBe(false)
+  expect(await remove(ended, 'old')).toBe(false)
   expect(await updateUser(db, { userId: 8, sessionId: 2 }, change)).toBeUndefined()
   expect(await updateUser(db, live, change)).toMatchObject({ id: 7, email: 'ann@example.com' })
-  expect(await deleteUser(db, live, 'old')).toBe(false)
-  expect(await deleteUser(db, live, 'new')).toBe(true)
+  expect(await remove(live, 'old')).toBe(false)
+  await db.run(
+    (sql) => sql`
+    insert into users (id, username, password_hash) values (8, 'bob', ''), (9, 'cat', ''), (10, 'dan', '')`,
+  )
+  await db.run(
+    (sql) => sql`
+    insert into tasks (title, created_by, assigned_to) values
+      ('hers', 7, 8), ('hers too', 7, 8), ('her own', 7, null), ('given to her', 9, 7), ('not hers', 10, 8)`,
+  )
+  // Bob saw her tasks, Cat had given her one; what Dan sees has not changed.
+  expect(((await remove(live, 'new')) || []).sort()).toEqual([8, 9])
   await db.close()
   await server.stop()
 })

@@ -1,0 +1,28 @@
+/** Opens the store of a Node process: the one that the settings name, or its memory. */
+import type { Config } from '../config.ts'
+import { createLimiter } from '../limiter.ts'
+import type { Logger } from '../log.ts'
+import { memoryCounters } from './memory-counters.ts'
+import { connectRedis } from './redis.ts'
+import { redisStore } from './redis-store.ts'
+import { createStoreState, overMemory, overShared } from './shared-store.ts'
+import type { Stack } from './shutdown.ts'
+import { upstashCommands } from './upstash.ts'
+
+/** @throws StartError when the store refuses its credentials; one that is away is waited for a little, then done without. */
+export async function openStore(config: Config, log: Logger, stack: Stack) {
+  // A database that is not embedded may have other processes that write to it.
+  if (!config.store)
+    return overMemory(createLimiter({ counters: memoryCounters() }), config.cache && !config.databaseUrl)
+  return overShared(redisStore(await commandsOf(config.store, log, stack), config.store.prefix), {
+    state: createStoreState(log),
+    cached: config.cache,
+  })
+}
+
+async function commandsOf(store: NonNullable<Config['store']>, log: Logger, stack: Stack) {
+  if (store.kind === 'upstash') return upstashCommands(store)
+  const { close, ...commands } = await connectRedis(store.url, log)
+  stack.push('redis', close)
+  return commands
+}

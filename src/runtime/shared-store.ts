@@ -1,0 +1,49 @@
+/** Limits and cached answers as the app uses them, over a store that is shared or over this process's memory. */
+import { createCache, noCache, type SharedCacheState } from '../cache.ts'
+import type { Deps } from '../deps.ts'
+import { type CountingLimiter, createLimiter, withFallback } from '../limiter.ts'
+import type { Logger } from '../log.ts'
+import { createGuard, type Guard, type Store } from '../store.ts'
+import { memoryCounters } from './memory-counters.ts'
+import { memoryTexts } from './memory-texts.ts'
+
+type OverStore = Pick<Deps, 'limiter' | 'cache' | 'isStoreThere'>
+
+/** What a process knows of its store from one request to the next, also where the client is each request's own. */
+export type StoreState = { guard: Guard; memory: CountingLimiter; cache: SharedCacheState }
+
+export function createStoreState(log: Logger): StoreState {
+  return {
+    guard: createGuard({ log }),
+    memory: createLimiter({ counters: memoryCounters() }),
+    cache: { owed: new Map() },
+  }
+}
+
+type Options = { state: StoreState; cached: boolean }
+
+export function overShared(store: Store, { state, cached }: Options): OverStore {
+  const { guard, memory } = state
+  const primary = createLimiter({ counters: store.counters })
+  return {
+    limiter: withFallback({ primary, memory, guard }),
+    cache: cached ? createCache({ texts: store.texts, guard, state: state.cache }) : noCache,
+    isStoreThere: () =>
+      guard
+        .ask(() => store.ping())
+        .then(
+          () => true,
+          () => false,
+        ),
+  }
+}
+
+/** @param cached only where no other process writes to the database: it could not tell this one */
+export function overMemory(memory: CountingLimiter, cached: boolean): OverStore {
+  const guard: Guard = { ask: (question) => question(), isLost: () => false }
+  return {
+    limiter: memory,
+    cache: cached ? createCache({ texts: memoryTexts(), guard }) : noCache,
+    isStoreThere: async () => true,
+  }
+}

@@ -1,0 +1,25 @@
+/** Upstash's Redis by REST, through its own client; needs fetch and nothing else, so that it serves every runtime. */
+import { Redis } from '@upstash/redis/cloudflare'
+import type { RedisCommands } from './redis-store.ts'
+
+/** At the edge to be made for each request: commands of one turn share a call, which belongs to one request there. */
+export function upstashCommands({ url, token }: { url: string; token: string }): RedisCommands {
+  const client = new Redis({
+    url,
+    token,
+    // By default five, which takes seconds to give up; limits are counted by this process instead.
+    retry: { retries: 1, backoff: () => 50 },
+    enableAutoPipelining: true,
+    // Text stays text.
+    automaticDeserialization: false,
+    enableTelemetry: false,
+    latencyLogging: false,
+  })
+  return {
+    evalsha: (sha, keys, args) => client.evalsha(sha, keys, args),
+    eval: (text, keys, args) => client.eval(text, keys, args),
+    mget: (keys) => client.mget(keys),
+    set: (key, value, ttlMs) => client.set(key, value, { px: ttlMs }),
+    ping: () => client.ping(),
+  }
+}

@@ -1,0 +1,217 @@
+/** Memory, Redis by TCP and Upstash by REST are one store to the app: the same decisions, the same answers. */
+import { createHash } from 'node:crypto'
+import { Ratelimit } from '@upstash/ratelimit'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { createCache } from '../../src/cache.ts'
+import { createLimiter, type LimitRule } from '../../src/limiter.ts'
+import { createLogger } from '../../src/log.ts'
+import { limitScript, remainingScript, stockScript } from '../../src/runtime/limiter-scripts.ts'
+import { memoryCounters } from '../../src/runtime/memory-counters.ts'
+import { memoryTexts } from '../../src/runtime/memory-texts.ts'
+import { connectRedis } from '../../src/runtime/redis.ts'
+import { redisStore, scripts } from '../../src/runtime/redis-store.ts'
+import { upstashCommands } from '../../src/runtime/upstash.ts'
+import type { Store } from '../../src/store.ts'
+import { seeded } from '../support/random.ts'
+import { startTestRedis, type TestRedis } from '../support/redis.ts'
+import { startUpstashFront, type UpstashFront } from '../support/upstash-front.ts'
+
+let redis: TestRedis
+let cluster: TestRedis
+let front: UpstashFront
+const stores: Record<string, Store> = {}
+const closing: (() => unknown)[] = []
+const silent = createLogger('silent')
+
+beforeAll(async () => {
+  redis = await startTestRedis()
+  cluster = await startTestRedis('--cluster-enabled', 'yes')
+  await cluster.ask(['CLUSTER', 'ADDSLOTSRANGE', '0', '16383'])
+  await vi.waitFor(
+    async () => expect(await cluster.ask(['CLUSTER', 'INFO'])).toContain('cluster_state:ok'),
+    30_000,
+  )
+  front = await startUpstashFront(redis.url)
+  const tcp = await connectRedis(redis.url, silent)
+  const clustered = await connectRedis(cluster.url, silent)
+  closing.push(tcp.close, clustered.close, front.close, redis.stop, cluster.stop)
+  stores.memory = { counters: memoryCounters(), texts: memoryTexts(), ping: async () => {} }
+  stores.redis = redisStore(tcp, 'tcp:')
+  // One node that has every slot still refuses a script or a command whose keys are of different slots.
+  stores.cluster = redisStore(clustered, 'cluster:')
+  stores.upstash = redisStore(upstashCommands(front), 'rest:')
+})
+afterAll(async () => {
+  for (const close of closing) await close()
+})
+
+const named = (name: string): Store => {
+  const store = stores[name]
+  if (!store) throw new Error(`no store ${name}`)
+  return store
+}
+
+const rules: LimitRule[] = [
+  { name: 'user', limit: 100, windowMs: 60_000 },
+  { name: 'anonymous', limit: 7, windowMs: 10_000 },
+  { name: 'login', limit: 1, windowMs: 1000 },
+  { name: 'username', limit: 13, windowMs: 997 },
+]
+
+describe('on one clock', () => {
+  beforeEach(() => {
+    // Only the date: sockets and their timers go on.
+    vi.useFakeTimers({ toFake: ['Date'], now: Math.floor(Date.now() / 60_000) * 60_000 })
+  })
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  test('all decide alike, 20,000 times: what is allowed, what remains, when to come again', async () => {
+    const random = seeded(20261124)
+    const names = ['memory', 'redis', 'upstash']
+    const limiters = names.map((name) => createLimiter({ counters: named(name).counters }))
+    let refused = 0
+    for (const rule of rules) {
+      const meanGap = (rule.windowMs / rule.limit) * 0.6
+      for (let i = 0; i < 5000; i++) {
+        vi.setSystemTime(Date.now() + Math.floor(random() * meanGap))
+        const identity = random() < 0.9 ? 'ann' : 'bob'
+        const act = random()
+        const verdicts = await Promise.all(
+          limiters.map(async (limiter) => {
+            const verdict = await limiter[act < 0.95 ? 'take' : 'peek'](rule, identity)
+            if (act < 0.05) await limiter.giveBack(verdict)
+            return { ...verdict, counted: verdict.counted?.bucket }
+          }),
+        )
+        const [first] = verdicts
+        for (const verdict of verdicts) expect(verdict, `${rule.name} ${i}`).toEqual(first)
+        if (!first?.allowed) refused++
+      }
+    }
+    expect(refused).toBeGreaterThan(2000)
+    expect(refused).toBeLessThan(18_000)
+  }, 300_000)
+})
+
+describe.each(['memory', 'redis', 'cluster', 'upstash'])('%s', (name) => {
+  const rule: LimitRule = { name: 'user', limit: 5, windowMs: 3_600_000 }
+  const someone = () => crypto.randomUUID()
+
+  test('lets exactly the limit out of a burst pass', async () => {
+    const limiter = createLimiter({ counters: named(name).counters })
+    const identity = someone()
+    const burst = await Promise.all(Array.from({ length: 25 }, () => limiter.take(rule, identity)))
+    expect(burst.filter(({ allowed }) => allowed)).toHaveLength(5)
+    const [counted] = burst.filter(({ allowed }) => allowed)
+    if (!counted) throw new Error('none was allowed')
+    await limiter.giveBack(counted)
+    await limiter.giveBack(counted)
+    expect((await limiter.peek(rule, identity)).remaining).toBe(1)
+  })
+
+  test('gives back no more than was counted', async () => {
+    const { counters } = named(name)
+    const identity = someone()
+    await counters.decrement(`limit:user:{${identity}}:1`)
+    expect(await counters.mget([`limit:user:{${identity}}:1`, `limit:user:{${identity}}:0`])).toEqual([
+      null,
+      null,
+    ])
+  })
+
+  test('answers a stamp that stays, and what was put', async () => {
+    const { texts } = named(name)
+    const tag = someone()
+    const look = (value: string) => texts.look({ key: `{${tag}}`, value, ttlMs: 60_000 }, `{${tag}}:list`)
+    expect(await look('one')).toEqual({ stamp: 'one', text: null })
+    expect(await look('two')).toEqual({ stamp: 'one', text: null })
+    const text = 'line\n"É", \u0000 and 🙂'
+    await texts.put([
+      { key: `{${tag}}:list`, value: text, ttlMs: 60_000 },
+      { key: `{${someone()}}`, value: 'of another slot', ttlMs: 60_000 },
+    ])
+    expect(await look('three')).toEqual({ stamp: 'one', text })
+    await texts.put([{ key: `{${tag}}`, value: 'four', ttlMs: 60_000 }])
+    expect(await look('five')).toEqual({ stamp: 'four', text })
+  })
+
+  test('forgets what has run out', async () => {
+    const { texts } = named(name)
+    const tag = someone()
+    await texts.put([{ key: `{${tag}}:list`, value: 'soon gone', ttlMs: 20 }])
+    const look = () => texts.look({ key: `{${tag}}`, value: 'one', ttlMs: 60_000 }, `{${tag}}:list`)
+    await vi.waitFor(async () => expect((await look()).text).toBeNull(), 10_000)
+  })
+
+  test('a cached answer is found by the session it was made for, until the user has a new stamp', async () => {
+    const guard = { ask: <T>(question: () => Promise<T>) => question(), isLost: () => false }
+    const cache = createCache({ texts: named(name).texts, guard })
+    const caller = { userId: Math.floor(Math.random() * 2 ** 40), sessionId: 7 }
+    const missed = await cache.look(caller, '/api/tasks?')
+    expect(missed.outcome).toBe('uri-miss')
+    await cache.keep(missed, { head: 'a head', body: '{"a":\n1}' })
+    expect((await cache.look(caller, '/api/tasks?')).found).toMatchObject({
+      head: 'a head',
+      body: '{"a":\n1}',
+    })
+    expect((await cache.look({ ...caller, sessionId: 8 }, '/api/tasks?')).outcome).toBe('uri-miss')
+    expect((await cache.look(caller, '/api/tasks?limit=1')).outcome).toBe('uri-miss')
+    await cache.renew([caller.userId])
+    const stale = await cache.look(caller, '/api/tasks?')
+    expect(stale.outcome).toBe('stale')
+    // A write between the look-up and the keeping makes what is kept useless.
+    await cache.renew([caller.userId])
+    await cache.keep(stale, { head: '', body: 'old' })
+    expect((await cache.look(caller, '/api/tasks?')).outcome).toBe('stale')
+  })
+})
+
+test('a count and a look-up travel together, over both clients', async () => {
+  const caller = { userId: 4711, sessionId: 1 }
+  const guard = { ask: <T>(question: () => Promise<T>) => question(), isLost: () => false }
+  const store = redisStore(upstashCommands(front), 'rest:')
+  const limiter = createLimiter({ counters: store.counters })
+  const cache = createCache({ texts: store.texts, guard })
+  const [rule] = rules
+  if (!rule) throw new Error('no rule')
+  const once = () => Promise.all([cache.look(caller, '/'), limiter.take(rule, '4711')])
+  // The first may have to send the scripts themselves.
+  await once()
+  const before = front.calls.length
+  await once()
+  expect(front.calls.slice(before).map((call) => call.map(([command]) => command))).toEqual([
+    ['evalsha', 'evalsha'],
+  ])
+})
+
+test('scripts have the hashes that are written down', async () => {
+  const sha = (text: string) => createHash('sha1').update(text).digest('hex')
+  for (const { text, sha: written } of Object.values(scripts)) expect(sha(text)).toBe(written)
+  const published = await publishedScripts()
+  expect(published.map(sha)).toEqual([limitScript.published, remainingScript.published])
+  expect(published.map(stockScript).map(sha)).toEqual([limitScript.stock, remainingScript.stock])
+})
+
+/** The texts that the library sends when a server says it does not know them. */
+function publishedScripts() {
+  const seen: string[] = []
+  const redis = {
+    evalsha: async () => {
+      throw new Error('NOSCRIPT')
+    },
+    eval: async (script: string) => {
+      seen.push(script)
+      return [1, 1]
+    },
+  }
+  const limiter = new Ratelimit({
+    redis: redis as unknown as ConstructorParameters<typeof Ratelimit>[0]['redis'],
+    limiter: Ratelimit.slidingWindow(1, '1 s'),
+    ephemeralCache: false,
+    timeout: 0,
+    enableTelemetry: false,
+  })
+  return Promise.all([limiter.limit('ann'), limiter.getRemaining('ann')]).then(() => seen)
+}

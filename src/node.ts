@@ -2,17 +2,13 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { getConnInfo } from '@hono/node-server/conninfo'
-import { serveStatic } from '@hono/node-server/serve-static'
-import type { MiddlewareHandler } from 'hono'
-import { createAccessTokens } from './accounts/access-tokens.ts'
-import { createRefreshTokens } from './accounts/refresh-tokens.ts'
+import { createTokens } from './accounts/tokens.ts'
 import { createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import type { Deps } from './deps.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, startRelay } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
-import { createKeyring } from './keys.ts'
 import { createLogger, errorFields, type Logger } from './log.ts'
 import { prune } from './maintenance.ts'
 import { openDatabase } from './runtime/database.ts'
@@ -23,7 +19,9 @@ import { surviveLostWrites } from './runtime/lost-write.ts'
 import { startNotifier } from './runtime/notifier-process.ts'
 import { openStore } from './runtime/open-store.ts'
 import { createNodeHasher } from './runtime/password-hasher.ts'
+import { serveReferencePage } from './runtime/reference-page.ts'
 import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
+import { within } from './runtime/within.ts'
 import { StartError } from './start-error.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
@@ -49,13 +47,10 @@ async function start(config: Config, log: Logger, stack: Stack) {
   const pruning = setInterval(pruneNow, pruneEveryMs)
   stack.push('pruning', async () => clearInterval(pruning))
 
-  const keyring = await createKeyring(secrets)
   const deps: Deps = {
     config,
     db,
-    keyring,
-    accessTokens: createAccessTokens({ keyring, ...config.tokens, now: Date.now }),
-    refreshTokens: createRefreshTokens(keyring),
+    ...(await createTokens(secrets, config.tokens)),
     passwords: await createNodeHasher({
       cost: config.bcryptCost,
       workerEntry: file('bcrypt-worker.js'),
@@ -70,7 +65,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
   const app = createApp({
     provide: () => deps,
     connectionAddress: (c) => getConnInfo(c).remote.address,
-    referencePage,
+    referencePage: serveReferencePage(file('public')),
     corsOrigins: config.corsOrigins,
     publicUrl: config.publicUrl,
   })
@@ -79,17 +74,6 @@ async function start(config: Config, log: Logger, stack: Stack) {
   log.info('listening', {
     url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${server.port}`,
   })
-}
-
-const files = serveStatic({
-  root: file('public'),
-  rewriteRequestPath: (path) => (path === '/docs' ? '/docs.html' : path),
-})
-
-const referencePage: MiddlewareHandler = (c, next) => {
-  // Parts of a file are nobody's need here; a server may ignore the wish for them (RFC 9110 section 14.2).
-  c.req.raw.headers.delete('Range')
-  return files(c, next)
 }
 
 /**
@@ -125,15 +109,6 @@ async function openNotifier(config: Config, dataDirectory: string, log: Logger, 
   stack.push('notifier', notifier.stop)
   return createLambdaClient({ ...options, endpoint: notifier.endpoint, credentials: notifier.credentials })
     .invoke
-}
-
-async function within(ms: number, work: Promise<unknown>) {
-  let timer: NodeJS.Timeout | undefined
-  const limit = new Promise((resolve) => {
-    timer = setTimeout(resolve, ms)
-  })
-  await Promise.race([work, limit])
-  clearTimeout(timer)
 }
 
 async function main() {

@@ -1,7 +1,6 @@
 /** Entry at the edge (Cloudflare Workers): bindings and variables, then the same app. */
 import postgres from 'postgres'
-import { createAccessTokens } from './accounts/access-tokens.ts'
-import { createRefreshTokens } from './accounts/refresh-tokens.ts'
+import { createTokens } from './accounts/tokens.ts'
 import { createApp } from './app.ts'
 import { bcryptjs } from './bcryptjs-hasher.ts'
 import { type Config, readConfig } from './config.ts'
@@ -9,7 +8,6 @@ import type { Deps } from './deps.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, type Sweep } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
-import { createKeyring } from './keys.ts'
 import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
 import { createPasswordHasher } from './passwords.ts'
@@ -57,7 +55,6 @@ async function createIsolate(env: Env): Promise<Isolate> {
   }
   const log = createLogger(config.logLevel)
   if (!config.store) log.warn('each isolate counts limits by itself: UPSTASH_REDIS_REST_URL is not set')
-  const keyring = await createKeyring(config.jwtSecrets)
   return {
     store: createStoreState(log),
     app: createApp({
@@ -74,9 +71,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
     }),
     shared: {
       config,
-      keyring,
-      accessTokens: createAccessTokens({ keyring, ...config.tokens, now: Date.now }),
-      refreshTokens: createRefreshTokens(keyring),
+      ...(await createTokens(config.jwtSecrets, config.tokens)),
       passwords: createPasswordHasher(bcryptjs, config.bcryptCost),
       now: Date.now,
       log,

@@ -2,14 +2,18 @@
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
-import { Problem, type ProblemStatus, problemMediaType } from '../problem.ts'
+import type { ProblemStatus } from '../problem.ts'
 import { listenOn } from './listen.ts'
+import { unreadable } from './unreadable.ts'
 
 export type HttpServer = {
   port: number
   /** Takes no more connections and resolves when every request under way has been answered, or after `graceMs`. */
   close(graceMs: number): Promise<void>
 }
+
+/** Where the next request on the connection begins is not sure after one that could not be read. */
+const lastAnswer = { Connection: 'close' }
 
 type Fetch = Parameters<typeof getRequestListener>[0]
 
@@ -74,27 +78,16 @@ function hasOneHost({ rawHeaders, httpVersion }: IncomingMessage): boolean {
   return hosts === 1 || (hosts === 0 && httpVersion === '1.0')
 }
 
-/** What is said of a request that never reached the app, and so has no id yet. */
-function unreadable(status: ProblemStatus) {
-  const requestId = crypto.randomUUID()
-  const problem = new Problem(status, 'This is not an HTTP request that can be answered.')
-  const body = JSON.stringify({ ...problem.toJSON(), request_id: requestId })
-  return {
-    body,
-    headers: { 'Content-Type': problemMediaType, 'X-Request-Id': requestId, Connection: 'close' },
-  }
-}
-
 /** For a request that node:http could read but that makes no URL. */
 function answerUnreadable(error: unknown): Response {
   if (!(error instanceof RequestError)) throw error
   const { body, headers } = unreadable(400)
-  return new Response(body, { status: 400, headers })
+  return new Response(body, { status: 400, headers: { ...headers, ...lastAnswer } })
 }
 
 function refuse(outgoing: ServerResponse, status: ProblemStatus) {
   const { body, headers } = unreadable(status)
-  outgoing.writeHead(status, headers).end(body)
+  outgoing.writeHead(status, { ...headers, ...lastAnswer }).end(body)
 }
 
 /** For what node:http cannot read as a request: it would answer with an empty body. */
@@ -106,7 +99,7 @@ function answerClientError(socket: Socket, code = ''): void {
   const statuses: Record<string, ProblemStatus> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }
   const status = statuses[code] ?? 400
   const { body, headers } = unreadable(status)
-  const lines = Object.entries({ ...headers, 'Content-Length': Buffer.byteLength(body) })
+  const lines = Object.entries({ ...headers, ...lastAnswer, 'Content-Length': Buffer.byteLength(body) })
   const head = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     ...lines.map(([name, value]) => `${name}: ${value}`),

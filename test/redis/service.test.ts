@@ -1,0 +1,282 @@
+/** Several API processes that share a Postgres and a Redis behave as one. */
+import { execFileSync } from 'node:child_process'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createClient, statuses, type User } from '../support/client.ts'
+import { findFreePort } from '../support/ports.ts'
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { startPostgresProxy } from '../support/postgres-proxy.ts'
+import { type ApiProcess, migrateDatabase, startApi, temporaryDirectory } from '../support/processes.ts'
+import { startTestRedis, type TestRedis, until } from '../support/redis.ts'
+import { startTurnCounter } from '../support/turns.ts'
+import { startUpstashFront, type UpstashFront } from '../support/upstash-front.ts'
+
+let postgres: TestPostgres
+let redis: TestRedis
+let database: string
+const processes: ApiProcess[] = []
+
+const settings = (more: Record<string, string>) => ({
+  DATABASE_URL: database,
+  JWT_SECRET: 'x'.repeat(32),
+  BCRYPT_COST: '4',
+  RATE_LIMIT_ANONYMOUS: '1000000/60s',
+  RATE_LIMIT_USER: '1000000/60s',
+  TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
+  ...more,
+})
+
+async function start(more: Record<string, string> = { REDIS_URL: redis.url }) {
+  const api = await startApi({ environment: settings(more) })
+  processes.push(api)
+  return { api, client: createClient(api) }
+}
+
+beforeAll(async () => {
+  postgres = await startTestPostgres()
+  redis = await startTestRedis()
+  database = postgres.url(await postgres.createDatabase())
+  await migrateDatabase(database)
+})
+afterAll(async () => {
+  await Promise.all(processes.map((api) => api.stop()))
+  await redis?.stop()
+  await postgres?.stop()
+})
+
+const cacheStatus = ({ headers }: { headers: Headers }) => headers.get('Cache-Status')
+
+test('what one process writes the others read at once, and from the cache after that', async () => {
+  const [one, other] = [(await start()).client, (await start()).client]
+  const ann = await one.register()
+  const bob = await other.register()
+  const read = (client: typeof one, { token }: User, path: string) => client.request('GET', path, { token })
+  const task = await one.createTask(ann.token, { title: 'One', assigned_to: bob.id })
+  const path = `/api/tasks/${task.id}/`
+  expect(cacheStatus(await read(one, ann, path))).toBe('task-api; fwd=uri-miss; stored')
+  // It is kept in the background.
+  await until(
+    async () => /^task-api; hit; ttl=\d+$/.test(cacheStatus(await read(other, ann, path)) ?? ''),
+    'a hit',
+  )
+  for (const list of [
+    '/api/tasks/',
+    '/api/tasks/?limit=1&ordering=title',
+    '/api/tasks?ordering=title&limit=1',
+  ]) {
+    expect((await read(other, bob, list)).body.results).toMatchObject([{ title: 'One' }])
+  }
+  for (const title of ['Two', 'Three']) {
+    await other.request('PATCH', path, { token: bob.token, json: { title } })
+    expect((await read(one, ann, path)).body).toMatchObject({ title })
+    expect((await read(one, ann, '/api/tasks/')).body.results).toMatchObject([{ title }])
+    expect((await read(one, bob, '/api/tasks?ordering=title&limit=1')).body.results).toMatchObject([
+      { title },
+    ])
+  }
+  await one.request('PATCH', path, { token: ann.token, json: { assigned_to: null } })
+  expect((await read(other, bob, path)).status).toBe(404)
+  expect((await read(other, bob, '/api/tasks/')).body.results).toEqual([])
+  await one.request('DELETE', path, { token: ann.token })
+  expect((await read(other, ann, path)).status).toBe(404)
+})
+
+test('preconditions and HEAD hold for cached answers too', async () => {
+  const { client } = await start()
+  const { token } = await client.register()
+  const { id } = await client.createTask(token)
+  const path = `/api/tasks/${id}/`
+  await client.request('GET', path, { token })
+  await until(
+    async () => (cacheStatus(await client.request('HEAD', path, { token })) ?? '').includes('hit'),
+    'a hit',
+  )
+  const unchanged = await client.request('GET', path, { token, headers: { 'If-None-Match': '"1"' } })
+  expect([unchanged.status, unchanged.headers.get('ETag')]).toEqual([304, '"1"'])
+  expect((await client.request('GET', path, { token, headers: { 'If-Match': '"2"' } })).status).toBe(412)
+})
+
+test('a session that ends reads nothing more anywhere, whatever is cached', async () => {
+  const [one, other] = [(await start()).client, (await start()).client]
+  const cached = async (token: string) => {
+    await other.request('GET', '/api/tasks/', { token })
+    await until(
+      async () => (cacheStatus(await other.request('GET', '/api/tasks/', { token })) ?? '').includes('hit'),
+      'a hit',
+    )
+  }
+  const ann = await one.register()
+  await cached(ann.token)
+  await one.logOut(ann.refreshToken)
+  expect((await other.request('GET', '/api/tasks/', { token: ann.token })).status).toBe(401)
+
+  const second = await one.logIn(ann.username, ann.password)
+  const third = await one.logIn(ann.username, ann.password)
+  await cached(second.token)
+  const change = { password: 'another horse', current_password: ann.password }
+  await one.request('PATCH', '/api/users/me/', { token: third.token, json: change })
+  expect((await other.request('GET', '/api/tasks/', { token: second.token })).status).toBe(401)
+  await cached(third.token)
+  const bob = await one.register()
+  const { id } = await one.createTask(third.token, { assigned_to: bob.id })
+  await cached(bob.token)
+  const deletion = { token: third.token, json: { password: 'another horse' } }
+  expect((await one.request('DELETE', '/api/users/me/', deletion)).status).toBe(204)
+  expect((await other.request('GET', '/api/tasks/', { token: third.token })).status).toBe(401)
+  expect((await other.request('GET', '/api/tasks/', { token: bob.token })).body.results).toEqual([])
+  expect((await other.request('GET', `/api/tasks/${id}/`, { token: bob.token })).status).toBe(404)
+})
+
+test('limits are exact over all of them, under three times as many requests at once', async () => {
+  // The window is longer than the test, and each user is new: nothing of a window before weighs in.
+  const limited = { REDIS_URL: redis.url, RATE_LIMIT_USER: '50/3600s' }
+  const clients = await Promise.all([start(limited), start(limited), start(limited)])
+  const [first] = clients
+  if (!first) throw new Error('no process')
+  const { token } = await first.client.register()
+  const answers = await Promise.all(
+    Array.from({ length: 150 }, (_, i) =>
+      (clients[i % 3] ?? first).client.request('GET', '/api/tasks/', { token }),
+    ),
+  )
+  const passed = statuses(answers).filter((status) => status === 200)
+  expect(passed).toHaveLength(50)
+  expect(statuses(answers).filter((status) => status === 429)).toHaveLength(100)
+})
+
+describe('at the servers it costs', () => {
+  test('one turn to Redis before the work and one after a write; one statement, or none for what is cached', async () => {
+    const counter = await startTurnCounter(redis.port)
+    const proxy = await startPostgresProxy(database)
+    const { client } = await start({
+      REDIS_URL: `redis://127.0.0.1:${counter.port}`,
+      DATABASE_URL: proxy.url,
+    })
+    const { token } = await client.register()
+    const { id } = await client.createTask(token)
+    const cost = async (method: string, path: string, json?: object) => {
+      const statements = () => proxy.executed.filter((statement) => !/\boutbox\b/.test(statement)).length
+      const before = { turns: counter.turns(), statements: statements() }
+      const answer = await client.request(method, path, { token, ...(json && { json }) })
+      expect(answer.status).toBeLessThan(300)
+      const counted = { turns: counter.turns() - before.turns, statements: statements() - before.statements }
+      return { ...counted, status: cacheStatus(answer) }
+    }
+    await cost('GET', `/api/tasks/${id}/`)
+    await cost('PATCH', `/api/tasks/${id}/`, { title: 'Warm' })
+    expect((await cost('PATCH', `/api/tasks/${id}/`, { title: 'Two' })).statements).toBe(1)
+    expect((await cost('PATCH', `/api/tasks/${id}/`, { title: 'Three' })).turns).toBeLessThanOrEqual(2)
+    expect((await cost('POST', '/api/tasks/', { title: 'Other' })).turns).toBeLessThanOrEqual(2)
+    const miss = await cost('GET', `/api/tasks/${id}/`)
+    expect(miss.statements).toBe(1)
+    expect(miss.status).toContain('stored')
+    // It is kept in the background.
+    let hit = miss
+    await until(async () => {
+      hit = await cost('GET', `/api/tasks/${id}/`)
+      return hit.status?.includes('hit') ?? false
+    }, 'a hit')
+    expect(hit).toMatchObject({ turns: 1, statements: 0 })
+    proxy.close()
+    counter.close()
+  })
+
+  test('one call to Upstash before the work and one after a write', async () => {
+    const front: UpstashFront = await startUpstashFront(redis.url)
+    const upstash = { UPSTASH_REDIS_REST_URL: front.url, UPSTASH_REDIS_REST_TOKEN: front.token }
+    const { client } = await start(upstash)
+    const { token } = await client.register()
+    const { id } = await client.createTask(token)
+    await client.request('GET', `/api/tasks/${id}/`, { token })
+    const calls = async (method: string, path: string, json?: object) => {
+      const before = front.calls.length
+      await client.request(method, path, { token, ...(json && { json }) })
+      return front.calls.slice(before).length
+    }
+    const kept = () => front.calls.some(([first]) => first?.[0] === 'set' && first[1]?.endsWith('?'))
+    await until(kept, 'the answer to be kept')
+    expect(await calls('PATCH', `/api/tasks/${id}/`, { title: 'Two' })).toBe(2)
+    await until(async () => (await calls('GET', `/api/tasks/${id}/`)) === 1, 'a hit by one call')
+    front.close()
+  })
+})
+
+test('without the store: limits by this process, nothing cached, told by /readyz; all as before once it is back', async () => {
+  const own = await startTestRedis()
+  const { api, client } = await start({ REDIS_URL: own.url, RATE_LIMIT_USER: '5/3600s' })
+  const readiness = async () => (await client.request('GET', '/readyz')).body
+  expect(await readiness()).toEqual({ status: 'ready' })
+  await own.kill()
+  await until(async () => (await readiness()).degraded?.includes('cache') ?? false, 'degraded')
+  const { token } = await client.register()
+  const answers = await Promise.all(
+    Array.from({ length: 15 }, () => client.request('GET', '/api/tasks/', { token })),
+  )
+  expect(statuses(answers).filter((status) => status === 200)).toHaveLength(5)
+  for (const answer of answers.filter(({ status }) => status === 200))
+    expect(cacheStatus(answer)).toBe('task-api; fwd=bypass')
+  await own.start()
+  await until(async () => (await readiness()).status === 'ready', 'ready again')
+  const messages = api.lines.map(({ message }) => message)
+  expect(messages.filter((message) => message?.startsWith('the store is lost'))).toHaveLength(1)
+  expect(messages.filter((message) => message === 'the store is back')).toHaveLength(1)
+  const { status, headers } = await client.request('GET', '/api/tasks/', { token })
+  expect([status, headers.get('Cache-Status')]).toEqual([200, 'task-api; fwd=uri-miss; stored'])
+  await own.stop()
+})
+
+test('a start does not wait for a store that is away, but a wrong password stops it', async () => {
+  const port = await findFreePort()
+  const { client } = await start({ REDIS_URL: `redis://127.0.0.1:${port}` })
+  expect((await client.request('GET', '/readyz')).body).toEqual({ status: 'degraded', degraded: ['cache'] })
+
+  const locked = await startTestRedis('--requirepass', 'the right one')
+  await expect(start({ REDIS_URL: `redis://:wrong@127.0.0.1:${locked.port}` })).rejects.toThrow(
+    /REDIS_URL: the server refuses its user or password/,
+  )
+  await expect(start({ REDIS_URL: locked.url })).rejects.toThrow(/REDIS_URL: the server refuses/)
+  const right = await start({ REDIS_URL: `redis://:the%20right%20one@127.0.0.1:${locked.port}` })
+  expect((await right.client.request('GET', '/readyz')).body).toEqual({ status: 'ready' })
+  await locked.stop()
+})
+
+test('by TLS, as an ACL user who may do no more than is needed', async () => {
+  const directory = await temporaryDirectory()
+  const pem = (name: string) => join(directory, name)
+  const openssl = (...parameters: string[]) => execFileSync('openssl', parameters, { stdio: 'pipe' })
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  openssl(
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-keyout',
+    pem('key'),
+    '-out',
+    pem('crt'),
+    ...subject,
+  )
+  const tlsPort = await findFreePort()
+  const secured = await startTestRedis(
+    ...['--tls-port', String(tlsPort), '--tls-cert-file', pem('crt'), '--tls-key-file', pem('key')],
+    ...['--tls-ca-cert-file', pem('crt'), '--tls-auth-clients', 'no'],
+    ...'--user tasks on >secret ~tasks:* -@all'.split(' '),
+    ...'+evalsha +eval +get +set +mget +incrby +decr +pexpire +ping +client +hello'.split(' '),
+  )
+  const url = `rediss://tasks:secret@127.0.0.1:${tlsPort}`
+  const { client } = await start({ REDIS_URL: url, REDIS_PREFIX: 'tasks:', NODE_EXTRA_CA_CERTS: pem('crt') })
+  expect((await client.request('GET', '/readyz')).body).toEqual({ status: 'ready' })
+  const { token } = await client.register()
+  await client.request('GET', '/api/tasks/', { token })
+  await until(
+    async () => (cacheStatus(await client.request('GET', '/api/tasks/', { token })) ?? '').includes('hit'),
+    'a hit',
+  )
+  // Nobody vouches for the certificate.
+  const doubting = await start({ REDIS_URL: url, REDIS_PREFIX: 'tasks:' })
+  expect((await doubting.client.request('GET', '/readyz')).body.degraded).toEqual(['cache'])
+  await secured.stop()
+  await rm(directory, { recursive: true, force: true })
+})

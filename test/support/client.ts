@@ -33,7 +33,10 @@ export type Task = {
   completed_at: string | null
 }
 
-export type Client = Pick<ReturnType<typeof createClient>, 'address' | 'request' | 'register' | 'logIn'>
+export type Client = Pick<
+  ReturnType<typeof createClient>,
+  'address' | 'request' | 'register' | 'logIn' | 'createTask'
+>
 
 export const newAddress = () => `198.${randomInt(18, 20)}.${randomInt(256)}.${randomInt(256)}`
 export const newName = (prefix = 'user') => `${prefix}-${randomUUID().slice(0, 13)}`

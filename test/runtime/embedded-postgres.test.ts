@@ -15,7 +15,8 @@ import {
   startEmbeddedPostgres,
 } from '../../src/runtime/embedded-postgres.ts'
 import { StartError } from '../../src/start-error.ts'
-import { createWorkshop, end, processesOf, projectRoot, until } from './fixtures/embedded-postgres.ts'
+import { createWorkshop, end, processesOf, until } from './fixtures/embedded-postgres.ts'
+import { copyPackage, projectRoot } from './fixtures/installation.ts'
 
 const isRoot = process.getuid?.() === 0
 const ordinary = { uid: 65534, gid: 65534 }
@@ -446,14 +447,14 @@ describe('a command beside the API', () => {
 describe('an install without scripts', () => {
   it('gets the links of its libraries at the first start', async () => {
     const packageRoot = await workshop.makeDirectory()
-    const { links } = await workshop.copyPackage(packageRoot)
+    const { links } = await copyPackage(packageRoot)
     await start({ dataDirectory: await workshop.usedData(), packageRoot })
     for (const link of links) expect(lstatSync(link).isSymbolicLink()).toBe(true)
   })
 
   it('is copied below DATA_DIR when the links cannot be made', async () => {
     const packageRoot = await workshop.makeDirectory()
-    const { links, directory } = await workshop.copyPackage(packageRoot)
+    const { links, directory } = await copyPackage(packageRoot)
     const parent = await workshop.makeDirectory()
     if (isRoot) chownSync(parent, ordinary.uid, ordinary.gid)
     const dataDirectory = join(parent, 'data')
@@ -517,7 +518,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
 
   it('data and programs go where nobody can enter when the project is closed, and the start says so', async () => {
     const packageRoot = await workshop.makeDirectory('closed', closed)
-    const { links } = await workshop.copyPackage(packageRoot)
+    const { links } = await copyPackage(packageRoot)
     const dataDirectory = join(packageRoot, 'data')
     const { server, place } = await relocated({ dataDirectory, packageRoot })
     expect(place).toMatch(/^\/var\/(lib|db)\/task-api-[0-9a-f]{16}$/)

@@ -4,6 +4,7 @@
  */
 import { createServer } from 'node:http'
 import type { TestProject } from 'vitest/node'
+import { startBacking } from './backing.ts'
 import { listenOnLoopback } from './ports.ts'
 import { startApi } from './processes.ts'
 
@@ -42,14 +43,16 @@ export const smallLimits: Target['limits'] = {
 }
 
 export default async function setup(project: TestProject) {
-  const webhook = await startWebhook()
-  const start = (limits: Target['limits']) => startApi({ environment: settingsOf(limits, webhook.url) })
-  const [wide, small] = await Promise.all([start(wideLimits), start(smallLimits)])
+  const [webhook, backing] = await Promise.all([startWebhook(), startBacking()])
+  const start = (name: string, limits: Target['limits']) =>
+    startApi({ environment: { ...settingsOf(limits, webhook.url), ...backing.settingsFor(name) } })
+  const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])
   project.provide('wide', targetOf(wide.baseUrl, wideLimits, webhook.url))
   project.provide('small', targetOf(small.baseUrl, smallLimits, webhook.url))
   return async () => {
     await Promise.all([wide.stop(), small.stop()])
     webhook.close()
+    await backing.stop()
   }
 }
 

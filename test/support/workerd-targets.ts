@@ -6,29 +6,35 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Miniflare } from 'miniflare'
 import type { TestProject } from 'vitest/node'
+import { startBacking } from './backing.ts'
 import { startTestPostgres } from './postgres.ts'
 import { migrateDatabase, root } from './processes.ts'
 import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
 
 export default async function setup(project: TestProject) {
-  const [postgres, webhook, bundles] = await Promise.all([
+  const [postgres, webhook, bundles, backing] = await Promise.all([
     startTestPostgres(),
     startWebhook(),
     bundleWorkers(),
+    startBacking(),
   ])
-  const start = async (limits: Target['limits']) => {
+  const start = async (name: string, limits: Target['limits']) => {
     const database = postgres.url(await postgres.createDatabase())
     await migrateDatabase(database)
     // Whatever a Worker prints is printed here.
-    return startWorkers(bundles, database, { ...settingsOf(limits, webhook.url), LOG_LEVEL: 'error' })
+    return startWorkers(bundles, database, {
+      ...settingsOf(limits, webhook.url),
+      ...backing.settingsFor(name),
+      LOG_LEVEL: 'error',
+    })
   }
-  const [wide, small] = await Promise.all([start(wideLimits), start(smallLimits)])
+  const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])
   project.provide('wide', targetOf(wide.url, wideLimits, webhook.url))
   project.provide('small', targetOf(small.url, smallLimits, webhook.url))
   return async () => {
     await Promise.all([wide.stop(), small.stop()])
     webhook.close()
-    await postgres.stop()
+    await Promise.all([postgres.stop(), backing.stop()])
   }
 }
 

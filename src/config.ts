@@ -3,26 +3,16 @@ import * as z from 'zod'
 import type { LimitRule } from './limiter.ts'
 import {
   AwsRegion,
+  duration,
+  EventSettings,
   FunctionNameSetting,
   LogLevelSetting,
   readSettings,
+  unitMs,
   WebhookUrlSetting,
   wholeNumber,
 } from './settings.ts'
 import { StartError } from './start-error.ts'
-
-const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
-
-/** `10s`, `15m`, `1h`, `30d` in milliseconds. */
-function duration(minimumMs: number, example: string) {
-  return z.string().transform((text, context) => {
-    const [, amount, unit] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text) ?? []
-    const ms = Number(amount) * unitMs[(unit ?? 'ms') as keyof typeof unitMs]
-    if (ms >= minimumMs && ms <= 366 * unitMs.d) return ms
-    context.addIssue(`give a time such as ${example}, from ${minimumMs} ms to 366d, in ms, s, m, h or d`)
-    return z.NEVER
-  })
-}
 
 function rateLimit(name: LimitRule['name']) {
   return z.string().transform((text, context): LimitRule => {
@@ -113,6 +103,7 @@ const Settings = z.object({
     .default('RequestResponse'),
   // The notifier's own, looked at here so that a bad one stops the start before anything has begun.
   NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
+  ...EventSettings,
   AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),

@@ -13,6 +13,7 @@ import { createLogger, errorFields, type Logger } from './log.ts'
 import { prune } from './maintenance.ts'
 import { openDatabase } from './runtime/database.ts'
 import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
+import { findEmbeddedPostgres } from './runtime/embedded-postgres.ts'
 import { listen } from './runtime/http-server.ts'
 import { keepSecret } from './runtime/kept-file.ts'
 import { surviveLostWrites } from './runtime/lost-write.ts'
@@ -21,6 +22,7 @@ import { openStore } from './runtime/open-store.ts'
 import { createNodeHasher } from './runtime/password-hasher.ts'
 import { serveReferencePage } from './runtime/reference-page.ts'
 import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
+import { formatSocketUrl } from './runtime/socket-url.ts'
 import { within } from './runtime/within.ts'
 import { StartError } from './start-error.ts'
 
@@ -103,12 +105,20 @@ async function openNotifier(config: Config, dataDirectory: string, log: Logger, 
     dataDirectory,
     functionName,
     region,
+    databaseUrl: await queueUrl(config, dataDirectory),
     environment: process.env,
     log,
   })
   stack.push('notifier', notifier.stop)
   return createLambdaClient({ ...options, endpoint: notifier.endpoint, credentials: notifier.credentials })
     .invoke
+}
+
+/** The notifier keeps its queue in the API's database, unless NOTIFIER_DATABASE_URL names another. */
+async function queueUrl({ databaseUrl }: Config, dataDirectory: string) {
+  if (databaseUrl) return databaseUrl
+  const embedded = await findEmbeddedPostgres({ dataDirectory, packageRoot })
+  return embedded ? formatSocketUrl(embedded) : undefined
 }
 
 async function main() {

@@ -12,6 +12,24 @@ export function wholeNumber(minimum: number, maximum: number) {
   })
 }
 
+export const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+/** `10s`, `15m`, `1h`, `30d` in milliseconds; undefined for anything else. */
+function parseDuration(text: string) {
+  const [, amount, unit] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text) ?? []
+  return unit === undefined ? undefined : Number(amount) * unitMs[unit as keyof typeof unitMs]
+}
+
+/** `10s`, `15m`, `1h`, `30d` in milliseconds. */
+export function duration(minimumMs: number, example: string) {
+  return z.string().transform((text, context) => {
+    const ms = parseDuration(text)
+    if (ms !== undefined && ms >= minimumMs && ms <= 366 * unitMs.d) return ms
+    context.addIssue(`give a time such as ${example}, from ${minimumMs} ms to 366d, in ms, s, m, h or d`)
+    return z.NEVER
+  })
+}
+
 export const AwsRegion = z
   .string()
   .regex(/^[a-z0-9-]+$/, 'give a region such as eu-west-1')
@@ -31,6 +49,34 @@ export const WebhookUrlSetting = z
   }, 'give a URL such as https://hooks.example.com/T0/B0/abc, without a user name or password')
   .optional()
 
+const delays = z.string().transform((text, context) => {
+  const list = text === 'none' ? [] : text.split(',').map((delay) => parseDuration(delay.trim()))
+  if (list.length <= 10 && list.every((ms) => ms !== undefined && ms <= unitMs.d)) return list as number[]
+  context.addIssue('give up to 10 times such as 1m,2m, each of at most a day, or none')
+  return z.NEVER
+})
+
+const destination = z.string().refine((text) => {
+  if (!/^https?:/.test(text)) return /^\.{0,2}\//.test(text) && !text.endsWith('/')
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  return url !== undefined && !url.username && !url.password
+}, 'give a URL such as https://example.com/failed, without a user name or password, or a path such as ./data/failed-events.jsonl')
+
+/** How the notifier takes Events: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html */
+export const EventSettings = {
+  NOTIFIER_DATABASE_URL: z
+    .string()
+    .refine(
+      (text) => /^postgres(ql)?:$/.test(URL.canParse(text) ? new URL(text).protocol : ''),
+      'give a URL such as postgres://user:password@host:5432/database',
+    )
+    .optional(),
+  NOTIFIER_CONCURRENCY: wholeNumber(1, 1000).prefault('100'),
+  NOTIFIER_RETRY_DELAYS: delays.prefault('1m,2m'),
+  NOTIFIER_MAXIMUM_EVENT_AGE: duration(1000, '6h').prefault('6h'),
+  NOTIFIER_ON_FAILURE: destination.optional(),
+}
+
 export const LogLevelSetting = z.enum(logLevels, `give one of ${logLevels.join(', ')}`).default('info')
 
 /** Their values are never shown, not even wrong ones. */
@@ -39,6 +85,8 @@ const secrets = new Set([
   'AWS_SESSION_TOKEN',
   'DATABASE_URL',
   'JWT_SECRET',
+  'NOTIFIER_DATABASE_URL',
+  'NOTIFIER_ON_FAILURE',
   'NOTIFY_WEBHOOK_URL',
   'REDIS_URL',
   'UPSTASH_REDIS_REST_TOKEN',

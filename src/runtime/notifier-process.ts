@@ -15,6 +15,8 @@ type NotifierOptions = {
   dataDirectory: string
   functionName: string
   region: string
+  /** Where it keeps its queue; a password in it is handed over in the environment, and shown nowhere. */
+  databaseUrl?: string | undefined
   /** The API's own environment; only what the notifier is meant to see is handed on. */
   environment: Record<string, string | undefined>
   log: Logger
@@ -38,9 +40,9 @@ const longestDelayMs = 5_000
 /** A process that lived so long did not die of its start: the next delay is the first one again. */
 const livedMs = 10_000
 
-/** The database's password and the tokens' secret are none of the notifier's business. */
+/** The tokens' secret is none of the notifier's business. */
 const handedOn =
-  /^(NOTIFY_\w+|LOG_LEVEL|PATH|TZ|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
+  /^(NOTIFY_\w+|NOTIFIER_(?:DATABASE_URL|CONCURRENCY|RETRY_DELAYS|MAXIMUM_EVENT_AGE|ON_FAILURE)|LOG_LEVEL|PATH|TZ|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
 
 /**
  * Resolves when the notifier answers.
@@ -95,7 +97,7 @@ export async function startNotifier(options: NotifierOptions): Promise<NotifierP
 }
 
 function spawnNotifier(
-  { entry, port, functionName, region, environment }: NotifierOptions,
+  { entry, port, functionName, region, databaseUrl, environment }: NotifierOptions,
   credentials: NotifierCredentials,
 ) {
   const child = spawn(process.execPath, ['--enable-source-maps', entry], {
@@ -104,6 +106,7 @@ function spawnNotifier(
     windowsHide: true,
     stdio: ['pipe', 'inherit', 'inherit'],
     env: {
+      ...(databaseUrl !== undefined && { NOTIFIER_DATABASE_URL: databaseUrl }),
       ...Object.fromEntries(Object.entries(environment).filter(([name]) => handedOn.test(name))),
       NOTIFIER_HOST: host,
       NOTIFIER_PORT: String(port),

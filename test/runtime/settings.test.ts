@@ -96,6 +96,11 @@ const bad: Record<string, [value: string, right: string]> = {
   NOTIFIER_PORT: ['0', 'give a whole number from 1 to 65535'],
   NOTIFIER_FUNCTION: ['task notifier', 'give the name or the ARN of a Lambda function'],
   NOTIFIER_INVOCATION: ['event', 'give RequestResponse or Event'],
+  NOTIFIER_DATABASE_URL: [`mysql://root:${hidden}@localhost/tasks`, 'give a URL such as postgres://'],
+  NOTIFIER_CONCURRENCY: ['0', 'give a whole number from 1 to 1000'],
+  NOTIFIER_RETRY_DELAYS: ['1m;2m', 'give up to 10 times such as 1m,2m'],
+  NOTIFIER_MAXIMUM_EVENT_AGE: ['10ms', 'give a time such as 6h'],
+  NOTIFIER_ON_FAILURE: [`ftp://${hidden}.example.com/x`, 'give a URL such as https://'],
   NOTIFY_WEBHOOK_URL: [`ftp://${hidden}.example.com`, 'give a URL such as https://'],
   AWS_REGION: ['Ireland', 'give a region such as eu-west-1'],
   BCRYPT_COST: ['31', 'give a whole number from 4 to 15'],
@@ -111,14 +116,21 @@ const anyText = [
   'AWS_SECRET_ACCESS_KEY',
   'AWS_SESSION_TOKEN',
 ]
-const secret = new Set(['DATABASE_URL', 'JWT_SECRET', 'NOTIFY_WEBHOOK_URL'])
+const secret = new Set([
+  'DATABASE_URL',
+  'JWT_SECRET',
+  'NOTIFIER_DATABASE_URL',
+  'NOTIFIER_ON_FAILURE',
+  'NOTIFY_WEBHOOK_URL',
+])
 
 const complaint = (name: string, [value, right]: [string, string]) =>
   `${name}: ${secret.has(name) ? 'its value' : JSON.stringify(value)} is not usable; ${right}`
 
 describe('a bad setting', () => {
   test('is known here for every setting there is', async () => {
-    const source = await readFile(join(root, 'src/config.ts'), 'utf8')
+    const files = ['src/config.ts', 'src/settings.ts'].map((file) => readFile(join(root, file), 'utf8'))
+    const source = (await Promise.all(files)).join('')
     const names = [...source.matchAll(/^ {2}([A-Z][A-Z_]+):/gm)].map(([, name]) => name)
     expect(names.sort()).toEqual([...Object.keys(bad), ...anyText].sort())
   })

@@ -6,13 +6,11 @@ import {
   InvocationError,
   type LambdaClientOptions,
 } from '../../src/events/lambda-client.ts'
-import { createLogger } from '../../src/log.ts'
 import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
-import { createInvokeApi } from '../../workers/notifier/invoke-api.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
+import { createTestApi, credentials } from '../support/invoke-api.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 
-const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret' }
 const closing: (() => Promise<unknown>)[] = []
 afterEach(async () => {
   for (const close of closing.splice(0)) await close()
@@ -29,14 +27,7 @@ async function startServer(listener: RequestListener) {
 }
 
 function startInvokeApi(handler: LambdaFunction) {
-  const app = createInvokeApi({
-    handler,
-    functionName: 'task-notifier',
-    credentials,
-    region: 'us-east-1',
-    timeoutMs: 10_000,
-    log: createLogger('silent'),
-  })
+  const { app } = createTestApi(handler)
   return startServer(getRequestListener(app.fetch))
 }
 
@@ -218,14 +209,7 @@ test('no answer: nobody listens, the connection breaks, or it takes too long', a
 
 test('a service binding can take the place of fetch', async () => {
   const events: unknown[] = []
-  const app = createInvokeApi({
-    handler: async (event) => events.push(event),
-    functionName: 'task-notifier',
-    credentials,
-    region: 'us-east-1',
-    timeoutMs: 10_000,
-    log: createLogger('silent'),
-  })
+  const { app } = createTestApi(async (event) => events.push(event))
   const bound = client('http://notifier', { fetch: async (url, init) => app.fetch(new Request(url, init)) })
   const event = makeCompletionEvent()
   await bound.invoke(event)

@@ -1,26 +1,15 @@
 import { AwsV4Signer } from 'aws4fetch'
 import { expect, test } from 'vitest'
 import { createLogger } from '../../src/log.ts'
+import { createExecution } from '../../workers/notifier/execution.ts'
 import type { LambdaContext } from '../../workers/notifier/handler.ts'
 import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
-import { createInvokeApi } from '../../workers/notifier/invoke-api.ts'
+import { createTestApi, credentials } from '../support/invoke-api.ts'
 
-const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret' }
 const origin = 'http://127.0.0.1:3001'
 
-function createApi(handler: LambdaFunction = async (event) => ({ event }), timeoutMs = 10_000) {
-  const lines: Record<string, unknown>[] = []
-  const log = createLogger('debug', (line) => lines.push(JSON.parse(line)))
-  const app = createInvokeApi({
-    handler,
-    functionName: 'task-notifier',
-    credentials,
-    region: 'us-east-1',
-    timeoutMs,
-    log,
-  })
-  return { app, lines }
-}
+const createApi = (handler: LambdaFunction = async (event) => ({ event }), timeoutMs = 10_000) =>
+  createTestApi(handler, { timeoutMs })
 
 type Call = {
   name?: string
@@ -272,15 +261,12 @@ test('alive, and nothing else is there', async () => {
 
 test('an ARN is taken for the name in it, and no name is refused', () => {
   const options = {
-    handler: async () => null,
-    credentials,
-    region: 'us-east-1',
+    load: () => async () => null,
+    concurrency: 1,
     timeoutMs: 1,
     log: createLogger('silent'),
   }
-  expect(() => createInvokeApi({ ...options, functionName: 'not a name' })).toThrow('not a name')
-  createInvokeApi({
-    ...options,
-    functionName: 'arn:aws:lambda:us-east-1:123456789012:function:task-notifier:live',
-  })
+  expect(() => createExecution({ ...options, functionName: 'not a name' })).toThrow('not a name')
+  const functionName = 'arn:aws:lambda:us-east-1:123456789012:function:task-notifier:live'
+  expect(createExecution({ ...options, functionName }).functionName).toBe('task-notifier')
 })

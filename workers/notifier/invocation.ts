@@ -1,54 +1,115 @@
 /** One run of a Lambda function as AWS's Node runtime does it: the context it gets, what becomes of its result or error. */
 import { errorFields, type Logger } from '../../src/log.ts'
 import type { LambdaContext } from './handler.ts'
+import { createPrinted, type Printed, printingTo } from './printed.ts'
 
 export type LambdaFunction = (event: unknown, context: LambdaContext) => Promise<unknown>
+
+/** The function, and how long its init phase took when this call of `load` was the one to run it. */
+export type Loaded = { run: LambdaFunction; initMs?: number }
 
 export type Outcome = {
   /** JSON: what the function returned, or AWS's error object. */
   payload: string
-  failed: boolean
+  /** Set when the function failed. */
+  error?: { type: string; message: string; timedOut: boolean }
+  durationMs: number
+  /** UTF-8: the last 4 KB of what was printed, between AWS's START, END and REPORT lines. */
+  logTail: Uint8Array<ArrayBuffer>
 }
 
-type Invocation = {
+export type Invocation = {
   arn: string
   functionName: string
   requestId: string
   clientContext: unknown
+  logStreamName: string
   timeoutMs: number
   now: () => number
   log: Logger
 }
 
-/** Never rejects: an error of the function is an outcome. After `timeoutMs` the function runs on, but nobody waits for it. */
+/** AWS's limit of what a function may return, in bytes: 6 MB and a little. */
+const maxResponse = 6_291_556
+
+/**
+ * Gets the function by `load` and runs it. Never rejects: an error of either is an outcome. After `timeoutMs` the function runs
+ * on, but nobody waits for it.
+ */
 export async function runFunction(
-  run: LambdaFunction,
+  load: () => Loaded,
   event: unknown,
   invocation: Invocation,
 ): Promise<Outcome> {
-  const { requestId, timeoutMs, log } = invocation
+  const { requestId, log } = invocation
+  const printed = createPrinted()
+  printed.add(`START RequestId: ${requestId} Version: $LATEST`)
+  const begun = performance.now()
+  const result = await printingTo(printed, async () => {
+    const result = await settle(load, event, invocation)
+    if (result.error) log.error('invocation failed', { request_id: requestId, ...result.logged })
+    return result
+  })
+  const durationMs = performance.now() - begun
+  report(printed, requestId, durationMs, result)
+  const { payload, error } = result
+  return { payload, ...(error && { error }), durationMs, logTail: printed.tail() }
+}
+
+type Result = Pick<Outcome, 'payload' | 'error'> & { logged?: Record<string, unknown>; initMs?: number }
+
+async function settle(load: () => Loaded, event: unknown, invocation: Invocation): Promise<Result> {
+  const { requestId, timeoutMs } = invocation
+  let initMs: { initMs?: number } = {}
   let timer: ReturnType<typeof setTimeout> | undefined
   const timeout = new Promise<'timed out'>((resolve) => {
     timer = setTimeout(resolve, timeoutMs, 'timed out')
   })
-  const finished = (async () => JSON.stringify((await run(event, createContext(invocation))) ?? null))()
+  async function finish() {
+    const loaded = load()
+    if (loaded.initMs !== undefined) initMs = { initMs: loaded.initMs }
+    return JSON.stringify(await loaded.run(event, createContext(invocation))) ?? 'null'
+  }
   try {
-    const payload = await Promise.race([finished, timeout])
-    if (payload !== 'timed out') return { payload, failed: false }
-    const error = `Task timed out after ${(timeoutMs / 1000).toFixed(2)} seconds`
-    log.error('invocation failed', { request_id: requestId, error })
-    return errorOutcome('Sandbox.Timedout', `RequestId: ${requestId} Error: ${error}`)
+    const payload = await Promise.race([finish(), timeout])
+    if (payload === 'timed out') {
+      const message = `Task timed out after ${(timeoutMs / 1000).toFixed(2)} seconds`
+      const error = { type: 'Sandbox.Timedout', message: `RequestId: ${requestId} Error: ${message}` }
+      return failure({ ...error, timedOut: true }, { error: message })
+    }
+    const bytes = new TextEncoder().encode(payload).length
+    if (bytes <= maxResponse) return { payload, ...initMs }
+    const message = `Response payload size (${bytes} bytes) exceeded maximum allowed payload size (${maxResponse} bytes).`
+    return failure({ type: 'Function.ResponseSizeTooLarge', message, timedOut: false }, { error: message })
   } catch (error) {
-    log.error('invocation failed', { request_id: requestId, ...errorFields(error) })
-    if (!(error instanceof Error)) return errorOutcome(typeof error, String(error))
-    return errorOutcome(error.name, error.message, error.stack?.split('\n') ?? [])
+    const logged = errorFields(error)
+    if (!(error instanceof Error)) {
+      return failure({ type: typeof error, message: String(error), timedOut: false }, logged)
+    }
+    const trace = error.stack?.split('\n') ?? []
+    return failure({ type: error.name, message: error.message, timedOut: false }, logged, trace)
   } finally {
     clearTimeout(timer)
   }
 }
 
-function errorOutcome(errorType: string, errorMessage: string, trace?: string[]): Outcome {
-  return { payload: JSON.stringify({ errorType, errorMessage, ...(trace && { trace }) }), failed: true }
+function failure(
+  error: NonNullable<Outcome['error']>,
+  logged: Record<string, unknown>,
+  trace?: string[],
+): Result {
+  const payload = { errorType: error.type, errorMessage: error.message, ...(trace && { trace }) }
+  return { payload: JSON.stringify(payload), error, logged }
+}
+
+/** AWS's lines, without the fields on money and memory, which nobody measures here. */
+function report(printed: Printed, requestId: string, durationMs: number, { error, initMs }: Result) {
+  const fields = [`REPORT RequestId: ${requestId}`, `Duration: ${durationMs.toFixed(2)} ms`]
+  if (initMs !== undefined) fields.push(`Init Duration: ${initMs.toFixed(2)} ms`)
+  if (error?.timedOut) fields.push('Status: timeout')
+  else if (error) fields.push('Status: error', `Error Type: ${error.type}`)
+  printed.add(`END RequestId: ${requestId}`)
+  printed.add(fields.join('\t'))
 }
 
 function createContext({
@@ -56,6 +117,7 @@ function createContext({
   functionName,
   requestId,
   clientContext,
+  logStreamName,
   timeoutMs,
   now,
 }: Invocation): LambdaContext {
@@ -67,7 +129,7 @@ function createContext({
     memoryLimitInMB: '128',
     awsRequestId: requestId,
     logGroupName: `/aws/lambda/${functionName}`,
-    logStreamName: `${new Date(now()).toISOString().slice(0, 10).replaceAll('-', '/')}/[$LATEST]${functionName}`,
+    logStreamName,
     identity: undefined,
     clientContext,
     callbackWaitsForEmptyEventLoop: true,

@@ -4,22 +4,31 @@
  */
 import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
-import { parseFunctionName } from '../../src/events/function-name.ts'
+import { encodeBase64 } from 'hono/utils/encode'
 import { errorFields, type Logger } from '../../src/log.ts'
+import type { Execution } from './execution.ts'
 import { resolveFunction } from './function-name.ts'
-import { type LambdaFunction, runFunction } from './invocation.ts'
 import { ServiceError } from './service-error.ts'
 import { type KeyPair, verifySignature } from './sigv4.ts'
 
+export type AcceptedEvent = {
+  requestId: string
+  /** As the function sees it. */
+  arn: string
+  /** JSON, as it was sent. */
+  payload: string
+}
+
 type InvokeApiOptions = {
-  handler: LambdaFunction
-  /** A name or an ARN; only the name in it counts. */
-  functionName: string
+  execution: Execution
+  /** Keeps an Event until it is handled. Without it Events are refused. */
+  queue?: {
+    /** Resolves when the event is kept so that nothing but the loss of the database can lose it. */
+    put(event: AcceptedEvent): Promise<void>
+  }
   /** The only pair that may invoke. */
   credentials: KeyPair
   region: string
-  /** The function's time-out. */
-  timeoutMs: number
   /** Milliseconds since the epoch. */
   now?: () => number
   log: Logger
@@ -27,25 +36,20 @@ type InvokeApiOptions = {
 
 type Env = { Variables: { requestId: string } }
 
-/** AWS's limit of a synchronous invocation's payload, in bytes. */
-const maxPayload = 6 * 1024 * 1024
+/** AWS's limits of a payload, in bytes. */
+const maxPayload = { RequestResponse: 6 * 1024 * 1024, DryRun: 6 * 1024 * 1024, Event: 1024 * 1024 }
+const invocationTypes = Object.keys(maxPayload) as (keyof typeof maxPayload)[]
 /** AWS's limit of X-Amz-Client-Context, in characters of base64. */
 const maxClientContext = 3583
 
-/** @throws Error when `functionName` is none. */
 export function createInvokeApi({
-  handler,
+  execution,
+  queue,
   credentials,
   region,
-  timeoutMs,
   now = Date.now,
   log,
-  ...options
 }: InvokeApiOptions) {
-  const functionName = parseFunctionName(options.functionName)?.name
-  if (functionName === undefined)
-    throw new Error(`not the name of a Lambda function: ${options.functionName}`)
-
   const app = new Hono<Env>()
 
   app.use(async function identify(c, next) {
@@ -66,34 +70,35 @@ export function createInvokeApi({
   app.post(
     '/2015-03-31/functions/:name/invocations',
     bodyLimit({
-      maxSize: maxPayload,
+      maxSize: maxPayload.RequestResponse,
       onError: () => {
-        throw new ServiceError(
-          413,
-          'RequestTooLargeException',
-          `Request must be smaller than ${maxPayload} bytes`,
-        )
+        throw tooLarge('RequestResponse')
       },
     }),
     async (c) => {
       const body = new Uint8Array(await c.req.arrayBuffer())
       await verifySignature(c.req.raw, body, { credentials, region, service: 'lambda', now: now() })
-      const arn = resolveFunction(c.req.param('name'), c.req.queries('Qualifier') ?? [], functionName, region)
-      const type = checkType(c.req.header('x-amz-invocation-type') ?? 'RequestResponse')
+      const qualifiers = c.req.queries('Qualifier') ?? []
+      const arn = resolveFunction(c.req.param('name'), qualifiers, execution.functionName, region)
+      const type = oneOf(invocationTypes, c.req.header('x-amz-invocation-type') ?? 'RequestResponse')
+      const logType = oneOf(['None', 'Tail'], c.req.header('x-amz-log-type') ?? 'None')
+      if (body.length > maxPayload[type]) throw tooLarge(type)
       if (type === 'DryRun') return c.body(null, 204)
-      const { payload, failed } = await runFunction(handler, parseEvent(body), {
-        arn,
-        functionName,
-        requestId: c.get('requestId'),
-        clientContext: parseClientContext(c.req.header('x-amz-client-context')),
-        timeoutMs,
-        now,
-        log,
-      })
+      const { payload, event } = parseEvent(body)
+      const clientContext = parseClientContext(c.req.header('x-amz-client-context'))
+      const requestId = c.get('requestId')
+      if (type === 'Event') {
+        // The client context is dropped, as AWS does.
+        await keep(queue, { requestId, arn, payload })
+        return c.body(null, 202)
+      }
+      const outcome = await execution.run({ event, arn, requestId, type, attempt: 1, clientContext })
+      if (!outcome) throw throttled()
       c.header('X-Amz-Executed-Version', '$LATEST')
+      if (logType === 'Tail') c.header('X-Amz-Log-Result', encodeBase64(outcome.logTail.buffer))
       // AWS says Unhandled for every error that a function of a current runtime throws.
-      if (failed) c.header('X-Amz-Function-Error', 'Unhandled')
-      return c.body(payload, 200, { 'content-type': 'application/json' })
+      if (outcome.error) c.header('X-Amz-Function-Error', 'Unhandled')
+      return c.body(outcome.payload, 200, { 'content-type': 'application/json' })
     },
   )
 
@@ -107,30 +112,58 @@ export function createInvokeApi({
     if (known)
       log.warn('invocation refused', { request_id: requestId, type: error.type, error: error.message })
     else log.error('invocation crashed', { request_id: requestId, ...errorFields(error) })
-    const message = known ? error.message : 'Service encountered an internal error'
+    const message = known ? error.message : 'The Lambda service encountered an internal error'
+    if (known && error.retryAfterSeconds !== undefined)
+      c.header('Retry-After', String(error.retryAfterSeconds))
     // SDKs for different languages read different spellings of the message.
     return c.json(
-      { Type: known ? 'User' : 'Service', Message: message, message },
+      {
+        Type: known ? 'User' : 'Service',
+        ...(known && error.reason && { Reason: error.reason }),
+        Message: message,
+        message,
+      },
       known ? error.status : 500,
       { 'x-amzn-ErrorType': known ? error.type : 'ServiceException' },
     )
   }
 }
 
-function checkType(type: string) {
-  if (type === 'RequestResponse' || type === 'DryRun') return type
-  const reason =
-    type === 'Event'
-      ? 'InvocationType Event needs a durable queue, which this notifier does not have: use RequestResponse'
-      : `InvocationType is none of RequestResponse, DryRun: ${type}`
-  throw new ServiceError(400, 'InvalidParameterValueException', reason)
+function oneOf<T extends string>(values: readonly T[], value: string): T {
+  const found = values.find((one) => one === value)
+  if (found !== undefined) return found
+  throw new ServiceError(400, 'InvalidParameterValueException', `${value} is none of ${values.join(', ')}`)
 }
 
+async function keep(queue: InvokeApiOptions['queue'], event: AcceptedEvent) {
+  if (queue) return queue.put(event)
+  throw new ServiceError(
+    400,
+    'InvalidParameterValueException',
+    'InvocationType Event needs a durable queue, which this notifier does not have: use RequestResponse, or set NOTIFIER_DATABASE_URL where it runs as a process',
+  )
+}
+
+const tooLarge = (type: keyof typeof maxPayload) =>
+  new ServiceError(
+    413,
+    'RequestTooLargeException',
+    `Request must be smaller than ${maxPayload[type]} bytes for the InvokeFunction operation`,
+  )
+
+/** The concurrency is the function's own, which AWS calls reserved. */
+const throttled = () =>
+  new ServiceError(429, 'TooManyRequestsException', 'Rate Exceeded.', {
+    reason: 'ReservedFunctionConcurrentInvocationLimitExceeded',
+    retryAfterSeconds: 1,
+  })
+
 /** An empty body is the event `{}`, as on AWS. */
-function parseEvent(body: Uint8Array): unknown {
-  if (body.length === 0) return {}
+function parseEvent(body: Uint8Array): { payload: string; event: unknown } {
+  if (body.length === 0) return { payload: '{}', event: {} }
   try {
-    return parseJson(body)
+    const payload = decode(body)
+    return { payload, event: JSON.parse(payload) }
   } catch (error) {
     const reason = error instanceof Error ? error.message : error
     throw badContent(`Could not parse request body into json: ${reason}`)
@@ -141,13 +174,12 @@ function parseClientContext(header: string | undefined): unknown {
   if (header === undefined) return undefined
   try {
     if (header.length > maxClientContext) throw new RangeError(`longer than ${maxClientContext} characters`)
-    return parseJson(Uint8Array.from(atob(header), (character) => character.charCodeAt(0)))
+    return JSON.parse(decode(Uint8Array.from(atob(header), (character) => character.charCodeAt(0))))
   } catch {
     throw badContent('Client context must be a valid Base64-encoded JSON object.')
   }
 }
 
-const parseJson = (utf8: Uint8Array): unknown =>
-  JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(utf8))
+const decode = (utf8: Uint8Array) => new TextDecoder('utf-8', { fatal: true }).decode(utf8)
 
 const badContent = (message: string) => new ServiceError(400, 'InvalidRequestContentException', message)

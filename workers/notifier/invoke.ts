@@ -82,17 +82,19 @@ async function readEvent(file: string): Promise<CompletionEvent> {
 
 async function invokeLocally(event: CompletionEvent, env: Environment) {
   const functionName = env.NOTIFIER_FUNCTION || 'task-notifier'
-  const { payload, failed } = await runFunction(createHandler({ webhookUrl: readWebhookUrl(env) }), event, {
+  const handler = createHandler({ webhookUrl: readWebhookUrl(env) })
+  const { payload, error } = await runFunction(() => ({ run: handler }), event, {
     arn: `arn:aws:lambda:local:000000000000:function:${functionName}`,
     functionName,
     requestId: crypto.randomUUID(),
     clientContext: undefined,
+    logStreamName: 'local',
     timeoutMs,
     now: Date.now,
     // What it would say is in the result.
     log: createLogger('silent'),
   })
-  show({ status: 200, functionError: failed ? 'Unhandled' : null, payload })
+  show({ status: 200, functionError: error ? 'Unhandled' : null, payload })
 }
 
 async function invokeOverHttp(event: CompletionEvent, dataDirectory: string, env: Environment) {

@@ -1,23 +1,45 @@
 /** Entry of the notifier as a process of its own: the Lambda handler behind AWS Lambda's Invoke API. */
 import { createServer } from 'node:http'
+import { parseArgs } from 'node:util'
 import { getRequestListener } from '@hono/node-server'
-import { functionTimeoutMs } from '../../src/events/timing.ts'
-import { createLogger } from '../../src/log.ts'
+import postgres from 'postgres'
+import { functionTimeoutMs, leaseMs } from '../../src/events/timing.ts'
+import { createLogger, type Logger } from '../../src/log.ts'
 import { listenOn } from '../../src/runtime/listen.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { readSocketUrl } from '../../src/runtime/socket-url.ts'
 import { StartError } from '../../src/start-error.ts'
+import { createDestination } from './destination.ts'
+import { startEventQueue } from './event-queue.ts'
+import { createExecution, type Execution } from './execution.ts'
 import { createHandler } from './handler.ts'
 import { createInvokeApi } from './invoke-api.ts'
+import { recordConsole } from './printed.ts'
 import { readNotifierSettings } from './settings.ts'
 
+/** Connections of the queue, and a statement's deadline in ms: an Event's caller waits for it. */
+const databasePlaces = 5
+const databaseTimeoutMs = 5_000
+
 async function main() {
-  const settings = readNotifierSettings(process.env)
+  recordConsole()
+  const settings = readNotifierSettings(withArguments(process.env))
   const log = createLogger(settings.LOG_LEVEL)
-  const app = createInvokeApi({
-    handler: createHandler({ webhookUrl: settings.NOTIFY_WEBHOOK_URL }),
+  const execution = createExecution({
+    load: () => createHandler({ webhookUrl: settings.NOTIFY_WEBHOOK_URL }),
     functionName: settings.NOTIFIER_FUNCTION,
+    concurrency: settings.NOTIFIER_CONCURRENCY,
+    timeoutMs: functionTimeoutMs,
+    log,
+  })
+  const queue = settings.NOTIFIER_DATABASE_URL
+    ? openQueue(settings.NOTIFIER_DATABASE_URL, settings, execution, log)
+    : undefined
+  const app = createInvokeApi({
+    execution,
+    ...(queue && { queue }),
     credentials: { accessKeyId: settings.AWS_ACCESS_KEY_ID, secretAccessKey: settings.AWS_SECRET_ACCESS_KEY },
     region: settings.AWS_REGION,
-    timeoutMs: functionTimeoutMs,
     log,
   })
   const server = createServer({ requestTimeout: 30_000 }, getRequestListener(app.fetch))
@@ -32,7 +54,8 @@ async function main() {
     stopping = true
     log.info('notifier stopping', { reason })
     // Waits for what is in flight, not for connections that are only kept open, as they are after a last answer.
-    server.close(() => process.exit(0))
+    const closed = new Promise((resolve) => server.close(resolve))
+    Promise.all([closed, queue?.stop()]).finally(() => process.exit(0))
     setInterval(() => server.closeIdleConnections(), 50).unref()
     setTimeout(() => process.exit(0), functionTimeoutMs + 1_000).unref()
   }
@@ -44,6 +67,37 @@ async function main() {
       .on('error', () => stop('parent gone'))
       .resume()
   }
+}
+
+/** `--concurrency 5` is NOTIFIER_CONCURRENCY=5. */
+function withArguments(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  try {
+    const { values } = parseArgs({ options: { concurrency: { type: 'string' } } })
+    return values.concurrency ? { ...environment, NOTIFIER_CONCURRENCY: values.concurrency } : environment
+  } catch (error) {
+    throw new StartError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** The database may be away at the start and later: meanwhile Events are answered 500, which callers try again. */
+function openQueue(
+  databaseUrl: string,
+  settings: ReturnType<typeof readNotifierSettings>,
+  execution: Execution,
+  log: Logger,
+) {
+  const { url, options } = readSocketUrl(databaseUrl)
+  // Unnamed statements, which go through any pooler.
+  const connect = () => postgres(url, { ...valueOptions, ...options, max: databasePlaces, prepare: false })
+  return startEventQueue({
+    db: createDatabase(connect, { places: databasePlaces, timeoutMs: databaseTimeoutMs }),
+    execution,
+    retryDelaysMs: settings.NOTIFIER_RETRY_DELAYS,
+    maximumAgeMs: settings.NOTIFIER_MAXIMUM_EVENT_AGE,
+    leaseMs,
+    destination: settings.NOTIFIER_ON_FAILURE ? createDestination(settings.NOTIFIER_ON_FAILURE) : undefined,
+    log,
+  })
 }
 
 main().catch((error: unknown) => {

@@ -1,12 +1,22 @@
 /** A refusal in the words of AWS Lambda's API: `type` is what an SDK names its exception after. */
 export class ServiceError extends Error {
   override name = 'ServiceError'
-  readonly status: 400 | 403 | 404 | 413
+  readonly status: 400 | 403 | 404 | 413 | 429
   readonly type: string
+  /** AWS's `Reason`, for what has several. */
+  readonly reason: string | undefined
+  readonly retryAfterSeconds: number | undefined
 
-  constructor(status: ServiceError['status'], type: string, message: string) {
+  constructor(
+    status: ServiceError['status'],
+    type: string,
+    message: string,
+    { reason, retryAfterSeconds }: { reason?: string; retryAfterSeconds?: number } = {},
+  ) {
     super(message)
     this.status = status
     this.type = type
+    this.reason = reason
+    this.retryAfterSeconds = retryAfterSeconds
   }
 }

@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import {
   AwsRegion,
+  EventSettings,
   FunctionNameSetting,
   LogLevelSetting,
   readSettings,
@@ -22,6 +23,7 @@ const Settings = z.object({
   AWS_ACCESS_KEY_ID: key('notifier').regex(/^[^/,]+$/, 'give one without / and ,'),
   AWS_SECRET_ACCESS_KEY: key('what openssl rand -base64 30 prints'),
   NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
+  ...EventSettings,
   LOG_LEVEL: LogLevelSetting,
 })
 

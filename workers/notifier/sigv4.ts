@@ -38,6 +38,11 @@ export async function verifySignature(request: Request, body: Uint8Array<ArrayBu
   for (const name of ['host', 'x-amz-date']) {
     if (!signedHeaders.includes(name)) throw invalid(`'${name}' must be among the SignedHeaders.`)
   }
+  // They say what is to be done, so that whoever passes the request on must not be able to change them.
+  for (const name of request.headers.keys()) {
+    if (name.startsWith('x-amz-') && !signedHeaders.includes(name))
+      throw invalid(`'${name}' is in the request, but not among the SignedHeaders.`)
+  }
   await checkBodyHash(request.headers, body)
 
   const signer = new AwsV4Signer({

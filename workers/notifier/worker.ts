@@ -1,8 +1,10 @@
 /** Entry of the notifier at the edge: the Lambda handler behind the Invoke API, called by service binding or over HTTP. */
 import { functionTimeoutMs } from '../../src/events/timing.ts'
 import { createLogger } from '../../src/log.ts'
+import { createExecution } from './execution.ts'
 import { createHandler } from './handler.ts'
 import { createInvokeApi } from './invoke-api.ts'
+import { recordConsole } from './printed.ts'
 import { readNotifierSettings } from './settings.ts'
 
 type Env = Record<string, string | undefined>
@@ -11,14 +13,20 @@ type Env = Record<string, string | undefined>
 let app: ReturnType<typeof createInvokeApi> | undefined
 
 function create(env: Env) {
+  recordConsole()
   const settings = readNotifierSettings(env)
+  const log = createLogger(settings.LOG_LEVEL)
   return createInvokeApi({
-    handler: createHandler({ webhookUrl: settings.NOTIFY_WEBHOOK_URL }),
-    functionName: settings.NOTIFIER_FUNCTION,
+    execution: createExecution({
+      load: () => createHandler({ webhookUrl: settings.NOTIFY_WEBHOOK_URL }),
+      functionName: settings.NOTIFIER_FUNCTION,
+      concurrency: settings.NOTIFIER_CONCURRENCY,
+      timeoutMs: functionTimeoutMs,
+      log,
+    }),
     credentials: { accessKeyId: settings.AWS_ACCESS_KEY_ID, secretAccessKey: settings.AWS_SECRET_ACCESS_KEY },
     region: settings.AWS_REGION,
-    timeoutMs: functionTimeoutMs,
-    log: createLogger(settings.LOG_LEVEL),
+    log,
   })
 }
 

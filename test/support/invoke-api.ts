@@ -1,0 +1,36 @@
+/** The Invoke API over a function of the test's own. */
+import { createLogger } from '../../src/log.ts'
+import { createExecution, type Execution } from '../../workers/notifier/execution.ts'
+import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
+import { createInvokeApi } from '../../workers/notifier/invoke-api.ts'
+
+export const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret' }
+
+type Options = { timeoutMs?: number; concurrency?: number }
+
+/** `lines` is what it logs. */
+export function createTestExecution(
+  handler: LambdaFunction,
+  { timeoutMs = 10_000, concurrency = 100 }: Options = {},
+) {
+  const lines: Record<string, unknown>[] = []
+  const log = createLogger('debug', (line) => lines.push(JSON.parse(line)))
+  const execution = createExecution({
+    load: () => handler,
+    functionName: 'task-notifier',
+    concurrency,
+    timeoutMs,
+    log,
+  })
+  return { execution, log, lines }
+}
+
+export function createTestApi(handler: LambdaFunction, options: Options = {}) {
+  const { execution, log, lines } = createTestExecution(handler, options)
+  return { app: createApiOver(execution, { log }), lines }
+}
+
+export const createApiOver = (
+  execution: Execution,
+  options: Pick<Parameters<typeof createInvokeApi>[0], 'log' | 'queue'>,
+) => createInvokeApi({ execution, credentials, region: 'us-east-1', ...options })

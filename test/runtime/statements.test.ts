@@ -28,8 +28,8 @@ afterAll(async () => {
   await server?.stop()
 })
 
-/** The relay's and the readiness check's own statements are no request's. */
-const ofRequests = (statement: string) => !/\boutbox\b/.test(statement)
+/** The statements of the relay, the notifier and the readiness check are no request's. */
+const ofRequests = (statement: string) => !/\b(outbox|notifier_events)\b/.test(statement)
 
 async function statementsOf(method: string, path: string, options: RequestOptions = {}, status = 200) {
   const before = proxy.executed.length

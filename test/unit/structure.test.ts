@@ -37,6 +37,8 @@ const modules = new Map(
 const entries = [
   'src/node.ts',
   'src/worker.ts',
+  'src/lambda.ts',
+  'src/lambda-migrate.ts',
   'src/migrate.ts',
   'workers/notifier/node.ts',
   'workers/notifier/invoke.ts',

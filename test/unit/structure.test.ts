@@ -36,6 +36,8 @@ const modules = new Map(
 
 const entries = [
   'src/node.ts',
+  'src/node-service.ts',
+  'src/node-worker.ts',
   'src/worker.ts',
   'src/lambda.ts',
   'src/lambda-migrate.ts',

@@ -1,6 +1,7 @@
 /** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
 import * as z from 'zod'
 import type { LimitRule } from './limiter.ts'
+import { NotificationSettings, notificationsOf } from './notification-settings.ts'
 import {
   AwsRegion,
   duration,
@@ -9,7 +10,6 @@ import {
   LogLevelSetting,
   readSettings,
   unitMs,
-  WebhookUrlSetting,
   wholeNumber,
 } from './settings.ts'
 import { StartError } from './start-error.ts'
@@ -64,7 +64,6 @@ const secrets = z.string().transform((text, context) => {
 const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535).prefault('3000'),
-  WEB_CONCURRENCY: wholeNumber(1, 128).prefault('1'),
   DATABASE_URL: url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/database').optional(),
   DATABASE_POOL: wholeNumber(1, 1000).prefault('10'),
   DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
@@ -103,7 +102,7 @@ const Settings = z.object({
     .enum(['RequestResponse', 'Event'], 'give RequestResponse or Event')
     .default('RequestResponse'),
   // The notifier's own, looked at here so that a bad one stops the start before anything has begun.
-  NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
+  ...NotificationSettings,
   ...EventSettings,
   AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: z.string().optional(),
@@ -116,20 +115,15 @@ const Settings = z.object({
 /** @throws StartError with a line for each bad setting */
 export function readConfig(environment: Record<string, unknown>) {
   const settings = readSettings(Settings, environment)
+  notificationsOf(settings)
   if (settings.NOTIFIER_ENDPOINT && !(settings.AWS_ACCESS_KEY_ID && settings.AWS_SECRET_ACCESS_KEY)) {
     throw new StartError(
       'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing beside NOTIFIER_ENDPOINT; give the key pair that may invoke the function',
     )
   }
-  if (settings.WEB_CONCURRENCY > 1 && !settings.REDIS_URL && !settings.UPSTASH_REDIS_REST_URL) {
-    throw new StartError(
-      `WEB_CONCURRENCY: ${settings.WEB_CONCURRENCY} processes cannot share limits in memory; give REDIS_URL, or UPSTASH_REDIS_REST_URL with its token`,
-    )
-  }
   return {
     host: settings.HOST,
     port: settings.PORT,
-    webConcurrency: settings.WEB_CONCURRENCY,
     databaseUrl: settings.DATABASE_URL,
     databasePool: settings.DATABASE_POOL,
     databaseTimeoutMs: settings.DATABASE_TIMEOUT,

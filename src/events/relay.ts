@@ -23,12 +23,7 @@ export type RelayOptions = {
   log: Logger
 }
 
-export type Sweep = (options?: SweepOptions) => Promise<{ failed: boolean; pauseMs: number }>
-
-type SweepOptions = {
-  /** No more events are claimed once so long has passed, where time is short; the first ones always are. */
-  claimForMs?: number
-}
+export type Sweep = () => Promise<{ failed: boolean; pauseMs: number }>
 
 /**
  * One pass over all that is due, some at a time; runs on every runtime. A slow delivery holds up no other. The pass claims
@@ -37,8 +32,7 @@ type SweepOptions = {
  */
 export function createSweep(options: RelayOptions): Sweep {
   let outages = 0
-  return async function sweep({ claimForMs = Number.POSITIVE_INFINITY } = {}) {
-    const begun = performance.now()
+  return async function sweep() {
     const underWay = new Set<Promise<void>>()
     const pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
     let failed = false
@@ -53,7 +47,7 @@ export function createSweep(options: RelayOptions): Sweep {
       if (more && underWay.size < together) {
         const room = together - underWay.size
         const events = await outbox.claimEvents(options.db, { limit: room, leaseMs })
-        more = events.length === room && performance.now() - begun < claimForMs
+        more = events.length === room
         for (const event of events) {
           const delivery = deliver(options, event, pauseMs)
             .catch(unknownOutcome)

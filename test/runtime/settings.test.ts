@@ -75,11 +75,14 @@ const hidden = 'hunter2'
 /** For each setting what is wrong and the beginning of what would be right. */
 const bad: Record<string, [value: string, right: string]> = {
   PORT: ['65536', 'give a whole number from 0 to 65535'],
-  WEB_CONCURRENCY: ['two', 'give a whole number from 1 to 128'],
   DATABASE_URL: [`mysql://root:${hidden}@localhost/tasks`, 'give a URL such as postgres://'],
   DATABASE_POOL: ['0', 'give a whole number from 1 to 1000'],
   DATABASE_TIMEOUT: ['10', 'give a time such as 10s'],
   DATABASE_PREPARE: ['yes', 'give on or off'],
+  REDIS_URL: [`http://user:${hidden}@localhost:6379`, 'give a URL such as redis://'],
+  REDIS_PREFIX: ['task api', 'give up to 64 letters, digits and : . _ -'],
+  UPSTASH_REDIS_REST_URL: ['redis://localhost', 'give a URL such as https://'],
+  CACHE: ['true', 'give on or off'],
   JWT_SECRET: [`${secretA},${hidden}`, 'give one or more secrets of at least 32 bytes'],
   ACCESS_TOKEN_TTL: ['1 hour', 'give a time such as 1h'],
   SESSION_IDLE_TTL: ['0s', 'give a time such as 30d'],
@@ -103,6 +106,10 @@ const bad: Record<string, [value: string, right: string]> = {
   NOTIFIER_MAXIMUM_EVENT_AGE: ['10ms', 'give a time such as 6h'],
   NOTIFIER_ON_FAILURE: [`ftp://${hidden}.example.com/x`, 'give a URL such as https://'],
   NOTIFY_WEBHOOK_URL: [`ftp://${hidden}.example.com`, 'give a URL such as https://'],
+  NOTIFY_WEBHOOK_SECRET: [`whsec_${hidden}`, 'give whsec_ and 24 to 64 bytes in base64'],
+  NOTIFY_EMAIL_TO: ['Ann <ann@example.com>', 'give addresses such as ops@example.com'],
+  NOTIFY_EMAIL_FROM: ['tasks', 'give an address such as tasks@example.com'],
+  SMTP_URL: [`mail.example.com:${hidden}`, 'give a URL such as smtps://'],
   AWS_REGION: ['Ireland', 'give a region such as eu-west-1'],
   BCRYPT_COST: ['31', 'give a whole number from 4 to 15'],
   LOG_LEVEL: ['verbose', 'give one of debug, info, warn, error, silent'],
@@ -116,13 +123,17 @@ const anyText = [
   'AWS_ACCESS_KEY_ID',
   'AWS_SECRET_ACCESS_KEY',
   'AWS_SESSION_TOKEN',
+  'UPSTASH_REDIS_REST_TOKEN',
 ]
 const secret = new Set([
   'DATABASE_URL',
   'JWT_SECRET',
   'NOTIFIER_DATABASE_URL',
   'NOTIFIER_ON_FAILURE',
+  'NOTIFY_WEBHOOK_SECRET',
   'NOTIFY_WEBHOOK_URL',
+  'REDIS_URL',
+  'SMTP_URL',
 ])
 
 const complaint = (name: string, [value, right]: [string, string]) =>
@@ -130,10 +141,12 @@ const complaint = (name: string, [value, right]: [string, string]) =>
 
 describe('a bad setting', () => {
   test('is known here for every setting there is', async () => {
-    const files = ['src/config.ts', 'src/settings.ts'].map((file) => readFile(join(root, file), 'utf8'))
+    const files = ['src/config.ts', 'src/settings.ts', 'src/notification-settings.ts'].map((file) =>
+      readFile(join(root, file), 'utf8'),
+    )
     const source = (await Promise.all(files)).join('')
-    const names = [...source.matchAll(/^ {2}([A-Z][A-Z_]+):/gm)].map(([, name]) => name)
-    expect(names.sort()).toEqual([...Object.keys(bad), ...anyText].sort())
+    const names = new Set([...source.matchAll(/^ {2}([A-Z][A-Z_]+):/gm)].map(([, name]) => name))
+    expect([...names].sort()).toEqual([...Object.keys(bad), ...anyText].sort())
   })
 
   test.each(Object.entries(bad))('%s: alone, is one line', (name, [value, right]) => {
@@ -167,15 +180,21 @@ describe('a start that cannot be is refused in one line:', () => {
     )
   })
 
+  test.each([
+    [{ SMTP_URL: 'smtp://localhost' }, /^NOTIFY_EMAIL_TO: missing beside SMTP_URL; give both/],
+    [{ NOTIFY_EMAIL_TO: 'ops@example.com' }, /^SMTP_URL: missing beside NOTIFY_EMAIL_TO; give both/],
+    [{ NOTIFY_EMAIL_FROM: 'a@example.com' }, /^SMTP_URL, NOTIFY_EMAIL_TO: missing beside NOTIFY_EMAIL_FROM/],
+    [
+      { NOTIFY_WEBHOOK_SECRET: `whsec_${btoa('x'.repeat(32))}` },
+      /^NOTIFY_WEBHOOK_URL: missing beside NOTIFY_WEBHOOK_SECRET; give both/,
+    ],
+  ])('settings that are nothing without others: %o', async (environment, wanted) => {
+    expect(await lineOfRefusal(environment)).toMatch(wanted)
+  })
+
   test('a notifier elsewhere without keys for it', async () => {
     const line = await lineOfRefusal({ NOTIFIER_ENDPOINT: 'http://127.0.0.1:1', AWS_ACCESS_KEY_ID: 'one' })
     expect(line).toMatch(/^AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing .*; give the key pair/)
-  })
-
-  test('several processes that share no store', async () => {
-    expect(await lineOfRefusal({ WEB_CONCURRENCY: '2' })).toBe(
-      'WEB_CONCURRENCY: 2 processes cannot share limits in memory; give REDIS_URL, or UPSTASH_REDIS_REST_URL with its token',
-    )
   })
 
   describe('what only shows on the way', () => {

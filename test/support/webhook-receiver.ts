@@ -1,5 +1,5 @@
 /** A real HTTP server in the place of Slack. */
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { listenOnLoopback } from './ports.ts'
 
@@ -7,13 +7,20 @@ type Answer = (response: ServerResponse) => void | Promise<void>
 
 /** Every request is kept; `answer` is what the next ones are answered with, 200 until it is changed. */
 export async function startWebhookReceiver() {
-  const received: { method: string; url: string; contentType: string | undefined; body: string }[] = []
+  const received: {
+    method: string
+    url: string
+    headers: IncomingHttpHeaders
+    contentType: string | undefined
+    body: string
+  }[] = []
   let answer: Answer = (response) => void response.writeHead(200).end('ok')
   const server = createServer(async (request, response) => {
     const body = await text(request)
     received.push({
       method: request.method ?? '',
       url: request.url ?? '',
+      headers: request.headers,
       contentType: request.headers['content-type'],
       body,
     })

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { StartError } from '../../src/start-error.ts'
+import { openChannels } from '../../workers/notifier/channels.ts'
 import { readNotifierSettings } from '../../workers/notifier/settings.ts'
 
 const keys = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret' }
@@ -45,9 +46,80 @@ test('secrets are not shown', () => {
     ...keys,
     AWS_SECRET_ACCESS_KEY: 'se cret',
     NOTIFY_WEBHOOK_URL: 'hooks/se cret',
+    NOTIFY_WEBHOOK_SECRET: 'whsec_se cret',
+    SMTP_URL: 'mail.example.com/se cret',
   })
-  expect(message).toMatch(/AWS_SECRET_ACCESS_KEY: its value .*\nNOTIFY_WEBHOOK_URL: its value /)
+  for (const name of ['AWS_SECRET_ACCESS_KEY', 'NOTIFY_WEBHOOK_URL', 'NOTIFY_WEBHOOK_SECRET', 'SMTP_URL'])
+    expect(message).toMatch(new RegExp(`^${name}: its value is not usable; `, 'm'))
   expect(message).not.toContain('se cret')
+})
+
+const refused = (name: string, values: string[]) => values.map((value): [string, string] => [name, value])
+
+test.each([
+  ...refused('NOTIFY_WEBHOOK_SECRET', [
+    'MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw==',
+    'whsec_c2hvcnQ=',
+    'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw!!',
+    `whsec_${btoa('x'.repeat(65))}`,
+    `whsec_${btoa('x'.repeat(32))},`,
+  ]),
+  ...refused('NOTIFY_EMAIL_TO', [
+    'ops',
+    'Ops <ops@example.com>',
+    'a@example.com;b@example.com',
+    'a@b.c,',
+    'a@b\n.c',
+  ]),
+  ...refused('NOTIFY_EMAIL_FROM', [
+    'a@example.com,b@example.com',
+    '@example.com',
+    'a@example.com\r\nBcc: b@example.com',
+  ]),
+  ...refused('SMTP_URL', [
+    'mail.example.com:25',
+    'https://mail.example.com',
+    'smtp://',
+    'smtp://user@mail.example.com',
+    'smtp://:secret@mail.example.com',
+    'smtp://user:50%@mail.example.com',
+    'smtp://user:a%0d%0aRSET@mail.example.com',
+    'smtp://mail.example.com/inbox',
+    'smtp://mail.example.com?secure=false',
+    'smtp://mail.exa%6dple.com',
+  ]),
+])('%s=%s is refused in one line', (name, value) => {
+  const message = complaint({ ...keys, [name]: value })
+  expect(message).toMatch(new RegExp(`^${name}: .* is not usable; give [^\n]+$`))
+})
+
+test.each([
+  'smtp://localhost',
+  'smtps://user:p%40ss@mail.example.com:465',
+  'smtp://[::1]:2525/',
+  'smtp://10.0.0.1:25',
+])('SMTP_URL=%s is good', (SMTP_URL) => {
+  const { notifications } = readNotifierSettings({
+    ...keys,
+    SMTP_URL,
+    NOTIFY_EMAIL_TO: "o'neil+x@example.com, b@localhost",
+  })
+  expect(notifications).toEqual({
+    webhook: undefined,
+    email: { smtpUrl: SMTP_URL, to: ["o'neil+x@example.com", 'b@localhost'], from: undefined },
+  })
+})
+
+test('where there is no mail, its settings are refused; they are not passed over', () => {
+  const { notifications } = readNotifierSettings({
+    ...keys,
+    SMTP_URL: 'smtp://user:secret@mail.example.com',
+    NOTIFY_EMAIL_TO: 'ops@example.com',
+  })
+  expect(() => openChannels(notifications)).toThrow(StartError)
+  expect(() => openChannels(notifications)).toThrow(
+    /^SMTP_URL: mail is sent by the notifier on Node only; [^\n]+$/,
+  )
 })
 
 test.each(['hooks.example.com', 'ftp://hooks.example.com', 'https://ann:pw@hooks.example.com'])(

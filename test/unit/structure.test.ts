@@ -36,11 +36,7 @@ const modules = new Map(
 
 const entries = [
   'src/node.ts',
-  'src/node-service.ts',
-  'src/node-worker.ts',
   'src/worker.ts',
-  'src/lambda.ts',
-  'src/lambda-migrate.ts',
   'src/migrate.ts',
   'workers/notifier/node.ts',
   'workers/notifier/invoke.ts',
@@ -60,12 +56,24 @@ test('only the entries and runtime folders name a runtime', () => {
   // Every runtime has this one, workerd by its flag nodejs_compat.
   const everywhere = (from: string, to: string) =>
     from === 'workers/notifier/printed.ts' && /^node:(async_hooks|util)$/.test(to)
-  const named = (to: string) => /^(node:|@hono\/node-server|@node-rs\/|cloudflare:)/.test(to)
+  const named = (to: string) => /^(node:|@hono\/node-server|@node-rs\/|nodemailer$|cloudflare:)/.test(to)
   const mayName = (from: string) =>
     entries.includes(from) ||
     from.startsWith('src/runtime/') ||
-    /^workers\/notifier\/(settings|node|invoke|task-event|destination)\b/.test(from)
+    /^workers\/notifier\/(settings|node|invoke|task-event|destination|email)\b/.test(from)
   expect(offending((from, to) => named(to) && !everywhere(from, to) && !mayName(from))).toEqual([])
+})
+
+test('the notifier mails on Node alone: its handler and its Worker get by without', () => {
+  const reached = new Set<string>()
+  const walk = (name: string) => {
+    if (reached.has(name)) return
+    reached.add(name)
+    for (const { to, typeOnly } of modules.get(name) ?? []) if (!typeOnly) walk(to)
+  }
+  for (const name of ['workers/notifier/handler.ts', 'workers/notifier/worker.ts']) walk(name)
+  expect([...reached]).toContain('workers/notifier/webhook.ts')
+  expect([...reached].filter((name) => /email|nodemailer/.test(name))).toEqual([])
 })
 
 test('no import goes back up: features know no app, http knows no runtime, queries know no verbs', () => {

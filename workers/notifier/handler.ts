@@ -1,7 +1,8 @@
 /** The notifier: an AWS Lambda handler for completion events, on AWS, on Node and on workerd alike. */
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
-import { completionText, postWebhook } from './notify.ts'
-import { readWebhookUrl } from './settings.ts'
+import { channelTimeoutMs } from '../../src/events/timing.ts'
+import { type Channel, openChannels } from './channels.ts'
+import { readNotifications } from './settings.ts'
 
 /** What AWS's Node runtime passes as second argument: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
 export type LambdaContext = {
@@ -29,73 +30,110 @@ export type HandlerResult = {
 export type Handler = (event: unknown, context: LambdaContext) => Promise<HandlerResult>
 
 type HandlerOptions = {
-  /** Where to POST each event; none: only the log tells of it. */
-  webhookUrl?: string | undefined
-  webhookTimeoutMs?: number
+  /** Whom to tell of each event; none: only the log tells of it. */
+  channels?: Channel[]
+  /** What each of them gets; all are told at the same time. */
+  timeoutMs?: number
   /** How many event ids are remembered, the newest ones. */
   remembered?: number
   /** Gets one JSON line for each handled event. */
   log?: (line: string) => void
 }
 
-/** Time kept back from the invocation's own time-out, so that a slow webhook is reported as what it is. */
+/** What this process knows of an event. */
+type Progress = {
+  /** Names of the channels that need not be told again. */
+  told: Set<string>
+  /** Under way, or done. */
+  attempt?: Promise<void> | undefined
+  /** From when on, in ms since the epoch, one that is under way counts as lost: workerd drops it without a word when its caller hangs up. */
+  lostAt: number
+}
+
+/** Names the channels that failed, and why; and those that will not be told again. */
+class NotificationError extends Error {
+  override name = 'NotificationError'
+}
+
+/** Time kept back from the invocation's own time-out, so that a slow channel is reported as what it is. */
 const reportMs = 250
 
-/** @throws Error when `webhookUrl` cannot be used. */
 export function createHandler({
-  webhookUrl,
-  webhookTimeoutMs = 5_000,
+  channels = [],
+  timeoutMs = channelTimeoutMs,
   remembered = 10_000,
   log = console.log,
 }: HandlerOptions = {}): Handler {
-  const webhook = webhookUrl ? new URL(webhookUrl) : undefined
-  // Delivery is at least once: the same event comes again when its caller didn't hear the answer. A promise, not a
-  // flag, lets a second delivery that arrives meanwhile wait for the first, and fail with it.
-  const attempts = new Map<string, Promise<void>>()
+  // Delivery is at least once: the same event comes again when its caller didn't hear the answer, and when a channel failed.
+  const known = new Map<string, Progress>()
 
-  async function notify(event: CompletionEvent, input: unknown, context: LambdaContext) {
-    if (webhook) {
-      const timeoutMs = Math.min(webhookTimeoutMs, context.getRemainingTimeInMillis() - reportMs)
-      await postWebhook(
-        webhook,
-        { text: completionText(event), event: input },
-        Math.max(1, Math.floor(timeoutMs)),
-      )
+  async function notify(event: CompletionEvent, input: unknown, context: LambdaContext, told: Set<string>) {
+    const leftMs = Math.min(timeoutMs, context.getRemainingTimeInMillis() - reportMs)
+    const message = { event, input, timeoutMs: Math.max(1, Math.floor(leftMs)) }
+    const failures: string[] = []
+    const telling = channels.map(async ({ name, tell }) => {
+      if (told.has(name)) return
+      try {
+        await tell(message)
+        told.add(name)
+      } catch (error) {
+        failures.push(`${name} failed: ${error instanceof Error ? error.message : error}`)
+      }
+    })
+    await Promise.all(telling)
+    if (failures.length > 0) {
+      const done = told.size > 0 ? [`told: ${[...told].join(', ')}`] : []
+      throw new NotificationError(capitalised([...failures, ...done].join('; ')))
     }
-    // Last, because the line says that the event is handled: printed first, a webhook's failure would
+    // Last, because the line says that the event is handled: printed first, a channel's failure would
     // make it false and the retry would print it again.
-    log(JSON.stringify(logLine(event, context)))
+    log(JSON.stringify(logLine(event, context, channels)))
   }
 
-  function remember(id: string, attempt: Promise<void>) {
-    attempts.set(id, attempt)
-    if (attempts.size <= remembered) return
-    // A Map keeps the order of insertion: its first key is the oldest.
-    for (const oldest of attempts.keys()) return void attempts.delete(oldest)
+  function recall(id: string): Progress {
+    const progress = known.get(id) ?? { told: new Set(), lostAt: Number.POSITIVE_INFINITY }
+    // A Map keeps the order of insertion: its first key is the one that has not come for longest.
+    known.delete(id)
+    known.set(id, progress)
+    const [oldest] = known.keys()
+    if (known.size > remembered && oldest !== undefined) known.delete(oldest)
+    return progress
   }
 
   return async function handler(input, context) {
     const event = parseCompletionEvent(input)
-    const earlier = attempts.get(event.id)
-    if (earlier) {
-      await earlier
-      return { handled: event.id, duplicate: true }
-    }
-    const attempt = notify(event, input, context)
-    remember(event.id, attempt)
-    try {
-      await attempt
-    } catch (error) {
-      // Forgotten, so that a retry is a fresh attempt.
-      if (attempts.get(event.id) === attempt) attempts.delete(event.id)
-      throw error
-    }
-    return { handled: event.id, duplicate: false }
+    const progress = recall(event.id)
+    // A promise, not a flag, lets a second delivery that arrives meanwhile wait for the first, and fail with it.
+    const earlier = Date.now() > progress.lostAt ? undefined : progress.attempt
+    await (earlier ?? begin(progress, event, input, context))
+    return { handled: event.id, duplicate: earlier !== undefined }
+  }
+
+  function begin(progress: Progress, event: CompletionEvent, input: unknown, context: LambdaContext) {
+    const attempt = notify(event, input, context, progress.told).then(
+      () => {
+        progress.lostAt = Number.POSITIVE_INFINITY
+      },
+      (error) => {
+        // A retry is a fresh attempt, with the channels that are left.
+        if (progress.attempt === attempt) progress.attempt = undefined
+        throw error
+      },
+    )
+    progress.attempt = attempt
+    progress.lostAt = Date.now() + context.getRemainingTimeInMillis()
+    return attempt
   }
 }
 
+const capitalised = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
+
 /** The fields of a handled event's log line; it is made here, as a Lambda's only output is what it prints. */
-function logLine({ id, detail: { task, completed_by: by } }: CompletionEvent, context: LambdaContext) {
+function logLine(
+  { id, detail: { task, completed_by: by } }: CompletionEvent,
+  context: LambdaContext,
+  channels: Channel[],
+) {
   return {
     time: new Date().toISOString(),
     level: 'info',
@@ -105,6 +143,7 @@ function logLine({ id, detail: { task, completed_by: by } }: CompletionEvent, co
     title: task.title,
     completed_by: by?.username ?? null,
     completed_at: task.completed_at,
+    told: channels.map(({ name }) => name),
     request_id: context.awsRequestId,
   }
 }
@@ -113,6 +152,6 @@ let configured: Handler | undefined
 
 /** The function to deploy. Its settings are its environment's, read at the first event: a Lambda has no other entry. */
 export const handler: Handler = async (event, context) => {
-  configured ??= createHandler({ webhookUrl: readWebhookUrl(globalThis.process?.env ?? {}) })
+  configured ??= createHandler({ channels: openChannels(readNotifications(globalThis.process?.env ?? {})) })
   return configured(event, context)
 }

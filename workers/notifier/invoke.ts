@@ -8,9 +8,11 @@ import { InvocationError, type LambdaAnswer, sendInvocation } from '../../src/ev
 import { createLogger } from '../../src/log.ts'
 import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
 import { StartError } from '../../src/start-error.ts'
+import { openChannels } from './channels.ts'
+import { emailChannels } from './email.ts'
 import { createHandler } from './handler.ts'
 import { runFunction } from './invocation.ts'
-import { readWebhookUrl } from './settings.ts'
+import { readNotifications } from './settings.ts'
 import { readEventOfTask } from './task-event.ts'
 
 const help = `Invokes the notifier with one completion event and prints the status and what it returned.
@@ -82,7 +84,7 @@ async function readEvent(file: string): Promise<CompletionEvent> {
 
 async function invokeLocally(event: CompletionEvent, env: Environment) {
   const functionName = env.NOTIFIER_FUNCTION || 'task-notifier'
-  const handler = createHandler({ webhookUrl: readWebhookUrl(env) })
+  const handler = createHandler({ channels: openChannels(readNotifications(env), emailChannels) })
   const { payload, error } = await runFunction(() => ({ run: handler }), event, {
     arn: `arn:aws:lambda:local:000000000000:function:${functionName}`,
     functionName,

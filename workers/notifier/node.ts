@@ -9,7 +9,9 @@ import { listenOn } from '../../src/runtime/listen.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
 import { readSocketUrl } from '../../src/runtime/socket-url.ts'
 import { StartError } from '../../src/start-error.ts'
+import { openChannels } from './channels.ts'
 import { createDestination } from './destination.ts'
+import { emailChannels } from './email.ts'
 import { startEventQueue } from './event-queue.ts'
 import { createExecution, type Execution } from './execution.ts'
 import { createHandler } from './handler.ts'
@@ -26,7 +28,7 @@ async function main() {
   const settings = readNotifierSettings(withArguments(process.env))
   const log = createLogger(settings.LOG_LEVEL)
   const execution = createExecution({
-    load: () => createHandler({ webhookUrl: settings.NOTIFY_WEBHOOK_URL }),
+    load: () => createHandler({ channels: openChannels(settings.notifications, emailChannels) }),
     functionName: settings.NOTIFIER_FUNCTION,
     concurrency: settings.NOTIFIER_CONCURRENCY,
     timeoutMs: functionTimeoutMs,

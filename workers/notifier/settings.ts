@@ -1,12 +1,12 @@
 /** The settings of the notifier as a process, read from its environment. */
 import * as z from 'zod'
+import { NotificationSettings, notificationsOf } from '../../src/notification-settings.ts'
 import {
   AwsRegion,
   EventSettings,
   FunctionNameSetting,
   LogLevelSetting,
   readSettings,
-  WebhookUrlSetting,
   wholeNumber,
 } from '../../src/settings.ts'
 
@@ -22,15 +22,17 @@ const Settings = z.object({
   AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: key('notifier').regex(/^[^/,]+$/, 'give one without / and ,'),
   AWS_SECRET_ACCESS_KEY: key('what openssl rand -base64 30 prints'),
-  NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
+  ...NotificationSettings,
   ...EventSettings,
   LOG_LEVEL: LogLevelSetting,
 })
 
 /** @throws StartError with a line for each bad setting. */
-export const readNotifierSettings = (environment: Record<string, string | undefined>) =>
-  readSettings(Settings, environment)
+export function readNotifierSettings(environment: Record<string, string | undefined>) {
+  const settings = readSettings(Settings, environment)
+  return { ...settings, notifications: notificationsOf(settings) }
+}
 
-/** The one setting of the handler itself, wherever it runs. @throws StartError when it is none */
-export const readWebhookUrl = (environment: Record<string, string | undefined>) =>
-  readSettings(Settings.pick({ NOTIFY_WEBHOOK_URL: true }), environment).NOTIFY_WEBHOOK_URL
+/** The settings of the handler itself, wherever it runs. @throws StartError with a line for each bad one */
+export const readNotifications = (environment: Record<string, string | undefined>) =>
+  notificationsOf(readSettings(z.object(NotificationSettings), environment))

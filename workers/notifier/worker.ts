@@ -1,6 +1,7 @@
 /** Entry of the notifier at the edge: the Lambda handler behind the Invoke API, called by service binding or over HTTP. */
 import { functionTimeoutMs } from '../../src/events/timing.ts'
 import { createLogger } from '../../src/log.ts'
+import { openChannels } from './channels.ts'
 import { createExecution } from './execution.ts'
 import { createHandler } from './handler.ts'
 import { createInvokeApi } from './invoke-api.ts'
@@ -15,10 +16,11 @@ let app: ReturnType<typeof createInvokeApi> | undefined
 function create(env: Env) {
   recordConsole()
   const settings = readNotifierSettings(env)
+  const channels = openChannels(settings.notifications)
   const log = createLogger(settings.LOG_LEVEL)
   return createInvokeApi({
     execution: createExecution({
-      load: () => createHandler({ webhookUrl: settings.NOTIFY_WEBHOOK_URL }),
+      load: () => createHandler({ channels }),
       functionName: settings.NOTIFIER_FUNCTION,
       concurrency: settings.NOTIFIER_CONCURRENCY,
       timeoutMs: functionTimeoutMs,

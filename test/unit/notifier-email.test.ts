@@ -1,0 +1,263 @@
+/** Mails over real SMTP conversations with a server that does as real ones do, on bad days too. */
+import { afterEach, expect, test } from 'vitest'
+import { emailChannels } from '../../workers/notifier/email.ts'
+import { createHandler, type LambdaContext } from '../../workers/notifier/handler.ts'
+import { webhookChannel } from '../../workers/notifier/webhook.ts'
+import { makeCompletionEvent } from '../support/completion-event.ts'
+import { findFreePort } from '../support/ports.ts'
+import { type Mail, startSmtpServer } from '../support/smtp-server.ts'
+import { startWebhookReceiver } from '../support/webhook-receiver.ts'
+
+const cleanups: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup()
+})
+
+async function startServer(options?: Parameters<typeof startSmtpServer>[0]) {
+  const server = await startSmtpServer(options)
+  cleanups.push(server.close)
+  return server
+}
+
+const to = ['ops@example.com']
+const tell = (options: Parameters<typeof emailChannels>[0], event = makeCompletionEvent(), ms = 60_000) =>
+  Promise.all(emailChannels(options).map((channel) => channel.tell({ event, input: event, timeoutMs: ms })))
+
+const context = { awsRequestId: 'request-1', getRemainingTimeInMillis: () => 60_000 } as LambdaContext
+
+/** Headers as a mail program shows them: unfolded, and out of their encoded words (RFC 2047). */
+function read({ message }: Pick<Mail, 'message'>) {
+  const end = message.indexOf('\r\n\r\n')
+  const lines = message
+    .slice(0, end)
+    .replace(/\r\n[ \t]+/g, ' ')
+    .split('\r\n')
+  const headers = lines.map((line) => {
+    const [, name = '', value = ''] = /^([\w-]+): (.*)$/.exec(line) ?? []
+    return [name.toLowerCase(), decodeWords(value)] as const
+  })
+  return {
+    names: headers.map(([name]) => name),
+    headers: Object.fromEntries(headers),
+    text: message.slice(end + 4),
+  }
+}
+
+function decodeWords(value: string) {
+  return value
+    .replace(/\?= =\?/g, '?==?')
+    .replace(/=\?utf-8\?([bq])\?([^?]*)\?=/gi, (_, encoding: string, text: string) =>
+      encoding.toLowerCase() === 'b'
+        ? Buffer.from(text, 'base64').toString('latin1')
+        : text
+            .replaceAll('_', ' ')
+            .replace(/=([0-9A-F]{2})/g, (_, hex) => String.fromCharCode(parseInt(hex, 16))),
+    )
+    .replace(/[\x80-\xff]+/g, (bytes) => Buffer.from(bytes, 'latin1').toString())
+}
+
+test('one plain mail to each address of the operator', async () => {
+  const server = await startServer()
+  const event = makeCompletionEvent({ title: 'Fix the roof', description: 'https://evil.example.com' })
+  await tell({ smtpUrl: server.url, to: ['ops@example.com', 'team@example.org'] }, event)
+  expect(server.mails.map((mail) => [mail.from, mail.to])).toEqual([
+    ['task-api@example.com', ['ops@example.com']],
+    ['task-api@example.com', ['team@example.org']],
+  ])
+  for (const mail of server.mails) {
+    const { headers, text } = read(mail)
+    expect(headers).toMatchObject({
+      from: 'Task API <task-api@example.com>',
+      to: mail.to[0],
+      subject: 'Task 7 completed: Fix the roof',
+      'message-id': `<${event.id}@example.com>`,
+      'auto-submitted': 'auto-generated',
+      'content-type': 'text/plain; charset=utf-8',
+    })
+    expect(text.trimEnd()).toBe('Fix the roof\r\n\r\nTask 7 was completed by ann at 2026-11-22 07:04:05 UTC.')
+  }
+})
+
+test('what a user typed ends no header and adds none', async () => {
+  const server = await startServer()
+  const title =
+    'a\r\nBcc: all@example.com\r\n\r\n<script> \u202egpj 🎉 Überraschung =?utf-8?q?x?= \u0000'.padEnd(
+      255,
+      ' long',
+    )
+  const event = makeCompletionEvent({ title }, { id: 1, username: 'ann\r\n.\r\nMAIL FROM:<x@example.com>' })
+  await tell({ smtpUrl: server.url, to }, event)
+  const [mail] = server.mails
+  if (!mail || server.mails.length > 1) throw new Error(`${server.mails.length} mails`)
+  const { names, headers } = read(mail)
+  expect(mail.to).toEqual(to)
+  expect(names).not.toContain('bcc')
+  expect(headers.subject).toMatch(
+    /^Task 7 completed: a Bcc: all@example\.com <script> {2}gpj 🎉 Überraschung/,
+  )
+  expect(headers.subject).toMatch(/ long l?o?n?g?$/)
+  for (const line of mail.message.split('\r\n')) expect(Buffer.byteLength(line)).toBeLessThanOrEqual(998)
+  expect(server.commands.filter((command) => command.startsWith('MAIL'))).toHaveLength(1)
+})
+
+test.each([
+  [
+    'the user, where that is an address',
+    'smtp://bot%40example.net:pw@127.0.0.1',
+    undefined,
+    'bot@example.net',
+  ],
+  ['the setting', 'smtp://bot%40example.net:pw@127.0.0.1', 'tasks@example.org', 'tasks@example.org'],
+  ['the first recipient’s domain', 'smtp://bot:pw@127.0.0.1', undefined, 'task-api@example.com'],
+])('the sender is %s', async (_, url, from, sender) => {
+  const server = await startServer({ password: 'pw' })
+  const event = makeCompletionEvent()
+  await tell({ smtpUrl: `${url}:${server.port}`, to, from }, event)
+  expect(server.mails).toMatchObject([{ from: sender, login: { password: 'pw' } }])
+  expect(read(server.mails[0] ?? { message: '' }).headers['message-id']).toBe(
+    `<${event.id}@${sender.split('@')[1]}>`,
+  )
+})
+
+test('a password is decoded, and a wrong one is an error that does not show it', async () => {
+  const server = await startServer({ password: 'p@ss%/: word' })
+  const at = `127.0.0.1:${server.port}`
+  await tell({ smtpUrl: `smtp://bot:${encodeURIComponent('p@ss%/: word')}@${at}`, to })
+  expect(server.mails).toMatchObject([{ login: { user: 'bot', password: 'p@ss%/: word' } }])
+  const failed = await tell({ smtpUrl: `smtp://bot:hunter2@${at}`, to }).catch((error: unknown) => error)
+  expect(String(failed)).toMatch(/^Error: Invalid login: 535 5\.7\.8 Authentication credentials invalid$/)
+  expect(String(failed)).not.toMatch(/hunter2|aHVudGVyMg/)
+})
+
+test('a certificate that nobody vouches for gets no mail and no password', async () => {
+  for (const options of [{ tls: true }, { startTls: true }]) {
+    const server = await startServer({ ...options, password: 'pw' })
+    const [protocol] = server.url.split(':')
+    const sent = tell({ smtpUrl: `${protocol}://bot:pw@127.0.0.1:${server.port}`, to })
+    await expect(sent).rejects.toThrow(/self.signed certificate/)
+    expect(server.mails).toEqual([])
+    expect(server.commands.filter((command) => command.startsWith('AUTH'))).toEqual([])
+  }
+})
+
+test('no password goes unencrypted to another machine', async () => {
+  const server = await startServer({ password: 'pw' })
+  // It leads here too, but is no address that is known to.
+  const sent = tell({ smtpUrl: `smtp://bot:pw@0.0.0.0:${server.port}`, to })
+  await expect(sent).rejects.toThrow('502 5.5.1')
+  expect(server.mails).toEqual([])
+  expect(server.commands.filter((command) => command.startsWith('AUTH'))).toEqual([])
+})
+
+const instead = (of: RegExp, answer: string) => (command: string) => (of.test(command) ? answer : undefined)
+
+test.each([
+  ['refuses whoever comes', instead(/^GREETING/, '554 No'), /554 No/],
+  ['refuses the recipient', instead(/^RCPT/, '550 5.1.1 No such user'), /550 5\.1\.1 No such user/],
+  ['refuses the mail', instead(/^MESSAGE/, '451-4.3.0 Try\r\n451 later'), /451-4\.3\.0 Try/],
+  ['ends the connection at once', instead(/^GREETING/, 'hang up'), /connection was closed/],
+  ['ends it in the middle', instead(/^DATA/, 'hang up'), /closed/],
+  ['ends it instead of an answer', instead(/^MESSAGE/, 'hang up'), /closed/],
+  ['says nothing', instead(/^GREETING/, 'be silent'), /^not sent within 300 ms$/, 300],
+  ['stops to answer', instead(/^MESSAGE/, 'be silent'), /^not sent within 300 ms$/, 300],
+])(
+  'a server that %s: an error in one line, and no connection left',
+  async (_, misbehaviour, message, ms = 60_000) => {
+    const server = await startServer()
+    server.misbehave(misbehaviour)
+    const failed = await tell({ smtpUrl: server.url, to }, undefined, ms).catch((error: unknown) => error)
+    expect(failed).toBeInstanceOf(Error)
+    expect(failed instanceof Error && failed.message).toMatch(message)
+    expect(String(failed)).not.toContain('\n')
+    await expect.poll(server.open, { timeout: 60_000 }).toBe(0)
+  },
+)
+
+test('nobody there', async () => {
+  await expect(tell({ smtpUrl: `smtp://127.0.0.1:${await findFreePort()}`, to })).rejects.toThrow(
+    'ECONNREFUSED',
+  )
+})
+
+test('a burst goes over few connections, which are closed soon after', async () => {
+  const server = await startServer()
+  const [channel] = emailChannels({ smtpUrl: server.url, to })
+  if (!channel) throw new Error('no channel')
+  const events = Array.from({ length: 40 }, () => makeCompletionEvent())
+  await Promise.all(events.map((event) => channel.tell({ event, input: event, timeoutMs: 60_000 })))
+  expect(server.mails).toHaveLength(40)
+  expect(server.connections()).toBeLessThanOrEqual(3)
+  await expect.poll(server.open, { timeout: 60_000 }).toBe(0)
+})
+
+async function startBoth() {
+  const smtp = await startServer()
+  const receiver = await startWebhookReceiver()
+  cleanups.push(receiver.close)
+  const lines: string[] = []
+  const handle = createHandler({
+    channels: [
+      webhookChannel({ url: receiver.url }),
+      ...emailChannels({ smtpUrl: smtp.url, to: ['ann@example.com', 'bob@example.com'] }),
+    ],
+    log: (line) => lines.push(line),
+  })
+  const recipients = () => smtp.mails.flatMap((mail) => mail.to).sort()
+  return { smtp, receiver, lines, handle, recipients }
+}
+
+test('while the webhook fails, the mails are sent once; the line comes when all is done', async () => {
+  const { receiver, lines, handle, recipients } = await startBoth()
+  const event = makeCompletionEvent()
+  receiver.answerWith((response) => void response.writeHead(500).end())
+  for (const _ of 'abc') {
+    const failed = await handle(event, context).catch((error: unknown) => error)
+    expect(String(failed)).toBe(
+      'NotificationError: Webhook failed: it answered 500; told: e-mail to ann@example.com, e-mail to bob@example.com',
+    )
+  }
+  expect(receiver.received).toHaveLength(3)
+  expect(recipients()).toEqual(['ann@example.com', 'bob@example.com'])
+  expect(lines).toEqual([])
+
+  receiver.answerWith((response) => void response.writeHead(200).end())
+  expect(await handle(event, context)).toEqual({ handled: event.id, duplicate: false })
+  expect(await handle(event, context)).toEqual({ handled: event.id, duplicate: true })
+  expect(receiver.received).toHaveLength(4)
+  expect(recipients()).toHaveLength(2)
+  expect(lines.map((line) => JSON.parse(line))).toEqual([
+    expect.objectContaining({
+      message: 'task completed',
+      event_id: event.id,
+      told: ['webhook', 'e-mail to ann@example.com', 'e-mail to bob@example.com'],
+    }),
+  ])
+})
+
+test('while one address is refused, the others are told once', async () => {
+  const { smtp, receiver, lines, handle, recipients } = await startBoth()
+  smtp.misbehave((command) => (/^RCPT.*bob@/.test(command) ? '452 4.2.2 Mailbox full' : undefined))
+  const event = makeCompletionEvent()
+  for (const _ of 'ab') {
+    await expect(handle(event, context)).rejects.toThrow(
+      /^E-mail to bob@example\.com failed: .*452 4\.2\.2 Mailbox full; told: (webhook, e-mail to ann|e-mail to ann.*, webhook)/,
+    )
+  }
+  smtp.misbehave(() => undefined)
+  await handle(event, context)
+  expect(recipients()).toEqual(['ann@example.com', 'bob@example.com'])
+  expect(receiver.received).toHaveLength(1)
+  expect(lines).toHaveLength(1)
+})
+
+test('a mail whose answer was lost is sent again under the same Message-ID', async () => {
+  const { smtp, handle } = await startBoth()
+  let hangUps = 0
+  smtp.misbehave((command) => (command === 'MESSAGE' && hangUps++ < 2 ? 'hang up' : undefined))
+  const event = makeCompletionEvent()
+  await expect(handle(event, context)).rejects.toThrow('closed')
+  await handle(event, context)
+  expect(smtp.mails).toHaveLength(4)
+  const ids = new Set(smtp.mails.map((mail) => read(mail).headers['message-id']))
+  expect([...ids]).toEqual([`<${event.id}@example.com>`])
+})

@@ -1,0 +1,75 @@
+/** Tells the operator by e-mail, over SMTP: on Node alone. */
+import { createTransport } from 'nodemailer'
+import type { Channel } from './channels.ts'
+import { completionMail, oneLine } from './text.ts'
+
+export type EmailOptions = {
+  /** `smtp:` (port 587 unless given; STARTTLS where it is offered) or `smtps:` (465, TLS from the start). */
+  smtpUrl: string
+  /** Each gets a mail of its own, so that one address that is refused holds up no other. */
+  to: string[]
+  /** None: the user of `smtpUrl` if that is an address, else task-api at the first recipient's domain. */
+  from?: string | undefined
+}
+
+/** At a time; servers allow few. They are kept for `idleMs`, for the next events of a burst. */
+const connections = 3
+const idleMs = 2_000
+
+/** A channel for each address. Nothing is connected before the first event. */
+export function emailChannels({ smtpUrl, to, from }: EmailOptions): Channel[] {
+  const { user, ...server } = readSmtpUrl(smtpUrl)
+  const sender = from ?? (user?.includes('@') ? user : `task-api@${domainOf(to[0] ?? '')}`)
+  const transport = createTransport({
+    ...server,
+    pool: true,
+    maxConnections: connections,
+    idleTimeout: idleMs,
+    // Of a mail of which not a byte was sent, as when the server had closed the connection meanwhile.
+    maxRequeues: 1,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  })
+  return to.map((address) => ({
+    name: `e-mail to ${address}`,
+    async tell({ event, timeoutMs }) {
+      try {
+        await transport.sendMail({
+          ...completionMail(event),
+          from: { name: 'Task API', address: sender },
+          to: { name: '', address },
+          // Of every attempt for the event: a mail sent again because nobody heard that it had arrived is known as the same.
+          messageId: `<${event.id}@${domainOf(sender)}>`,
+          // No out-of-office answers (RFC 3834).
+          headers: { 'Auto-Submitted': 'auto-generated' },
+          signal: AbortSignal.timeout(timeoutMs),
+        })
+      } catch (error) {
+        throw new Error(reason(error, timeoutMs), { cause: error })
+      }
+    },
+  }))
+}
+
+function readSmtpUrl(text: string) {
+  const url = new URL(text)
+  const user = decodeURIComponent(url.username)
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
+  const isHere = /^(127\.|::1$|localhost$)/.test(host)
+  return {
+    host,
+    ...(url.port && { port: Number(url.port) }),
+    secure: url.protocol === 'smtps:',
+    // A password goes over the network encrypted or not at all.
+    requireTLS: user !== '' && !isHere,
+    ...(user && { user, auth: { user, pass: decodeURIComponent(url.password) } }),
+  }
+}
+
+const domainOf = (address: string) => address.slice(address.lastIndexOf('@') + 1)
+
+function reason(error: unknown, timeoutMs: number) {
+  if (!(error instanceof Error)) return String(error)
+  if (error.name === 'TimeoutError' || error.name === 'AbortError') return `not sent within ${timeoutMs} ms`
+  return oneLine(error.message)
+}

@@ -37,6 +37,18 @@ export default defineConfig({
       {
         test: {
           ...patient,
+          name: 'api-lambda',
+          // Where AWS Lambda could differ: how a request arrives, what an answer takes along, work beside it, addresses.
+          include: [
+            'test/api/{first-steps,conventions,conditional-requests,task-input}.test.ts',
+            'test/api/{completion-events,client-addresses}.test.ts',
+          ],
+          globalSetup: ['test/support/build.ts', 'test/support/lambda-targets.ts'],
+        },
+      },
+      {
+        test: {
+          ...patient,
           name: 'runtime',
           include: ['test/runtime/**/*.test.ts'],
           globalSetup: ['test/support/build.ts'],

@@ -13,6 +13,7 @@ export const options = {
   absWorkingDir: root,
   entryPoints: {
     api: 'src/node.ts',
+    'api-worker': 'src/node-worker.ts',
     migrate: 'src/migrate.ts',
     'bcrypt-worker': 'src/runtime/bcrypt-worker.ts',
     notifier: 'workers/notifier/node.ts',

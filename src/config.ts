@@ -64,6 +64,7 @@ const secrets = z.string().transform((text, context) => {
 const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535).prefault('3000'),
+  WEB_CONCURRENCY: wholeNumber(1, 128).prefault('1'),
   DATABASE_URL: url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/database').optional(),
   DATABASE_POOL: wholeNumber(1, 1000).prefault('10'),
   DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
@@ -121,9 +122,15 @@ export function readConfig(environment: Record<string, unknown>) {
       'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing beside NOTIFIER_ENDPOINT; give the key pair that may invoke the function',
     )
   }
+  if (settings.WEB_CONCURRENCY > 1 && !settings.REDIS_URL && !settings.UPSTASH_REDIS_REST_URL) {
+    throw new StartError(
+      `WEB_CONCURRENCY: ${settings.WEB_CONCURRENCY} processes cannot share limits in memory; give REDIS_URL, or UPSTASH_REDIS_REST_URL with its token`,
+    )
+  }
   return {
     host: settings.HOST,
     port: settings.PORT,
+    webConcurrency: settings.WEB_CONCURRENCY,
     databaseUrl: settings.DATABASE_URL,
     databasePool: settings.DATABASE_POOL,
     databaseTimeoutMs: settings.DATABASE_TIMEOUT,

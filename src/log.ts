@@ -8,14 +8,18 @@ type LogMethod = (message: string, fields?: LogFields) => void
 
 export type Logger = Record<Exclude<LogLevel, 'silent'>, LogMethod>
 
-/** Lines below `level` are dropped. Callers never pass a token, a password or a task's text. */
-export function createLogger(level: LogLevel, write: (line: string) => void = console.log): Logger {
+/** Lines below `level` are dropped; `common` is in all others. Callers never pass a token, a password or a task's text. */
+export function createLogger(
+  level: LogLevel,
+  write: (line: string) => void = console.log,
+  common: LogFields = {},
+): Logger {
   const threshold = logLevels.indexOf(level)
   const method =
     (name: LogLevel): LogMethod =>
     (message, fields) => {
       if (logLevels.indexOf(name) < threshold) return
-      write(JSON.stringify({ time: new Date().toISOString(), level: name, message, ...fields }))
+      write(JSON.stringify({ time: new Date().toISOString(), level: name, message, ...common, ...fields }))
     }
   return { debug: method('debug'), info: method('info'), warn: method('warn'), error: method('error') }
 }

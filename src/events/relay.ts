@@ -23,7 +23,12 @@ export type RelayOptions = {
   log: Logger
 }
 
-export type Sweep = () => Promise<{ failed: boolean; pauseMs: number }>
+export type Sweep = (options?: SweepOptions) => Promise<{ failed: boolean; pauseMs: number }>
+
+type SweepOptions = {
+  /** No more events are claimed once so long has passed, where time is short; the first ones always are. */
+  claimForMs?: number
+}
 
 /**
  * One pass over all that is due, some at a time; runs on every runtime. A slow delivery holds up no other. The pass claims
@@ -32,7 +37,8 @@ export type Sweep = () => Promise<{ failed: boolean; pauseMs: number }>
  */
 export function createSweep(options: RelayOptions): Sweep {
   let outages = 0
-  return async function sweep() {
+  return async function sweep({ claimForMs = Number.POSITIVE_INFINITY } = {}) {
+    const begun = performance.now()
     const underWay = new Set<Promise<void>>()
     const pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
     let failed = false
@@ -47,7 +53,7 @@ export function createSweep(options: RelayOptions): Sweep {
       if (more && underWay.size < together) {
         const room = together - underWay.size
         const events = await outbox.claimEvents(options.db, { limit: room, leaseMs })
-        more = events.length === room
+        more = events.length === room && performance.now() - begun < claimForMs
         for (const event of events) {
           const delivery = deliver(options, event, pauseMs)
             .catch(unknownOutcome)

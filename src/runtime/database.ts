@@ -1,12 +1,11 @@
-/** Opens the database of a Node process: the one DATABASE_URL names, or the one embedded here. */
+/** The database of a service on Node: the one DATABASE_URL names, or the one embedded here. */
 import { join } from 'node:path'
 import postgres, { type Sql } from 'postgres'
 import type { Config } from '../config.ts'
-import type { Database } from '../database.ts'
 import { errorFields, type Logger } from '../log.ts'
 import { schemaVersion } from '../schema-version.ts'
 import { StartError } from '../start-error.ts'
-import { startEmbeddedPostgres } from './embedded-postgres.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
 import { migrate, readMigrations } from './migrations.ts'
 import { type Connect, createDatabase, valueOptions } from './postgres.ts'
 import type { Stack } from './shutdown.ts'
@@ -19,34 +18,51 @@ type Opening = {
   stack: Stack
 }
 
-/** @throws StartError, in one line, when the database cannot be used by this program. */
-export async function openDatabase({
+/** Where the database is, as plain data: DATABASE_URL, or the embedded server's connection. */
+export type DatabaseAddress = string | EmbeddedPostgres['connection']
+
+/** The embedded server has so many connections for what runs beside the API: commands, its own super-user. */
+const spareConnections = 20
+
+/**
+ * Starts the embedded server where there is no DATABASE_URL, and brings its schema up to date.
+ * @throws StartError, in one line, when the database cannot be used by this program.
+ */
+export async function startDatabase({
   config,
   dataDirectory,
   packageRoot,
   log,
   stack,
-}: Opening): Promise<Database> {
-  const options = { ...valueOptions, max: config.databasePool, prepare: config.databasePrepare }
-  const { databaseUrl } = config
-  let connect: Connect
-  if (databaseUrl) {
-    connect = () => postgres(databaseUrl, options)
-    await using(connect, (sql) => checkVersion(sql, log))
-  } else {
-    const server = await startEmbeddedPostgres({ dataDirectory, packageRoot, log })
-    stack.push('Postgres', server.stop)
-    if (server.notice) log.warn(server.notice)
-    connect = () => postgres({ ...server.connection, ...options })
-    const migrations = await readMigrations(join(packageRoot, 'sql'))
-    await using(connect, (sql) => migrate(sql, migrations, log))
+}: Opening): Promise<DatabaseAddress> {
+  if (config.databaseUrl) {
+    await using(connectTo(config.databaseUrl, config), (sql) => checkVersion(sql, log))
+    return config.databaseUrl
   }
-  const database = createDatabase(connect, {
+  const places = config.databasePool * config.webConcurrency
+  const parameters = { max_connections: String(Math.max(50, places + spareConnections)) }
+  const server = await startEmbeddedPostgres({ dataDirectory, packageRoot, log, parameters })
+  stack.push('Postgres', server.stop)
+  if (server.notice) log.warn(server.notice)
+  const migrations = await readMigrations(join(packageRoot, 'sql'))
+  await using(connectTo(server.connection, config), (sql) => migrate(sql, migrations, log))
+  return server.connection
+}
+
+/** This process's connections, made as they are needed. */
+export function connectDatabase(config: Config, address: DatabaseAddress, stack: Stack) {
+  const database = createDatabase(connectTo(address, config), {
     places: config.databasePool,
     timeoutMs: config.databaseTimeoutMs,
   })
   stack.push('database connections', database.close)
   return database
+}
+
+function connectTo(address: DatabaseAddress, { databasePool, databasePrepare }: Config): Connect {
+  const options = { ...valueOptions, max: databasePool, prepare: databasePrepare }
+  return () =>
+    typeof address === 'string' ? postgres(address, options) : postgres({ ...address, ...options })
 }
 
 async function using(connect: Connect, work: (sql: ReturnType<Connect>) => Promise<unknown>) {

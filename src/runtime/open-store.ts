@@ -3,7 +3,6 @@ import type { Config } from '../config.ts'
 import { createLimiter } from '../limiter.ts'
 import type { Logger } from '../log.ts'
 import { memoryCounters } from './memory-counters.ts'
-import { connectRedis } from './redis.ts'
 import { redisStore } from './redis-store.ts'
 import { createStoreState, overMemory, overShared } from './shared-store.ts'
 import type { Stack } from './shutdown.ts'
@@ -22,6 +21,8 @@ export async function openStore(config: Config, log: Logger, stack: Stack) {
 
 async function commandsOf(store: NonNullable<Config['store']>, log: Logger, stack: Stack) {
   if (store.kind === 'upstash') return upstashCommands(store)
+  // Half of a bundle's code, and of its start: only where it is used.
+  const { connectRedis } = await import('./redis.ts')
   const { close, ...commands } = await connectRedis(store.url, log)
   stack.push('redis', close)
   return commands

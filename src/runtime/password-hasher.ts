@@ -9,15 +9,23 @@ type HasherOptions = {
   cost: number
   /** The bundled `bcrypt-worker.ts`. */
   workerEntry: string | URL
+  /** How many processes share the machine's cores; 1 by default. */
+  processes?: number
   log: Pick<Logger, 'info' | 'warn'>
 }
 
 /**
- * Hashes on one core fewer than there are, so that one is left for requests, and logs which bcrypt it is.
+ * Hashes on one core fewer than there are, so that one is left for requests, or on this process's share of those, and logs
+ * which bcrypt it is.
  * Rejects when neither works: a process that cannot check a password should not start.
  */
-export async function createNodeHasher({ cost, workerEntry, log }: HasherOptions): Promise<PasswordHasher> {
-  const cores = Math.max(1, availableParallelism() - 1)
+export async function createNodeHasher({
+  cost,
+  workerEntry,
+  processes = 1,
+  log,
+}: HasherOptions): Promise<PasswordHasher> {
+  const cores = Math.max(1, Math.floor((availableParallelism() - 1) / processes))
   const native = await tryNative()
   if (native.bcrypt) {
     const concurrency = Math.min(cores, nativeThreads())

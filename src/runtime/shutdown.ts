@@ -31,27 +31,40 @@ export function createStack(log: Logger): Stack {
   }
 }
 
+/** Stops this process gracefully, once: `begin` may be called again. */
+export function createStop(stack: Stack, log: Pick<Logger, 'info'>) {
+  let since: number | undefined
+  return {
+    /** Exits with 0 when all is stopped, with 1 when that takes too long. */
+    async begin(fields: Record<string, unknown> = {}) {
+      if (since !== undefined) return
+      since = Date.now()
+      log.info('stopping', fields)
+      setTimeout(() => process.exit(1), limitMs).unref()
+      await stack.unwind()
+      log.info('stopped')
+      process.exit(0)
+    },
+    hasBegun: () => since !== undefined,
+    msSince: () => (since === undefined ? 0 : Date.now() - since),
+  }
+}
+
 /**
  * SIGTERM or SIGINT stops gracefully and exits with 0; a second one ends the process at once. Answers whether one has come:
  * a start that fails then has failed because of it.
  */
 export function stopOnSignals(stack: Stack, log: Logger): () => boolean {
-  let stoppingSince: number | undefined
+  const stop = createStop(stack, log)
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, async () => {
-      if (stoppingSince !== undefined) {
-        // One Ctrl-C comes twice under npm: from the terminal, and handed on by npm.
-        if (signal === 'SIGINT' && Date.now() - stoppingSince < 1000) return
+    process.on(signal, () => {
+      if (!stop.hasBegun()) stop.begin({ signal })
+      // One Ctrl-C comes twice under npm: from the terminal, and handed on by npm.
+      else if (signal === 'SIGTERM' || stop.msSince() >= 1000) {
         // The children notice by their pipes that this process is gone, and end.
         process.exit(1)
       }
-      stoppingSince = Date.now()
-      log.info('stopping', { signal })
-      setTimeout(() => process.exit(1), limitMs).unref()
-      await stack.unwind()
-      log.info('stopped')
-      process.exit(0)
     })
   }
-  return () => stoppingSince !== undefined
+  return stop.hasBegun
 }

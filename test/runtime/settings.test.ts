@@ -75,6 +75,7 @@ const hidden = 'hunter2'
 /** For each setting what is wrong and the beginning of what would be right. */
 const bad: Record<string, [value: string, right: string]> = {
   PORT: ['65536', 'give a whole number from 0 to 65535'],
+  WEB_CONCURRENCY: ['two', 'give a whole number from 1 to 128'],
   DATABASE_URL: [`mysql://root:${hidden}@localhost/tasks`, 'give a URL such as postgres://'],
   DATABASE_POOL: ['0', 'give a whole number from 1 to 1000'],
   DATABASE_TIMEOUT: ['10', 'give a time such as 10s'],
@@ -195,6 +196,12 @@ describe('a start that cannot be is refused in one line:', () => {
   test('a notifier elsewhere without keys for it', async () => {
     const line = await lineOfRefusal({ NOTIFIER_ENDPOINT: 'http://127.0.0.1:1', AWS_ACCESS_KEY_ID: 'one' })
     expect(line).toMatch(/^AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing .*; give the key pair/)
+  })
+
+  test('several processes that share no store', async () => {
+    expect(await lineOfRefusal({ WEB_CONCURRENCY: '2' })).toBe(
+      'WEB_CONCURRENCY: 2 processes cannot share limits in memory; give REDIS_URL, or UPSTASH_REDIS_REST_URL with its token',
+    )
   })
 
   describe('what only shows on the way', () => {

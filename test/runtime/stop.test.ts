@@ -1,22 +1,14 @@
 /** Stopping: what is under way is finished, and nothing is left, whichever way the process is told to end. */
 import { once } from 'node:events'
 import { cp, symlink } from 'node:fs/promises'
-import { request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { expect, test, vi } from 'vitest'
 import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
-import { atOnce, createClient, taskPath, type User } from '../support/client.ts'
+import { atOnce, createClient, taskPath } from '../support/client.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
-import {
-  type ApiProcess,
-  createService,
-  descendantsOf,
-  type Program,
-  root,
-  type Service,
-} from '../support/processes.ts'
+import { createService, descendantsOf, type Program, root, type Service } from '../support/processes.ts'
+import { beginUpload, untilCounted } from '../support/upload.ts'
 import { processesOf, until } from './fixtures/embedded-postgres.ts'
 
 const patience = { timeout: 60_000, interval: 100 }
@@ -41,42 +33,6 @@ function watch({ child }: Pick<Program, 'child'>) {
     /** What still runs of it. */
     left: () => descendants.filter(({ token }) => isRunning(token)).map(({ command }) => command),
   }
-}
-
-/** A POST of a task whose body is only begun. */
-async function beginUpload(api: Pick<ApiProcess, 'baseUrl' | 'addressHeader'>, { token }: User) {
-  const body = JSON.stringify({ title: 'Sent in two halves' })
-  const upload = request(new URL('/api/tasks/', api.baseUrl), {
-    method: 'POST',
-    headers: {
-      Authorization: `Bearer ${token}`,
-      'Content-Type': 'application/json',
-      'Content-Length': Buffer.byteLength(body),
-    },
-  })
-  const answered = new Promise<{ status: number | undefined; body: string }>((resolve, reject) => {
-    upload.on('error', reject).on('response', async (response) => {
-      resolve({ status: response.statusCode, body: await text(response) })
-    })
-  })
-  answered.catch(() => {})
-  upload.write(body.slice(0, 10))
-  await untilCounted(api, 1, token)
-  return { answered, finish: () => upload.end(body.slice(10)) }
-}
-
-/** Requests are counted when they arrive: so many of this user, or of this address, have. */
-async function untilCounted(
-  api: Pick<ApiProcess, 'baseUrl' | 'addressHeader'>,
-  count: number,
-  token?: string,
-) {
-  const { request } = createClient(api)
-  const counted = async () => {
-    const { body } = await request('GET', '/api/rate-limit/', token ? { token } : {})
-    return body.limit - body.remaining
-  }
-  await until(async () => (await counted()) >= count)
 }
 
 /** The code that a connection is refused with; undefined when it is taken. */

@@ -36,7 +36,11 @@ const modules = new Map(
 
 const entries = [
   'src/node.ts',
+  'src/node-service.ts',
+  'src/node-worker.ts',
   'src/worker.ts',
+  'src/lambda.ts',
+  'src/lambda-migrate.ts',
   'src/migrate.ts',
   'workers/notifier/node.ts',
   'workers/notifier/invoke.ts',

@@ -1,0 +1,27 @@
+/** Entry on AWS Lambda of the migrations: a function beside the API, as only they two reach a database in a VPC. */
+import { fileURLToPath } from 'node:url'
+import postgres from 'postgres'
+import { readConfig } from './config.ts'
+import { createLogger } from './log.ts'
+import { migrate, readMigrations } from './runtime/migrations.ts'
+import { valueOptions } from './runtime/postgres.ts'
+import { StartError } from './start-error.ts'
+
+const { databaseUrl, logLevel } = readConfig(process.env)
+const log = createLogger(logLevel)
+
+/** Whatever the event; answers with the name of the newest migration, which is applied then. */
+export async function handler() {
+  if (!databaseUrl)
+    throw new StartError(
+      'DATABASE_URL: missing; give one such as postgres://user:password@host:5432/database',
+    )
+  const migrations = await readMigrations(fileURLToPath(new URL('sql/', import.meta.url)))
+  const sql = postgres(databaseUrl, { ...valueOptions, max: 1, prepare: false })
+  try {
+    await migrate(sql, migrations, log)
+    return { schema: migrations.at(-1)?.name }
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}

@@ -1,0 +1,148 @@
+/** Entry on AWS Lambda: requests from an HTTP API or a function URL, and a schedule; the same app. */
+import { fileURLToPath } from 'node:url'
+import type { Context as LambdaContext, ScheduledEvent } from 'aws-lambda'
+import postgres from 'postgres'
+import { createTokens } from './accounts/tokens.ts'
+import { createApp } from './app.ts'
+import { bcryptjs } from './bcryptjs-hasher.ts'
+import { readConfig } from './config.ts'
+import type { Deps } from './deps.ts'
+import { createLambdaClient } from './events/lambda-client.ts'
+import { createSweep } from './events/relay.ts'
+import { invocationTimeoutMs } from './events/timing.ts'
+import { createLogger, errorFields } from './log.ts'
+import { prune } from './maintenance.ts'
+import { createPasswordHasher } from './passwords.ts'
+import { answerHttp, type HttpEvent, isHttpEvent, lambdaRuntime } from './runtime/lambda-http.ts'
+import { openStore } from './runtime/open-store.ts'
+import { createDatabase, valueOptions } from './runtime/postgres.ts'
+import { serveReferencePage } from './runtime/reference-page.ts'
+import { renewed } from './runtime/renewed.ts'
+import { createStack } from './runtime/shutdown.ts'
+import { within } from './runtime/within.ts'
+import { StartError } from './start-error.ts'
+
+/** An environment serves one request at a time, which seldom needs a second connection. */
+const defaultPool = 2
+/**
+ * Between two events an environment is frozen: it cannot tell that a connection was closed meanwhile, and the first
+ * statement on it would fail. After so long without an event, connections are made anew.
+ */
+const staleAfterMs = 30_000
+/** What an answer waits at most for work beside it, deliveries above all; the schedule sees to what is left. */
+const besideMs = 2000
+/** Kept back of a scheduled invocation's time for deliveries under way, and for pruning. */
+const reserveMs = invocationTimeoutMs + 3000
+
+const config = readConfig(process.env)
+const { databaseUrl, jwtSecrets } = required({
+  databaseUrl: config.databaseUrl,
+  jwtSecrets: config.jwtSecrets,
+})
+const log = createLogger(config.logLevel)
+const store = await openStore(config, log, createStack(log))
+if (!config.store)
+  log.warn('each environment counts limits by itself: neither REDIS_URL nor UPSTASH_REDIS_REST_URL is set')
+const { invoke } = createInvoke()
+
+const places = process.env.DATABASE_POOL ? config.databasePool : defaultPool
+const database = renewed({
+  open: () => {
+    const options = { ...valueOptions, max: places, prepare: config.databasePrepare }
+    return createDatabase(() => postgres(databaseUrl, options), {
+      places,
+      timeoutMs: config.databaseTimeoutMs,
+    })
+  },
+  close: (open) => open.close(),
+  staleAfterMs,
+})
+
+const shared: Omit<Deps, 'db' | 'background' | 'completionRecorded'> = {
+  config,
+  ...(await createTokens(jwtSecrets, config.tokens)),
+  // It holds the thread, for which nobody else waits in here; a native one would bind the zip to a platform.
+  passwords: createPasswordHasher(bcryptjs, config.bcryptCost),
+  ...store,
+  now: Date.now,
+  log,
+}
+
+const app = createApp({
+  ...lambdaRuntime,
+  referencePage: serveReferencePage(fileURLToPath(new URL('public', import.meta.url))),
+  corsOrigins: config.corsOrigins,
+  publicUrl: config.publicUrl,
+})
+
+/** @throws TypeError for an event of any other kind */
+export async function handler(event: unknown, context: Pick<LambdaContext, 'getRemainingTimeInMillis'>) {
+  const db = database.use()
+  try {
+    if (isHttpEvent(event)) return await answer(event, db)
+    if (isScheduled(event)) {
+      await createSweep({ db, invoke, log })({ claimForMs: context.getRemainingTimeInMillis() - reserveMs })
+      return await prune(db)
+    }
+  } finally {
+    database.used()
+  }
+  throw new TypeError(
+    'not an event of an HTTP API or a function URL (payload format 2.0), nor of a schedule (detail-type "Scheduled Event")',
+  )
+}
+
+async function answer(event: HttpEvent, db: Deps['db']) {
+  const beside: Promise<void>[] = []
+  const background = (work: Promise<void>) => void beside.push(within(besideMs, work))
+  const sweep = createSweep({ db, invoke, log })
+  const result = await answerHttp(app, event, {
+    ...shared,
+    db,
+    background,
+    completionRecorded: () =>
+      background(
+        sweep({ claimForMs: 0 }).then(
+          () => {},
+          (error) => log.warn('the outbox could not be read', errorFields(error)),
+        ),
+      ),
+  })
+  // With the answer the environment is frozen, and all that is under way with it.
+  await Promise.all(beside)
+  return result
+}
+
+/** What EventBridge's rules send, and its Scheduler where it is given no input of its own. */
+function isScheduled(event: unknown): event is ScheduledEvent {
+  const { 'detail-type': type, source } = (event ?? {}) as Partial<ScheduledEvent>
+  return type === 'Scheduled Event' && (source === 'aws.events' || source === 'aws.scheduler')
+}
+
+function createInvoke() {
+  const { endpoint, functionName, invocation, region, credentials } = config.notifier
+  // Lambda gives every function the keys of its role.
+  if (!credentials) throw new StartError('AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing')
+  return createLambdaClient({
+    endpoint: endpoint ?? `https://lambda.${region}.amazonaws.com`,
+    functionName,
+    invocation,
+    region,
+    credentials,
+    timeoutMs: invocationTimeoutMs,
+  })
+}
+
+/** @throws StartError with a line for each that is missing */
+function required<T extends { databaseUrl: unknown; jwtSecrets: unknown }>(settings: T) {
+  const missing = [
+    settings.databaseUrl
+      ? []
+      : ['DATABASE_URL: missing; give one such as postgres://user:password@host:5432/database'],
+    settings.jwtSecrets
+      ? []
+      : ['JWT_SECRET: missing; give a secret of at least 32 bytes, such as openssl rand -base64 48 makes'],
+  ].flat()
+  if (missing.length > 0) throw new StartError(missing.join('\n'))
+  return settings as { [name in keyof T]: NonNullable<T[name]> }
+}

@@ -1,0 +1,87 @@
+/** The API in one process on Node: what the app depends on, then the app, then its server. */
+import { fileURLToPath } from 'node:url'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import { createTokens } from './accounts/tokens.ts'
+import { createApp } from './app.ts'
+import type { Config } from './config.ts'
+import type { Database } from './database.ts'
+import type { Deps } from './deps.ts'
+import { createLambdaClient } from './events/lambda-client.ts'
+import { createSweep, startRelay } from './events/relay.ts'
+import { invocationTimeoutMs } from './events/timing.ts'
+import { errorFields, type Logger } from './log.ts'
+import { prune } from './maintenance.ts'
+import type { Backing } from './runtime/backing.ts'
+import { connectDatabase } from './runtime/database.ts'
+import { listen } from './runtime/http-server.ts'
+import { openStore } from './runtime/open-store.ts'
+import { createNodeHasher } from './runtime/password-hasher.ts'
+import { serveReferencePage } from './runtime/reference-page.ts'
+import type { Stack } from './runtime/shutdown.ts'
+import { within } from './runtime/within.ts'
+
+const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+/** Requests under way get this long at the end, the relay this long to hand over what was just committed. */
+const graceMs = { requests: 5000, relay: 2000 }
+const pruneEveryMs = 3_600_000
+
+type Serving = {
+  config: Config
+  backing: Backing
+  /** Does as well what only one of several processes needs to do. */
+  chores: boolean
+  log: Logger
+  stack: Stack
+}
+
+/** Resolves with the port when requests are answered. @throws StartError when they cannot be */
+export async function serve({ config, backing, chores, log, stack }: Serving): Promise<number> {
+  const store = await openStore(config, log, stack)
+  const db = connectDatabase(config, backing.database, stack)
+  const { functionName, invocation, region } = config.notifier
+  const { invoke } = createLambdaClient({
+    ...backing.notifier,
+    functionName,
+    invocation,
+    region,
+    timeoutMs: invocationTimeoutMs,
+  })
+  const relay = startRelay(createSweep({ db, invoke, log }), log)
+  stack.push('relay', () => within(graceMs.relay, relay.stop()))
+  if (chores) pruneNowAndThen(db, log, stack)
+
+  const deps: Deps = {
+    config,
+    db,
+    ...(await createTokens(backing.jwtSecrets, config.tokens)),
+    passwords: await createNodeHasher({
+      cost: config.bcryptCost,
+      workerEntry: file('bcrypt-worker.js'),
+      processes: config.webConcurrency,
+      log,
+    }),
+    ...store,
+    now: Date.now,
+    log,
+    background: (work) => void work,
+    completionRecorded: relay.wake,
+  }
+  const app = createApp({
+    provide: () => deps,
+    connectionAddress: (c) => getConnInfo(c).remote.address,
+    referencePage: serveReferencePage(file('public')),
+    corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
+  })
+  const server = await listen(app.fetch, config)
+  stack.push('server', () => server.close(graceMs.requests))
+  return server.port
+}
+
+function pruneNowAndThen(db: Database, log: Logger, stack: Stack) {
+  const pruneNow = () => prune(db).catch((error) => log.warn('old rows were not removed', errorFields(error)))
+  pruneNow()
+  const pruning = setInterval(pruneNow, pruneEveryMs)
+  stack.push('pruning', async () => clearInterval(pruning))
+}

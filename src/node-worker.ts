@@ -1,0 +1,14 @@
+/** Entry of one of several processes that serve on one port: what they stand on is handed to it by the one that started it. */
+import { readConfig } from './config.ts'
+import { createLogger } from './log.ts'
+import { serve } from './node-service.ts'
+import { attend } from './runtime/concurrency/worker.ts'
+import { surviveLostWrites } from './runtime/lost-write.ts'
+import { createStack } from './runtime/shutdown.ts'
+
+process.stdout.on('error', () => {})
+const config = readConfig(process.env)
+const log = createLogger(config.logLevel, console.log, { pid: process.pid })
+surviveLostWrites(log)
+const stack = createStack(log)
+attend({ log, stack, serve: (given) => serve({ ...given, config, log, stack }) })

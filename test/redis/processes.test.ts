@@ -1,0 +1,235 @@
+/** WEB_CONCURRENCY: several processes on one port are one service, whichever of them is killed, and end as one. */
+import { request } from 'node:http'
+import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, type TestContext, test, vi } from 'vitest'
+import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
+import { atOnce, createClient, inOneWindow, statuses, taskPath } from '../support/client.ts'
+import { findFreePort, listenOnLoopback } from '../support/ports.ts'
+import { type ApiProcess, createService, descendantsOf, endProcess, root } from '../support/processes.ts'
+import { startTestRedis, type TestRedis } from '../support/redis.ts'
+import { beginUpload } from '../support/upload.ts'
+
+const patience = { timeout: 60_000, interval: 20 }
+/** What docker stop waits before it kills. */
+const stopLimitMs = 10_000
+
+let redis: TestRedis
+beforeAll(async () => {
+  redis = await startTestRedis()
+})
+afterAll(() => redis?.stop())
+
+let services = 0
+/** With keys of its own in the Redis: users are numbered from 1 in each service. */
+function createServiceOf(count: number, context: TestContext, environment: Record<string, string> = {}) {
+  return createService(context, {
+    WEB_CONCURRENCY: String(count),
+    REDIS_URL: redis.url,
+    REDIS_PREFIX: `service-${++services}:`,
+    ...environment,
+  })
+}
+
+const workersOf = ({ child }: Pick<ApiProcess, 'child'>) =>
+  descendantsOf(child)
+    .filter(({ command }) => command.includes('api-worker.js'))
+    .map(({ pid }) => pid)
+
+/** Which processes have answered a request so far. */
+const answeredBy = ({ lines }: Pick<ApiProcess, 'lines'>) =>
+  new Set(lines.filter(({ message }) => message === 'request').map(({ pid }) => pid))
+
+/** The status, on a connection of its own, so that a process that dies takes only what it was about to answer. */
+function statusOf(api: Pick<ApiProcess, 'baseUrl'>, path: string, token: string) {
+  return new Promise<number | undefined>((resolve, reject) => {
+    const headers = { Authorization: `Bearer ${token}` }
+    request(new URL(path, api.baseUrl), { agent: false, headers }, (response) => {
+      response.on('error', reject).on('end', () => resolve(response.statusCode))
+      response.resume()
+    })
+      .on('error', reject)
+      .end()
+  })
+}
+
+/** Resolves when all that ran below the process is gone, and its port with it. */
+async function untilGone(api: ApiProcess, descendants: ReturnType<typeof descendantsOf>) {
+  const left = () => descendants.filter(({ token }) => isRunning(token)).map(({ command }) => command)
+  await vi.waitFor(() => expect(left()).toEqual([]), patience)
+  const { hostname, port } = new URL(api.baseUrl)
+  const refused = await new Promise((resolve) => {
+    const socket = connect(Number(port), hostname, () => resolve(socket.destroy() && 'taken'))
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code))
+  })
+  expect(refused).toBe('ECONNREFUSED')
+}
+
+test('each of four serves, and together they keep to the limit under three times as many requests at once', async (context) => {
+  const service = await createServiceOf(4, context, { RATE_LIMIT_USER: '100/60s' })
+  const api = await service.start()
+  await inOneWindow(60, async () => {
+    const { token } = await createClient(api).register()
+    const answers = await atOnce(300, () => createClient(api).request('GET', '/api/tasks/', { token }))
+    expect(statuses(answers).filter((status) => status === 200)).toHaveLength(100)
+    expect(statuses(answers).filter((status) => status === 429)).toHaveLength(200)
+  })
+  const { token } = await createClient(api).register()
+  await vi.waitFor(async () => {
+    await atOnce(20, () => statusOf(api, '/api/rate-limit/', token))
+    expect([...answeredBy(api)].sort()).toEqual(workersOf(api).sort())
+  }, patience)
+})
+
+test('what one process writes, every other one reads; each completion is told once', async (context) => {
+  const service = await createServiceOf(4, context)
+  const api = await service.start()
+  const client = createClient(api)
+  const { token } = await client.register()
+  await atOnce(40, async (i) => {
+    const task = await client.createTask(token, { title: `Task ${i}` })
+    // Once into the cache, then changed.
+    await client.request('GET', taskPath(task), { token })
+    await client.request('PATCH', taskPath(task), { token, json: { status: 'completed' } })
+    const answers = await atOnce(4, () => client.request('GET', taskPath(task), { token }))
+    expect(answers.map(({ body }) => body.status)).toEqual(Array(4).fill('completed'))
+  })
+  const left = () => service.query('select id from outbox')
+  await vi.waitFor(async () => expect(await left()).toEqual([]), patience)
+  const told = service.webhook.received.map(({ body }) => JSON.parse(body).event.id)
+  expect(new Set(told).size).toBe(40)
+  // Only a delivery that failed, on a machine that is full, may be told again.
+  const failed = service.lines().filter(({ message }) => message === 'completion event not delivered')
+  expect(told.length - 40).toBeLessThanOrEqual(failed.length)
+})
+
+test('a killed process loses what it was answering and nothing else, and another takes its place', async (context) => {
+  const service = await createServiceOf(3, context)
+  const api = await service.start()
+  const { token } = await createClient(api).register()
+  let going = true
+  let answered = 0
+  const clients = 12
+  const failures: { begun: number }[] = []
+  const load = atOnce(clients, async () => {
+    while (going) {
+      const begun = performance.now()
+      const status = await statusOf(api, '/api/tasks/', token).catch(() => undefined)
+      if (status === 200) answered++
+      else failures.push({ begun })
+    }
+  })
+  const died = () => api.lines.filter(({ message }) => message === 'API process died')
+  for (const turn of [1, 2, 3]) {
+    const before = new Set(workersOf(api))
+    expect(before.size).toBe(3)
+    const [victim = 0] = before
+    const failedBefore = failures.length
+    const killedAt = performance.now()
+    endProcess(victim)
+    await vi.waitFor(() => expect(died()).toHaveLength(turn), patience)
+    const noticedAt = performance.now()
+    expect(died().at(-1)).toMatchObject({ pid: victim, signal: 'SIGKILL' })
+    const serves = () => workersOf(api).find((pid) => !before.has(pid) && answeredBy(api).has(pid))
+    await vi.waitFor(() => expect(serves()).toBeDefined(), patience)
+    // It takes about a second; the machine may be busy.
+    expect(performance.now() - killedAt).toBeLessThan(10_000)
+    // One at a time is under way for each client.
+    expect(failures.length - failedBefore).toBeLessThanOrEqual(clients)
+    for (const { begun } of failures.slice(failedBefore)) expect(begun).toBeLessThan(noticedAt)
+  }
+  going = false
+  await load
+  expect(answered).toBeGreaterThan(100)
+  expect(await api.stop()).toBe(0)
+})
+
+test('one that dies again and again is started ever later, while the others serve', async (context) => {
+  const service = await createServiceOf(2, context)
+  const api = await service.start()
+  const { token } = await createClient(api).register()
+  const [steady] = workersOf(api)
+  const delays = () =>
+    api.lines
+      .filter(({ message }) => message === 'API process died')
+      .map(({ restart_in_ms: delay }) => delay as number)
+  for (const turn of [1, 2, 3, 4, 5]) {
+    const next = () => workersOf(api).find((pid) => pid !== steady)
+    await vi.waitFor(() => expect(next()).toBeDefined(), patience)
+    endProcess(next() ?? 0)
+    await vi.waitFor(() => expect(delays()).toHaveLength(turn), patience)
+    expect(await statusOf(api, '/api/tasks/', token)).toBe(200)
+  }
+  // The first may have lived long; each of the others was killed as soon as it was seen.
+  expect(delays().slice(1)).toEqual([200, 400, 800, 1600])
+})
+
+test('SIGKILL of the process that started them leaves nothing; the next start works', async (context) => {
+  const service = await createServiceOf(3, context, { PORT: String(await findFreePort()) })
+  const api = await service.start()
+  const user = await createClient(api).register()
+  const task = await createClient(api).createTask(user.token)
+  const descendants = descendantsOf(api.child)
+  const begun = performance.now()
+  api.child.kill('SIGKILL')
+  await untilGone(api, descendants)
+  expect(performance.now() - begun).toBeLessThan(stopLimitMs)
+  const next = await service.start()
+  expect(next.baseUrl).toBe(api.baseUrl)
+  const { body } = await createClient(next).request('GET', taskPath(task), { token: user.token })
+  expect(body).toEqual(task)
+})
+
+test.for([
+  ['SIGTERM', 'the process alone'],
+  ['SIGTERM', 'its group'],
+  ['SIGINT', 'its group'],
+] as const)('%s to %s: what is under way is answered, nothing is left', async ([signal, to], context) => {
+  const service = await createServiceOf(3, context)
+  const environment = { ...service.settings, PORT: '0', DATA_DIR: service.dataDirectory }
+  // A group of its own, as a terminal gives it.
+  const command = [process.execPath, join(root, 'dist/api.js')] as const
+  const program = service.startProgram([...command], { environment, detached: true })
+  const { url } = await program.line(({ message }) => message === 'listening')
+  const api = { ...program, baseUrl: String(url), addressHeader: 'X-Forwarded-For' } as ApiProcess
+  const client = createClient(api)
+  const uploads = await atOnce(6, async () => beginUpload(api, await client.register()))
+  const descendants = descendantsOf(api.child)
+  const begun = performance.now()
+  const exited = new Promise((resolve) => api.child.once('exit', resolve))
+  process.kill(to === 'its group' ? -Number(api.child.pid) : Number(api.child.pid), signal)
+  await api.line(({ message }) => message === 'stopping')
+  for (const upload of uploads) upload.finish()
+  const answers = await Promise.all(uploads.map(({ answered }) => answered))
+  expect(answers.map(({ status }) => status)).toEqual(uploads.map(() => 201))
+  expect(await exited).toBe(0)
+  expect(performance.now() - begun).toBeLessThan(stopLimitMs)
+  await untilGone(api, descendants)
+})
+
+test('a second SIGTERM hurries', async (context) => {
+  const service = await createServiceOf(3, context)
+  const api = await service.start()
+  const upload = await beginUpload(api, await createClient(api).register())
+  const descendants = descendantsOf(api.child)
+  const exited = new Promise((resolve) => api.child.once('exit', resolve))
+  api.child.kill()
+  await api.line(({ message }) => message === 'stopping')
+  api.child.kill()
+  expect(await exited).toBe(1)
+  await expect(upload.answered).rejects.toThrow()
+  await untilGone(api, descendants)
+})
+
+test('a port that is taken stops the start with one line, and nothing is left', async (context) => {
+  const other = createServer()
+  context.onTestFinished(() => void other.close())
+  const port = await listenOnLoopback(other)
+  const service = await createServiceOf(3, context)
+  const environment = { ...service.settings, PORT: String(port), DATA_DIR: service.dataDirectory }
+  const program = service.startProgram([process.execPath, join(root, 'dist/api.js')], { environment })
+  const ended = new Promise((resolve) => program.child.once('close', resolve))
+  expect(await ended).toBe(1)
+  const told = program.lines.flatMap(({ text }) => text ?? [])
+  expect(told).toEqual([expect.stringMatching(`^PORT: ${port} on 127.0.0.1 is taken .* another port$`)])
+})

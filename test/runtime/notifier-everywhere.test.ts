@@ -1,0 +1,116 @@
+/** One handler, four ways to run it: whoever invokes it cannot tell which. */
+import { Miniflare } from 'miniflare'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type createLambdaClient, sendInvocation } from '../../src/events/lambda-client.ts'
+import { makeCompletionEvent } from '../support/completion-event.ts'
+import { startLambda } from '../support/lambda.ts'
+import { startNotifier } from '../support/lambda-targets.ts'
+import { startWebhookReceiver } from '../support/webhook-receiver.ts'
+import { bundleWorkers } from '../support/workerd-targets.ts'
+
+type Event = ReturnType<typeof makeCompletionEvent>
+/** Answers what the handler returned. */
+type Invoke = (event: Event) => Promise<unknown>
+
+const credentials = { accessKeyId: 'test', secretAccessKey: 'the-key-that-both-workers-have' }
+const ways = new Map<string, Invoke>()
+const stops: (() => Promise<unknown>)[] = []
+let webhook: Awaited<ReturnType<typeof startWebhookReceiver>>
+
+/** Signed, by the client that the API has. */
+const overHttp =
+  (
+    endpoint: string,
+    keys: typeof credentials,
+    fetch?: Parameters<typeof createLambdaClient>[0]['fetch'],
+  ): Invoke =>
+  async (event) => {
+    const answer = await sendInvocation(
+      {
+        endpoint,
+        functionName: 'task-notifier',
+        invocation: 'RequestResponse',
+        region: 'eu-central-1',
+        credentials: keys,
+        timeoutMs: 60_000,
+        ...(fetch ? { fetch } : {}),
+      },
+      JSON.stringify(event),
+    )
+    expect(answer).toMatchObject({ status: 200 })
+    return JSON.parse(answer.payload)
+  }
+
+beforeAll(async () => {
+  webhook = await startWebhookReceiver()
+  stops.push(webhook.close)
+
+  const node = await startNotifier(webhook.url)
+  stops.push(node.stop)
+  const { NOTIFIER_ENDPOINT: endpoint, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = node.settings
+  ways.set(
+    'a process of Node',
+    overHttp(endpoint, { accessKeyId: AWS_ACCESS_KEY_ID, secretAccessKey: AWS_SECRET_ACCESS_KEY }),
+  )
+
+  const { notifier } = await bundleWorkers()
+  const module = (contents: string) => [{ type: 'ESModule' as const, path: 'worker.js', contents }]
+  const workerd = new Miniflare({
+    host: '127.0.0.1',
+    port: 0,
+    workers: [
+      {
+        name: 'caller',
+        compatibilityDate: '2026-04-01',
+        // Calls by its binding, with the request as it came.
+        modules: module('export default { fetch: (request, env) => env.NOTIFIER.fetch(request) }'),
+        serviceBindings: { NOTIFIER: 'notifier' },
+      },
+      {
+        name: 'notifier',
+        compatibilityDate: '2026-04-01',
+        compatibilityFlags: ['nodejs_compat'],
+        modules: module(notifier),
+        bindings: {
+          AWS_REGION: 'eu-central-1',
+          AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+          AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+          NOTIFY_WEBHOOK_URL: webhook.url,
+          LOG_LEVEL: 'error',
+        },
+        unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+      },
+    ],
+  })
+  stops.push(() => workerd.dispose())
+  const caller = await workerd.ready
+  ways.set('a Worker, by service binding', overHttp(caller.origin, credentials))
+  const direct = await workerd.unsafeGetDirectURL('notifier')
+  ways.set('a Worker, over HTTP', overHttp(direct.origin, credentials))
+
+  const lambda = await startLambda('notifier', { NOTIFY_WEBHOOK_URL: webhook.url })
+  stops.push(lambda.stop)
+  ways.set('a Lambda function, behind the Runtime API', async (event) => {
+    const { payload, error } = await lambda.invoke(event)
+    expect(error).toBeUndefined()
+    return payload
+  })
+})
+afterAll(async () => {
+  await Promise.all(stops.map((stop) => stop()))
+})
+
+test.each([
+  'a process of Node',
+  'a Worker, by service binding',
+  'a Worker, over HTTP',
+  'a Lambda function, behind the Runtime API',
+])('%s handles an event, and knows it when it comes again', async (way) => {
+  const invoke = ways.get(way)
+  const title = `Fix the roof, ${way}`
+  const event = makeCompletionEvent({ title })
+  expect(await invoke?.(event)).toEqual({ handled: event.id, duplicate: false })
+  expect(await invoke?.(event)).toEqual({ handled: event.id, duplicate: true })
+  const posted = webhook.received.filter(({ body }) => JSON.parse(body).event.id === event.id)
+  expect(posted.map(({ body }) => JSON.parse(body).text)).toEqual([expect.stringContaining(title)])
+})

@@ -3,7 +3,7 @@ import { delimiter, join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 // Real servers start and stop in here: the time-outs are generous, so that a slow machine fails no test.
-const patient = { testTimeout: 120_000, hookTimeout: 180_000, teardownTimeout: 30_000 }
+const patient = { testTimeout: 300_000, hookTimeout: 300_000, teardownTimeout: 30_000 }
 
 /** What needs a Redis is run where there is one. */
 const hasRedis = (process.env.PATH ?? '')

@@ -188,26 +188,36 @@ describe('/api/rate-limit/', () => {
 })
 
 test('the window slides: what was counted in the last one weighs by the time that is left of it', async () => {
-  const client = newClient()
-  const token = await inOneWindow(user.windowSeconds, async () => {
-    const { token } = await newUser()
-    await atOnce(2 * user.limit, () => getMe(client, token))
-    return token
-  })
-  let first: Answer
-  do {
-    await sleep(20)
-    first = await getMe(client, token)
-  } while (first.status === 429)
-
-  // Whenever that is: as many pass as the formula says for the time of the first and of the last of them.
   const windowMs = user.windowSeconds * 1000
+  const windowNow = () => Math.floor(Date.now() / windowMs)
   const room = () => user.limit - Math.floor((1 - (Date.now() % windowMs) / windowMs) * user.limit)
-  await sleep(Math.max(0, windowMs * 0.3 - (Date.now() % windowMs)))
-  const atLeast = room()
-  const told = await remaining(client, token)
-  const more = await inTurn(user.limit, () => getMe(client, token))
-  const passed = 1 + countOf(200, more)
-  expect(passed).toBeGreaterThanOrEqual(Math.max(1 + told, atLeast))
-  expect(passed).toBeLessThanOrEqual(room())
+
+  async function count() {
+    const client = newClient()
+    const { token, full } = await inOneWindow(user.windowSeconds, async () => {
+      const { token } = await newUser()
+      await atOnce(2 * user.limit, () => getMe(client, token))
+      return { token, full: windowNow() }
+    })
+    let first: Answer
+    do {
+      await sleep(20)
+      first = await getMe(client, token)
+    } while (first.status === 429)
+    // Whenever that is: as many pass as the formula says for the time of the first and of the last of them.
+    await sleep(Math.max(0, windowMs * 0.3 - (Date.now() % windowMs)))
+    const atLeast = room()
+    const told = await remaining(client, token)
+    const more = await inTurn(user.limit, () => getMe(client, token))
+    const atMost = room()
+    // The formula is about the window after the full one; a slow machine may be past it.
+    const sliding = windowNow() === full + 1
+    return { sliding, passed: 1 + countOf(200, more), atLeast: Math.max(1 + told, atLeast), atMost }
+  }
+
+  let seen = await count()
+  for (let attempt = 1; !seen.sliding && attempt < 5; attempt++) seen = await count()
+  expect(seen.sliding).toBe(true)
+  expect(seen.passed).toBeGreaterThanOrEqual(seen.atLeast)
+  expect(seen.passed).toBeLessThanOrEqual(seen.atMost)
 })

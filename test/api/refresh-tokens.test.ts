@@ -101,7 +101,7 @@ describe('a spent refresh token', () => {
     for (const { status, sent } of seen.filter(({ sent }) => sent >= after + graceMs)) {
       expect([status, sent - after]).toEqual([401, sent - after])
     }
-    expect(seen.length).toBeGreaterThan(5)
+    expect(seen.length).toBeGreaterThan(1)
     expect(seen.at(-1)?.status).toBe(401)
 
     expect((await refresh(third.body.refresh_token)).status).toBe(401)

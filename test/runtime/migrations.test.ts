@@ -179,13 +179,13 @@ describe('applying them', () => {
     const { name, sql } = await createDatabase()
     const migrations = await read({
       ...files,
-      '0004_slow.sql': 'select pg_sleep(1); insert into runs values (4);',
+      '0004_slow.sql': 'select pg_sleep(2); insert into runs values (4);',
     })
     // Some roles bring settings that would hide the others' work from them, or end their wait.
     const hostile = {
       default_transaction_isolation: 'repeatable read' as const,
-      statement_timeout: 200,
-      lock_timeout: 200,
+      statement_timeout: 1000,
+      lock_timeout: 1000,
     }
     const installers = Array.from({ length: 20 }, (_, index) =>
       server.sql(name, { max: 1, connection: index % 2 ? hostile : {} }),

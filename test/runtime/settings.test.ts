@@ -530,7 +530,8 @@ test('no log has a token, a password, a task’s text or a search in it, whateve
     asked.push(await send('GET', `/api/tasks/?search=search-${mark}`))
   }
   await api.line(({ message }) => message === 'the database runs again')
-  await send('PATCH', taskPath(task), { status: 'completed' })
+  const complete = () => send('PATCH', taskPath(task), { status: 'completed' })
+  await vi.waitFor(async () => expect((await complete()).status).toBe(200), patience)
   await api.line(({ message }) => message === 'task completed')
   expect(await api.stop()).toBe(0)
   expect(asked.filter(({ status }) => status === 500)).toEqual([])

@@ -15,6 +15,8 @@ export const options = {
     api: 'src/node.ts',
     'api-worker': 'src/node-worker.ts',
     migrate: 'src/migrate.ts',
+    outbox: 'src/commands/outbox.ts',
+    users: 'src/commands/users.ts',
     'bcrypt-worker': 'src/runtime/bcrypt-worker.ts',
     notifier: 'workers/notifier/node.ts',
     'notifier-invoke': 'workers/notifier/invoke.ts',

@@ -32,10 +32,12 @@ export async function insertUser(
   return row
 }
 
+/** A disabled user is as unknown as nobody, for the answer and for the time it takes. */
 export async function findUserByName(db: Database, username: string) {
   const [row] = await db.run(
     (sql) => sql<{ id: number; password_hash: string }[]>`
-      select id, password_hash from users where lower(username collate "C") = lower(${username}::text collate "C")`,
+      select id, password_hash from users
+      where lower(username collate "C") = lower(${username}::text collate "C") and disabled_at is null`,
   )
   return row
 }
@@ -142,7 +144,7 @@ export async function deleteUser(tx: Database, userId: number, timeoutMs: number
   return row.touched
 }
 
-/** Undefined when the password was changed, or the account deleted, since the hash was read: see updateUser. */
+/** Undefined when the password was changed, or the account disabled or deleted, since the hash was read: see updateUser. */
 export async function insertSession(
   db: Database,
   user: { id: number; passwordHash: string },
@@ -237,4 +239,4 @@ export async function findLiveSessions(db: Database, { userId, sessionId }: Call
   )
 }
 
-const rfc3339 = (ms: number) => new Date(ms).toISOString()
+export const rfc3339 = (ms: number) => new Date(ms).toISOString()

@@ -8,15 +8,19 @@ import { startSession, type TokenAnswer } from './sessions.ts'
 
 export type User = queries.UserRow
 
+type NewUser = { username: string; password: string; email?: string | undefined }
+
 /** Throws a Problem: 403 when registration is closed, 409 when the name is taken. */
-export async function register(
-  deps: Deps,
-  input: { username: string; password: string; email?: string | undefined },
-) {
+export async function register(deps: Deps, input: NewUser) {
   if (deps.config.registration === 'closed') throw new Problem(403, 'Accounts are made by the operator here.')
-  const passwordHash = await deps.passwords.hash(input.password)
+  return createUser(deps, input)
+}
+
+/** Throws a Problem, 409, when the name is taken. */
+export async function createUser({ db, passwords }: Pick<Deps, 'db' | 'passwords'>, input: NewUser) {
+  const passwordHash = await passwords.hash(input.password)
   try {
-    return await queries.insertUser(deps.db, {
+    return await queries.insertUser(db, {
       username: input.username,
       email: input.email ?? null,
       passwordHash,

@@ -19,7 +19,8 @@ export async function openStore(config: Config, log: Logger, stack: Stack) {
   })
 }
 
-async function commandsOf(store: NonNullable<Config['store']>, log: Logger, stack: Stack) {
+/** The connection of one that is shared; it is closed with the stack. */
+export async function commandsOf(store: NonNullable<Config['store']>, log: Logger, stack: Stack) {
   if (store.kind === 'upstash') return upstashCommands(store)
   // Half of a bundle's code, and of its start: only where it is used.
   const { connectRedis } = await import('./redis.ts')

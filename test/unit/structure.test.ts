@@ -42,6 +42,8 @@ const entries = [
   'src/lambda.ts',
   'src/lambda-migrate.ts',
   'src/migrate.ts',
+  'src/commands/outbox.ts',
+  'src/commands/users.ts',
   'workers/notifier/node.ts',
   'workers/notifier/invoke.ts',
 ]

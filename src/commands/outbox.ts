@@ -1,0 +1,113 @@
+/** Entry of `npm run outbox`: what waits to be notified, what was given up, and what to do with it. */
+import * as outbox from '../events/administration.ts'
+import { formatTable, readArguments, runCommand, withDatabase, wrongUsage } from '../runtime/command.ts'
+import { StartError } from '../start-error.ts'
+
+const help = `Completion events that have not been handled by the notifier yet.
+
+  npm run outbox -- status                 how many wait, and the failures among them
+  npm run outbox -- requeue [--id ID]      deliver now what was given up or waits after a failure: all, or one
+  npm run outbox -- drop --all-dead --yes  remove what was given up; without --yes only say what that would be
+  npm run outbox -- drop --id ID --yes     remove one, given up or not
+  npm run outbox -- --help                 this text
+
+  --json    print JSON; drop prints whole events, which are nowhere else any more
+
+The database is DATABASE_URL, or without it the one that a running npm start keeps under DATA_DIR (./data). What is requeued is
+taken by the relay of a running service, within 5 seconds.
+`
+
+/** As many failures as status lists. */
+const listed = 50
+
+type Values = { id?: string; 'all-dead'?: boolean; yes?: boolean; json?: boolean }
+
+async function run(args: string[], env: NodeJS.ProcessEnv) {
+  const { values, positionals } = readArguments('outbox', args, {
+    id: { type: 'string' },
+    'all-dead': { type: 'boolean' },
+    yes: { type: 'boolean' },
+    json: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  })
+  if (values.help) return console.log(help)
+  const [command, extra] = positionals
+  if (extra !== undefined) throw wrongUsage('outbox', `unknown argument "${extra}"`)
+  const act = { status, requeue, drop }[command ?? '']
+  if (!act)
+    throw wrongUsage('outbox', command ? `unknown argument "${command}"` : 'give status, requeue or drop')
+  checkOptions(command ?? '', values)
+  await withDatabase(env, (db) => act(db, values))
+}
+
+const taken: Record<string, string[]> = {
+  status: ['json'],
+  requeue: ['id', 'json'],
+  drop: ['id', 'all-dead', 'yes', 'json'],
+}
+
+function checkOptions(command: string, { id, ...values }: Values) {
+  const given = [...Object.keys(values), ...(id === undefined ? [] : ['id'])]
+  const strange = given.find((name) => !taken[command]?.includes(name))
+  if (strange) throw wrongUsage('outbox', `${command} takes no --${strange}`)
+  if (command === 'drop' && (id === undefined) !== (values['all-dead'] ?? false))
+    throw wrongUsage('outbox', 'give either --id ID or --all-dead')
+  if (id !== undefined && !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id))
+    throw wrongUsage('outbox', `--id ${id}: give the id of an event, as status shows it`)
+}
+
+type Db = Parameters<typeof outbox.summarizeOutbox>[0]
+
+async function status(db: Db, { json }: Values) {
+  const summary = await outbox.summarizeOutbox(db)
+  const events = await outbox.listTroubled(db, listed)
+  if (json) return console.log(JSON.stringify({ ...summary, events }, null, 2))
+  const { waiting, due, failing, dead, oldest_age_seconds: age } = summary
+  console.log(`waiting ${waiting}${age === null ? '' : `, the oldest for ${formatSeconds(age)}`}`)
+  console.log(`  of them due now ${due}, failed before ${failing}`)
+  console.log(`dead    ${dead}${dead > 0 ? ': npm run outbox -- requeue tries them again' : ''}`)
+  if (events.length === 0) return
+  const rows = events.map((event) => [
+    event.id,
+    String(event.task_id),
+    event.dead_at ? 'dead' : 'waiting',
+    String(event.attempts),
+    event.created_at,
+    oneLine(event.last_error ?? ''),
+  ])
+  console.log(`\n${formatTable([['id', 'task', 'state', 'attempts', 'since', 'last error'], ...rows])}`)
+  const more = failing + dead - events.length
+  if (more > 0) console.log(`and ${more} more`)
+}
+
+async function requeue(db: Db, { id, json }: Values) {
+  const requeued = await outbox.requeueEvents(db, id ?? null)
+  const dead = requeued.filter(({ was_dead }) => was_dead).length
+  if (requeued.length === 0 && id !== undefined && !(await outbox.isWaiting(db, id)))
+    throw new StartError(`--id ${id}: there is no such event; it may have been delivered`)
+  if (json) console.log(JSON.stringify({ requeued: requeued.map((event) => event.id) }))
+  else console.log(`requeued ${dead} dead, pulled forward ${requeued.length - dead} waiting`)
+}
+
+async function drop(db: Db, { id, yes, json }: Values) {
+  if (!yes) {
+    const events = await outbox.listDroppable(db, id ?? null)
+    throw new StartError(`this would drop ${events.length} for good, un-notified: add --yes to do it`)
+  }
+  const dropped = await outbox.dropEvents(db, id ?? null)
+  if (dropped.length === 0 && id !== undefined) throw new StartError(`--id ${id}: there is no such event`)
+  if (json) return console.log(JSON.stringify({ dropped }, null, 2))
+  for (const event of dropped)
+    console.log(`dropped ${event.id}: task ${event.task_id}, since ${event.created_at}`)
+  console.log(`dropped ${dropped.length}`)
+}
+
+/** An error's text comes from whatever answered: it must not move the terminal's cursor. */
+const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
+
+function formatSeconds(seconds: number) {
+  if (seconds < 120) return `${Math.round(seconds)} s`
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
+}
+
+runCommand(run)

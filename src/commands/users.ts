@@ -1,0 +1,164 @@
+/** Entry of `npm run users`: accounts as an operator makes, disables and mends them. */
+import { fileURLToPath } from 'node:url'
+import type * as z from 'zod'
+import * as administration from '../accounts/administration.ts'
+import { Registration } from '../accounts/schemas.ts'
+import { createUser } from '../accounts/users.ts'
+import type { Config } from '../config.ts'
+import type { Database } from '../database.ts'
+import { createLogger } from '../log.ts'
+import { formatTable, readArguments, runCommand, withDatabase, wrongUsage } from '../runtime/command.ts'
+import { renewCached } from '../runtime/operator-cache.ts'
+import { createNodeHasher } from '../runtime/password-hasher.ts'
+import { readPassword } from '../runtime/password-prompt.ts'
+import { StartError } from '../start-error.ts'
+
+const help = `Accounts, also where REGISTRATION is closed.
+
+  npm run users -- create NAME [--email ADDRESS]   make one; the password is asked for, or read from standard input
+  npm run users -- list [PREFIX]                   by name, with what is logged in
+  npm run users -- disable NAME                    no log-in any more; all sessions end at once
+  npm run users -- enable NAME                     log-ins work again
+  npm run users -- reset-password NAME             another password, asked for likewise; all sessions end at once
+  npm run users -- logout-all NAME | --everybody   end all sessions, of one or of everybody
+  npm run users -- --help                          this text
+
+  --json    print JSON
+
+The database is DATABASE_URL, or without it the one that a running npm start keeps under DATA_DIR (./data). BCRYPT_COST counts, and
+REDIS_URL or UPSTASH_REDIS_REST_URL must be as the service has them: ended sessions are told to its cache.
+`
+
+type Values = { email?: string; everybody?: boolean; json?: boolean }
+type Command = {
+  /** What else it takes; `--json` always. */
+  option?: 'email' | 'everybody'
+  name: 'needed' | 'possible'
+  /** Answers what to print: an object as JSON, or the lines. */
+  run(context: { db: Database; config: Config; name: string; values: Values }): Promise<Answer>
+}
+type Answer = { json: object; text: string }
+
+const commands: Record<string, Command> = {
+  create: {
+    option: 'email',
+    name: 'needed',
+    async run({ db, config, name, values: { email } }) {
+      const read = checkInput(Registration, { username: name, password: await readPassword(), email })
+      const user = await createUser({ db, passwords: await openHasher(config) }, read)
+      return { json: user, text: `created ${user.username}, id ${user.id}` }
+    },
+  },
+  list: {
+    name: 'possible',
+    async run({ db, name }) {
+      const users = await administration.listAccounts(db, name, Date.now())
+      const rows = users.map((user) => [
+        String(user.id),
+        user.username,
+        user.disabled_at ? `disabled ${user.disabled_at}` : 'enabled',
+        String(user.live_sessions),
+        user.last_used_at ?? '-',
+        user.email ?? '-',
+      ])
+      const head = ['id', 'username', 'state', 'sessions', 'last used', 'email']
+      return { json: users, text: formatTable([head, ...rows]) }
+    },
+  },
+  disable: {
+    name: 'needed',
+    async run({ db, config, name }) {
+      const user = found(await administration.setDisabled(db, name, true), name)
+      await tellCache(config, [user.id])
+      return { json: user, text: `disabled ${user.username}; all sessions have ended` }
+    },
+  },
+  enable: {
+    name: 'needed',
+    async run({ db, name }) {
+      const user = found(await administration.setDisabled(db, name, false), name)
+      return { json: user, text: `enabled ${user.username}` }
+    },
+  },
+  'reset-password': {
+    name: 'needed',
+    async run({ db, config, name }) {
+      found(await administration.findAccount(db, name), name)
+      const { password } = checkInput(Registration.pick({ password: true }), {
+        password: await readPassword(),
+      })
+      const passwordHash = await (await openHasher(config)).hash(password)
+      const { disabled, ...user } = found(await administration.replacePassword(db, name, passwordHash), name)
+      await tellCache(config, [user.id])
+      const still = disabled ? '; the account is still disabled' : ''
+      return { json: user, text: `changed the password of ${user.username}; all sessions have ended${still}` }
+    },
+  },
+  'logout-all': {
+    option: 'everybody',
+    name: 'possible',
+    async run({ db, config, name, values: { everybody = false } }) {
+      if (everybody === (name !== '')) throw wrongUsage('users', 'give either a name or --everybody')
+      const user = everybody ? null : found(await administration.findAccount(db, name), name)
+      const { count, users } = await administration.endSessionsOf(db, user?.id ?? null)
+      await tellCache(config, users)
+      return {
+        json: { ended_sessions: count, users },
+        text: `ended ${count} sessions${everybody ? ` of ${users.length} users` : ''}`,
+      }
+    },
+  },
+}
+
+async function run(args: string[], env: NodeJS.ProcessEnv) {
+  const { values, positionals } = readArguments('users', args, {
+    email: { type: 'string' },
+    everybody: { type: 'boolean' },
+    json: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  })
+  if (values.help) return console.log(help)
+  const [verb = '', name = '', extra] = positionals
+  const command = Object.hasOwn(commands, verb) ? commands[verb] : undefined
+  if (!command)
+    throw wrongUsage('users', verb ? `unknown argument "${verb}"` : 'give create, list, disable or another')
+  if (extra !== undefined) throw wrongUsage('users', `unknown argument "${extra}"`)
+  if (command.name === 'needed' && name === '') throw wrongUsage('users', `${verb}: give a name`)
+  const strange = (['email', 'everybody'] as const).find(
+    (option) => values[option] !== undefined && option !== command.option,
+  )
+  if (strange) throw wrongUsage('users', `${verb} takes no --${strange}`)
+  await withDatabase(env, async (db, config) => {
+    const { json, text } = await command.run({ db, config, name, values })
+    console.log(values.json ? JSON.stringify(json, null, 2) : text)
+  })
+}
+
+/** @throws StartError with a line for each thing that is wrong, as the API would say it. */
+function checkInput<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
+  const result = schema.safeParse(input)
+  if (result.success) return result.data
+  throw new StartError(
+    result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('\n'),
+  )
+}
+
+function found<T>(user: T | undefined, name: string): T {
+  if (user === undefined) throw new StartError(`there is no user "${name}"`)
+  return user
+}
+
+const openHasher = ({ bcryptCost: cost }: Config) =>
+  createNodeHasher({
+    cost,
+    workerEntry: fileURLToPath(new URL('bcrypt-worker.js', import.meta.url)),
+    log: createLogger('silent'),
+  })
+
+/** The sessions have ended whatever comes of this, which is about answers that were cached before. */
+async function tellCache(config: Config, userIds: number[]) {
+  const left = await renewCached(config, userIds).catch((error: Error) => error.message)
+  if (left !== undefined) console.error(left)
+}
+
+runCommand(run)

@@ -1,0 +1,91 @@
+/** What commands for an operator have in common: how they read arguments, find the database, and end. */
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import type { Sql } from 'postgres'
+import { type Config, readConfig } from '../config.ts'
+import { type Database, DatabaseUnavailableError, DeadlineError, type ValueTypes } from '../database.ts'
+import { Problem } from '../problem.ts'
+import { StartError } from '../start-error.ts'
+import { connectAsOperator, describeFailure } from './operator-database.ts'
+import { createDatabase } from './postgres.ts'
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+const statementTimeoutMs = 60_000
+
+/** Runs a command to its end. Whatever it throws is told in one line on standard error, with exit code 1. */
+export function runCommand(work: (args: string[], env: NodeJS.ProcessEnv) => Promise<void>) {
+  // Whoever read the output may have seen enough (| head).
+  process.stdout.on('error', () => {})
+  work(process.argv.slice(2), process.env).catch((error: unknown) => {
+    console.error(describe(error))
+    process.exitCode = 1
+  })
+}
+
+function describe(error: unknown): unknown {
+  if (error instanceof StartError) return error.message
+  if (error instanceof Problem) return describeProblem(error)
+  const reason = error instanceof DatabaseUnavailableError ? error.cause : error
+  // Anything else is a fault of ours and keeps its stack.
+  if (!(reason instanceof Error && ('code' in reason || reason instanceof DeadlineError))) return error
+  const unmigrated = 'code' in reason && ['42P01', '42703'].includes(String(reason.code))
+  return `cannot use the database: ${describeFailure(reason)}${unmigrated ? '; run npm run migrate' : ''}`
+}
+
+const describeProblem = ({ message, options: { errors = [] } }: Problem) =>
+  [message, ...errors.map(({ detail }) => detail)].join(' ')
+
+type Options = NonNullable<ParseArgsConfig['options']>
+
+/**
+ * @param command its name under `npm run`
+ * @throws StartError that names an argument it does not know
+ */
+export function readArguments<O extends Options>(command: string, args: string[], options: O) {
+  try {
+    return parseArgs({ args, options, allowPositionals: true, strict: true })
+  } catch (error) {
+    // The rest of the message is about positional arguments that look like options.
+    const problem = error instanceof Error ? error.message.split('. ')[0] : String(error)
+    throw wrongUsage(command, problem ?? '')
+  }
+}
+
+export const wrongUsage = (command: string, problem: string) =>
+  new StartError(`${problem}: see npm run ${command} -- --help`)
+
+/** The database and the settings of the service that the environment describes. @throws StartError when there is none */
+export async function withDatabase(
+  env: NodeJS.ProcessEnv,
+  work: (db: Database, config: Config) => Promise<void>,
+) {
+  const config = readConfig(env)
+  const sql: Sql<ValueTypes> = await connectAsOperator({
+    databaseUrl: config.databaseUrl,
+    dataDirectory: resolve(config.dataDirectory),
+    packageRoot,
+  })
+  const database = createDatabase(() => sql, { places: 1, timeoutMs: statementTimeoutMs })
+  try {
+    await work(database, config)
+  } finally {
+    await database.close()
+  }
+}
+
+/** Columns as wide as their widest cell. */
+export function formatTable(rows: string[][]): string {
+  const widths = rows.reduce<number[]>(
+    (known, row) => row.map((cell, i) => Math.max(cell.length, known[i] ?? 0)),
+    [],
+  )
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}

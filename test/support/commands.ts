@@ -1,0 +1,26 @@
+/** Runs a command for an operator to its end, as `npm run` does. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { root } from './processes.ts'
+
+export type Ran = { code: number | null; stdout: string; stderr: string }
+
+/** With nothing in its environment but PATH and what is given. */
+export async function runBuilt(
+  name: string,
+  args: string[],
+  { environment = {}, input = '' }: { environment?: Record<string, string>; input?: string } = {},
+): Promise<Ran> {
+  const child = spawn(process.execPath, [join(root, `dist/${name}.js`), ...args], {
+    env: { PATH: process.env.PATH, ...environment },
+  })
+  child.stdin.on('error', () => {}).end(input)
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close'),
+  ])
+  return { code, stdout, stderr }
+}

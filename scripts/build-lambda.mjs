@@ -5,7 +5,8 @@ import { basename, join, relative, resolve } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { build } from 'esbuild'
 import { ZipFile } from 'yazl'
-import { copyReferencePage, options } from './build.mjs'
+import { options } from './build.mjs'
+import { copyReferencePage } from './reference-page.mjs'
 
 /** By the zip's name: where its handler is, and what lies beside it, as folders in the zip and here. */
 const functions = {

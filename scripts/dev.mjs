@@ -2,7 +2,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { context } from 'esbuild'
-import { copyReferencePage, options } from './build.mjs'
+import { options } from './build.mjs'
+import { copyReferencePage } from './reference-page.mjs'
 
 let api
 let restarting = Promise.resolve()

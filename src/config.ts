@@ -113,6 +113,9 @@ const Settings = z.object({
   LOG_LEVEL: LogLevelSetting,
 })
 
+/** What may be set, by its name in the environment. */
+export const settingNames = Object.keys(Settings.shape)
+
 /** @throws StartError with a line for each bad setting */
 export function readConfig(environment: Record<string, unknown>) {
   const settings = readSettings(Settings, environment)

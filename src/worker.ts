@@ -3,8 +3,8 @@ import postgres from 'postgres'
 import { createTokens } from './accounts/tokens.ts'
 import { createApp } from './app.ts'
 import { bcryptjs } from './bcryptjs-hasher.ts'
-import { type Config, readConfig } from './config.ts'
 import type { Deps } from './deps.ts'
+import { type EdgeConfig, readEdgeConfig } from './edge-config.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, type Sweep } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
@@ -36,23 +36,15 @@ const connections = 5
 /** What requests of an isolate share: nothing in it is bound to a request's I/O. */
 type Isolate = {
   app: ReturnType<typeof createApp>
-  shared: Omit<Deps, 'db' | 'completionRecorded' | 'background' | StoreDeps>
+  shared: Omit<Deps, 'config' | 'db' | 'completionRecorded' | 'background' | StoreDeps> & {
+    config: EdgeConfig
+  }
   store: StoreState
 }
 let isolate: Isolate | undefined
 
 async function createIsolate(env: Env): Promise<Isolate> {
-  const config = readConfig(env)
-  if (!config.jwtSecrets) {
-    throw new StartError(
-      'JWT_SECRET: missing; give a secret of at least 32 bytes: wrangler secret put JWT_SECRET',
-    )
-  }
-  if (config.store?.kind === 'redis') {
-    throw new StartError(
-      'REDIS_URL: not at the edge; give UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN',
-    )
-  }
+  const config = readEdgeConfig(env)
   const log = createLogger(config.logLevel)
   if (!config.store) log.warn('each isolate counts limits by itself: UPSTASH_REDIS_REST_URL is not set')
   return {
@@ -92,18 +84,13 @@ function open(env: Env, { config, log }: Isolate['shared']) {
 
 /** Without a store the isolates share nothing: each counts for itself, and nothing is cached. */
 function openStore({ shared: { config }, store: state }: Isolate): Pick<Deps, StoreDeps> {
-  if (config.store?.kind !== 'upstash') return overMemory(state.memory, false)
+  if (!config.store) return overMemory(state.memory, false)
   const store = redisStore(upstashCommands(config.store), config.store.prefix)
   return overShared(store, { state, cached: config.cache })
 }
 
-function createInvoke(env: Env, { notifier }: Config) {
+function createInvoke(env: Env, { notifier }: EdgeConfig) {
   const { NOTIFIER } = env
-  if (!notifier.credentials) {
-    throw new StartError(
-      'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing; give the key pair that the notifier has: wrangler secret put …',
-    )
-  }
   if (!notifier.endpoint && !NOTIFIER) {
     throw new StartError('NOTIFIER_ENDPOINT: missing; give one, or bind the notifier as NOTIFIER')
   }

@@ -56,9 +56,10 @@ export async function openBacking({
 /**
  * Only a laptop's own service may make its secret itself: two machines, or a database that outlives the data directory,
  * would make two, and tokens would hold on one of them.
+ * @throws StartError when there must be one and is none
  */
-async function jwtSecretsOf(
-  { jwtSecrets, databaseUrl, host }: Config,
+export async function jwtSecretsOf(
+  { jwtSecrets, databaseUrl, host }: Pick<Config, 'jwtSecrets' | 'databaseUrl' | 'host'>,
   dataDirectory: string,
 ): Promise<string[]> {
   if (jwtSecrets) return jwtSecrets

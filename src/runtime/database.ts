@@ -40,13 +40,34 @@ export async function startDatabase({
     return config.databaseUrl
   }
   const places = config.databasePool * config.webConcurrency
-  const parameters = { max_connections: String(Math.max(50, places + spareConnections)) }
-  const server = await startEmbeddedPostgres({ dataDirectory, packageRoot, log, parameters })
+  const maxConnections = Math.max(50, places + spareConnections)
+  const server = await startMigrated({ config, dataDirectory, packageRoot, log, stack, maxConnections })
+  return server.connection
+}
+
+/** The embedded server, its schema up to date; it is stopped with the stack. */
+export async function startMigrated({
+  config,
+  dataDirectory,
+  packageRoot,
+  log,
+  stack,
+  maxConnections,
+  tcpPort,
+}: Opening & { maxConnections: number; tcpPort?: number }): Promise<EmbeddedPostgres> {
+  const parameters = { max_connections: String(maxConnections) }
+  const server = await startEmbeddedPostgres({
+    dataDirectory,
+    packageRoot,
+    log,
+    parameters,
+    ...(tcpPort === undefined ? {} : { tcpPort }),
+  })
   stack.push('Postgres', server.stop)
   if (server.notice) log.warn(server.notice)
   const migrations = await readMigrations(join(packageRoot, 'sql'))
   await using(connectTo(server.connection, config), (sql) => migrate(sql, migrations, log))
-  return server.connection
+  return server
 }
 
 /** This process's connections, made as they are needed. */

@@ -39,6 +39,7 @@ const entries = [
   'src/node-service.ts',
   'src/node-worker.ts',
   'src/worker.ts',
+  'src/dev-edge.ts',
   'src/lambda.ts',
   'src/lambda-migrate.ts',
   'src/migrate.ts',

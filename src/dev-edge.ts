@@ -1,0 +1,111 @@
+/** Entry of `npm run dev:edge`: the embedded database, and before it both Workers as they run at the edge. */
+import { createServer } from 'node:http'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { readNotifierSettings } from '../workers/notifier/settings.ts'
+import { type Config, readConfig, settingNames } from './config.ts'
+import { readEdgeConfig } from './edge-config.ts'
+import { createLogger, type Logger } from './log.ts'
+import { jwtSecretsOf } from './runtime/backing.ts'
+import { startMigrated } from './runtime/database.ts'
+import { startEdgePreview } from './runtime/edge-preview.ts'
+import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
+import { listenOn } from './runtime/listen.ts'
+import { credentialsPath, keepCredentials } from './runtime/notifier-credentials.ts'
+import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
+import { StartError } from './start-error.ts'
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+
+/** Hyperdrive lets many requests share few connections; here each request has connections of its own. */
+const maxConnections = 500
+/** Of `npm start` alone, or what this program supplies itself. */
+const notForWorkers = new Set([
+  'HOST',
+  'PORT',
+  'WEB_CONCURRENCY',
+  'DATA_DIR',
+  'DATABASE_URL',
+  'NOTIFIER_PORT',
+])
+
+async function start(config: Config, log: Logger, stack: Stack) {
+  // The cheapest checks of a start come first.
+  const names = { host: 'HOST', port: 'PORT' }
+  const port = await findPort({ host: config.host, port: config.port, names })
+  const dataDirectory = await openDataDirectory(resolve(config.dataDirectory))
+  const variables = await variablesOf(config, dataDirectory)
+  const opening = { config, dataDirectory, packageRoot, log, stack }
+  const databaseUrl = config.databaseUrl ?? (await startEmbedded(opening))
+  const preview = await startEdgePreview({
+    packageRoot,
+    stateDirectory: join(dataDirectory, 'wrangler'),
+    host: config.host,
+    port,
+    databaseUrl,
+    variables,
+    environment: process.env,
+    log,
+  })
+  stack.push('wrangler dev', preview.stop)
+  log.info('listening', { url: preview.url })
+  return preview.failed
+}
+
+async function startEmbedded(opening: Omit<Parameters<typeof startMigrated>[0], 'maxConnections'>) {
+  const names = { host: 'HOST', port: 'PORT' }
+  const tcpPort = await findPort({ host: '127.0.0.1', port: 0, names })
+  const { url } = await startMigrated({ ...opening, maxConnections, tcpPort })
+  if (url === null) throw new Error('the embedded Postgres listens on no port')
+  return url
+}
+
+/** The settings as both Workers see them, checked as they check them. */
+async function variablesOf(config: Config, dataDirectory: string): Promise<Record<string, string>> {
+  const given = Object.entries(process.env).flatMap(([name, value]) =>
+    isForWorkers(name) && value ? [[name, value]] : [],
+  )
+  const { endpoint } = config.notifier
+  const kept = endpoint ? undefined : await keepCredentials(credentialsPath(dataDirectory))
+  const variables: Record<string, string> = {
+    ...Object.fromEntries(given),
+    JWT_SECRET: (await jwtSecretsOf(config, dataDirectory)).join(),
+    ...(kept ? { AWS_ACCESS_KEY_ID: kept.accessKeyId, AWS_SECRET_ACCESS_KEY: kept.secretAccessKey } : {}),
+  }
+  readEdgeConfig(variables)
+  readNotifierSettings(variables)
+  return variables
+}
+
+const isForWorkers = (name: string) =>
+  (settingNames.includes(name) || /^NOTIFY_/.test(name)) && !notForWorkers.has(name)
+
+/** The port itself, or for 0 one that is free at this moment. @throws StartError when it cannot be had */
+async function findPort(address: Parameters<typeof listenOn>[1]): Promise<number> {
+  const probe = createServer()
+  const port = await listenOn(probe, address)
+  await new Promise((done) => probe.close(done))
+  return port
+}
+
+async function main() {
+  // Whoever read the log may be gone; the preview goes on.
+  process.stdout.on('error', () => {})
+  const config = readConfig(process.env)
+  const log = createLogger(config.logLevel)
+  const stack = createStack(log)
+  const isStopping = stopOnSignals(stack, log)
+  try {
+    const reason = await await start(config, log, stack)
+    if (!isStopping()) throw new StartError(`${reason}: stopping`)
+  } catch (error) {
+    await stack.unwind()
+    // The signal's own exit follows.
+    if (!isStopping()) throw error
+  }
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof StartError ? error.message : error)
+  process.exit(1)
+})

@@ -1,0 +1,218 @@
+/** `npm run dev:edge`: the API and the notifier as Workers under a real `wrangler dev`, and nothing left of it at the end. */
+import { cp, symlink } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { expect, type TestContext, test, vi } from 'vitest'
+import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
+import { atOnce, createClient, taskPath } from '../support/client.ts'
+import { listenOnLoopback } from '../support/ports.ts'
+import { startTestPostgres } from '../support/postgres.ts'
+import {
+  createService,
+  type Descendant,
+  descendantsOf,
+  endProcess,
+  migrateDatabase,
+  type Program,
+  root,
+  type Service,
+} from '../support/processes.ts'
+import { until } from './fixtures/embedded-postgres.ts'
+
+const command: [string, ...string[]] = [
+  process.execPath,
+  '--enable-source-maps',
+  join(root, 'dist/dev-edge.js'),
+]
+const patience = { timeout: 60_000, interval: 100 }
+
+const ready = async (program: Program) => ({
+  ...program,
+  baseUrl: String((await program.line(({ message }) => message === 'listening')).url),
+  // Not trusted here: everybody has the same address.
+  addressHeader: 'X-Forwarded-For',
+})
+
+function startPreview(service: Service, environment: Record<string, string> = {}) {
+  const { NOTIFIER_PORT: _, ...settings } = service.settings
+  return service.startProgram(command, {
+    environment: { ...settings, DATA_DIR: service.dataDirectory, PORT: '0', ...environment },
+  })
+}
+
+/** The preview with all that it has started by now. */
+function watch({ child }: Pick<Program, 'child'>) {
+  const descendants = descendantsOf(child)
+  const find = (part: string): Descendant => {
+    const found = descendants.find(({ command }) => command.includes(part))
+    if (!found) throw new Error(`no ${part} among ${descendants.map(({ command }) => command).join('\n')}`)
+    return found
+  }
+  for (const part of ['bin/postgres', 'wrangler-dist/cli.js', 'workerd serve', 'esbuild']) find(part)
+  return {
+    find,
+    left: () => descendants.filter(({ token }) => isRunning(token)).map(({ command }) => command),
+  }
+}
+
+const exitOf = ({ child }: Program) =>
+  new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+
+const start = async (context: TestContext, environment: Record<string, string> = {}) => {
+  const service = await createService(context, environment)
+  const preview = await ready(startPreview(service))
+  return { service, preview, client: createClient(preview) }
+}
+
+test('it serves, its notifier Worker tells what was completed, 200 requests at once all succeed, SIGTERM ends it all', async (context) => {
+  const { service, preview, client } = await start(context)
+  const { token } = await client.register()
+  const task = await client.createTask(token, { title: 'At the edge' })
+  await client.request('PATCH', taskPath(task), { token, json: { status: 'completed' } })
+  await preview.line(({ message, task_id }) => message === 'task completed' && task_id === task.id)
+
+  const answers = await atOnce(200, (i) =>
+    i % 2
+      ? client.request('GET', '/api/tasks/', { token })
+      : client.request('POST', '/api/tasks/', {
+          token,
+          json: { title: 'One of many', status: i % 4 ? 'pending' : 'completed' },
+        }),
+  )
+  const refused = answers.filter(({ status }) => status !== 200 && status !== 201)
+  expect(refused).toEqual([])
+  const told = () => preview.lines.filter(({ message }) => message === 'task completed').map((l) => l.task_id)
+  await vi.waitFor(() => expect(new Set(told()).size).toBe(51), patience)
+  expect(told()).toHaveLength(51)
+  expect(service.webhook.received).toHaveLength(51)
+  const troubles = preview.lines.filter(({ level, text }) => level === 'error' || text !== undefined)
+  expect(JSON.stringify(troubles)).not.toMatch(/Network connection lost|uncaught|exception/i)
+
+  const page = await client.request('GET', '/docs')
+  expect(page.body).toContain('swagger')
+  const { left } = watch(preview)
+  expect(await preview.stop()).toBe(0)
+  expect(left()).toEqual([])
+})
+
+test("a client's own word for its address counts for nothing", async (context) => {
+  const { preview } = await start(context, { RATE_LIMIT_ANONYMOUS: '5/1h' })
+  const answers = await atOnce(6, (i) =>
+    createClient(preview).request('GET', '/api/tasks/', {
+      headers: { 'CF-Connecting-IP': `198.18.0.${i}`, 'X-Real-IP': `198.18.0.${i}` },
+    }),
+  )
+  expect(answers.map(({ status }) => status).sort()).toEqual([401, 401, 401, 401, 401, 429])
+})
+
+test('SIGKILL leaves no orphan; the next start keeps the data and delivers at once what waited', async (context) => {
+  const { service, preview, client } = await start(context)
+  service.webhook.answerWith((response) => void response.writeHead(500).end())
+  const user = await client.register()
+  const task = await client.createTask(user.token, { status: 'completed' })
+  await vi.waitFor(() => expect(service.webhook.received.length).toBeGreaterThan(0), patience)
+  const { left } = watch(preview)
+  preview.child.kill('SIGKILL')
+  await until(() => left().length === 0)
+
+  const before = service.webhook.received.length
+  service.webhook.answerWith((response) => void response.writeHead(200).end())
+  const next = await ready(startPreview(service))
+  await vi.waitFor(() => expect(service.webhook.received.length).toBeGreaterThan(before), patience)
+  const { body } = await createClient(next).request('GET', taskPath(task), { token: user.token })
+  expect(body).toEqual(task)
+})
+
+test.for([
+  ['wrangler', 'wrangler-dist/cli.js', /wrangler dev ended/],
+  ['the workerd that listens', 'entry=127.0.0.1:', /nothing listens on/],
+] as const)('when %s is killed everything stops, and a line says so', async ([, part, line], context) => {
+  const { preview } = await start(context)
+  const { find, left } = watch(preview)
+  const exited = exitOf(preview)
+  const port = new URL(preview.baseUrl).port
+  endProcess(find(part.startsWith('entry') ? `${part}${port}` : part).pid)
+  await preview.line(({ text }) => line.test(text ?? ''))
+  expect(await exited).toBe(1)
+  await until(() => left().length === 0)
+})
+
+test('npm run dev:edge ends with all it started by Ctrl-C', async (context) => {
+  const service = await createService(context)
+  // A copy, since it builds, and other tests run what is built here.
+  const project = join(service.dataDirectory, 'project')
+  for (const part of ['package.json', 'scripts', 'sql', 'src', 'tsconfig.json', 'workers', 'wrangler.toml'])
+    await cp(join(root, part), join(project, part), { recursive: true })
+  await symlink(join(root, 'node_modules'), join(project, 'node_modules'))
+  const npm = service.startProgram(['npm', 'run', 'dev:edge'], {
+    cwd: project,
+    // A group of its own, as a terminal gives it.
+    detached: true,
+    environment: {
+      PORT: '0',
+      DATA_DIR: join(service.dataDirectory, 'data'),
+      HOME: project,
+      npm_config_update_notifier: 'false',
+    },
+  })
+  const preview = await ready(npm)
+  await createClient(preview).register()
+  const { left } = watch(preview)
+  const exited = exitOf(npm)
+  process.kill(-Number(npm.child.pid), 'SIGINT')
+  expect(await exited).toBe(0)
+  expect(left()).toEqual([])
+})
+
+test('a service on the same data directory is refused in one line, whichever came first', async (context) => {
+  const service = await createService(context)
+  const api = await service.start()
+  expect(await refusal(service)).toEqual([
+    `DATA_DIR ${service.dataDirectory} is in use by process ${api.child.pid}: stop that one, or set another DATA_DIR`,
+  ])
+  await api.stop()
+  const preview = await ready(startPreview(service))
+  await expect(service.start()).rejects.toThrow(`is in use by process ${preview.child.pid}`)
+})
+
+test('a setting that cannot be is refused in one line, before anything begins', async (context) => {
+  const service = await createService(context)
+  const taken = createServer()
+  const port = await listenOnLoopback(taken)
+  context.onTestFinished(() => void taken.close())
+  expect(await refusal(service, { PORT: String(port) })).toEqual([
+    `PORT: ${port} on 127.0.0.1 is taken by another program; stop that one or give another port`,
+  ])
+  const line = async (environment: Record<string, string>) => (await refusal(service, environment)).join('\n')
+  expect(await line({ BCRYPT_COST: '3' })).toMatch(/^BCRYPT_COST: "3" is not usable; .*$/)
+  expect(await line({ REDIS_URL: 'redis://127.0.0.1' })).toMatch(/^REDIS_URL: not at the edge; .*$/)
+  expect(await line({ HOST: '0.0.0.0' })).toMatch(/^JWT_SECRET: missing, and HOST is 0.0.0.0; .*$/)
+  expect(await line({ NOTIFY_WEBHOOK_URL: 'hooks' })).toMatch(
+    /^NOTIFY_WEBHOOK_URL: its value is not usable; .*$/,
+  )
+  expect(descendantsOf(process).filter(({ command }) => command.includes(service.dataDirectory))).toEqual([])
+})
+
+/** What is printed when it does not start. */
+async function refusal(service: Service, environment: Record<string, string> = {}) {
+  const program = startPreview(service, environment)
+  expect(await exitOf(program)).toBe(1)
+  return program.lines.map(({ text }) => text)
+}
+
+test('a Postgres of its own by DATABASE_URL, an address of its own, and no secret on a command line', async (context) => {
+  const server = await startTestPostgres()
+  context.onTestFinished(server.stop)
+  await migrateDatabase(server.url())
+  const secret = 'a secret that nobody may see: 32 bytes'
+  const environment = { HOST: '127.0.0.2', DATABASE_URL: server.url(), JWT_SECRET: secret }
+  const { preview, client } = await start(context, environment)
+  expect(preview.baseUrl).toMatch(/^http:\/\/127\.0\.0\.2:/)
+  const { id } = await client.register()
+  expect(await server.sql()`select id from users`).toEqual([{ id: String(id) }])
+  const commands = descendantsOf(preview.child).map(({ command }) => command)
+  const password = new URL(server.url()).password
+  expect(commands.filter((text) => text.includes(secret) || text.includes(password))).toEqual([])
+  expect(commands.filter((text) => text.includes('bin/postgres'))).toEqual([])
+  expect(await preview.stop()).toBe(0)
+})

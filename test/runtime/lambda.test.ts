@@ -191,6 +191,51 @@ describe('the schedule', () => {
   })
 })
 
+test('an Event is in the queue of the one who takes it when the answer comes, and out of the outbox', async () => {
+  const queue = await startNotifier(webhook.url, { NOTIFIER_DATABASE_URL: settings.DATABASE_URL ?? '' })
+  const queueing = await startLambda('api', {
+    ...settings,
+    ...queue.settings,
+    NOTIFIER_INVOCATION: 'Event',
+  })
+  const { token } = await register(queueing)
+  const title = newName('queued')
+  const json = { title, status: 'completed' }
+  expect(await send('POST', '/api/tasks/', { token, json }, queueing)).toMatchObject({ status: 201 })
+  expect(await postgres.sql()`select from outbox`).toHaveLength(0)
+  await expect.poll(() => notified(title), patience).toBe(1)
+  await queueing.stop()
+  await queue.stop()
+})
+
+test('an answer does not wait for a notifier that takes its time; the event is delivered all the same', async () => {
+  const { token } = await register()
+  const title = newName('slow')
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  webhook.answerWith(async (response) => {
+    await held
+    response.writeHead(200).end()
+  })
+  const json = { title, status: 'completed' }
+  expect(await send('POST', '/api/tasks/', { token, json })).toMatchObject({ status: 201 })
+  // The webhook has been asked, and has not answered; by now the environment stands still in the middle of it.
+  expect(notified(title)).toBe(1)
+  const sql = postgres.sql()
+  expect(await sql`select attempts from outbox`).toEqual([{ attempts: 1 }])
+  webhook.answerWith((response) => void response.writeHead(200).end())
+  release()
+  await expect
+    .poll(async () => {
+      await api.invoke(scheduledEvent)
+      return sql`select from outbox`
+    }, patience)
+    .toHaveLength(0)
+  await notifier.line((line) => line.message === 'task completed' && line.title === title)
+})
+
 test('limits count by the address that AWS saw, whatever a header says', async () => {
   const sourceIp = '198.51.100.7'
   const remaining = async (headers: Record<string, string>, from = sourceIp) =>

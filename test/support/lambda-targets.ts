@@ -29,11 +29,17 @@ export default async function setup(project: TestProject) {
 }
 
 /** The notifier behind the Invoke API, and what the function must be told to find it. */
-export async function startNotifier(webhookUrl: string) {
+export async function startNotifier(webhookUrl: string, environment: Record<string, string> = {}) {
   const port = await findFreePort()
   const region = { AWS_REGION: 'eu-central-1' }
   const notifier = startProgram([process.execPath, join(root, 'dist/notifier.js')], {
-    environment: { ...keys, ...region, NOTIFIER_PORT: String(port), NOTIFY_WEBHOOK_URL: webhookUrl },
+    environment: {
+      ...keys,
+      ...region,
+      NOTIFIER_PORT: String(port),
+      NOTIFY_WEBHOOK_URL: webhookUrl,
+      ...environment,
+    },
   })
   await notifier.line(({ message }) => message === 'notifier listening')
   return {

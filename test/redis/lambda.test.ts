@@ -1,0 +1,63 @@
+/** Two environments of the API on AWS Lambda share a Redis. */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createClient } from '../support/client.ts'
+import { startLambda } from '../support/lambda.ts'
+import { startLambdaFront } from '../support/lambda-front.ts'
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { migrateDatabase } from '../support/processes.ts'
+import { startTestRedis, type TestRedis } from '../support/redis.ts'
+
+let postgres: TestPostgres
+let redis: TestRedis
+const stops: (() => Promise<void>)[] = []
+
+beforeAll(async () => {
+  ;[postgres, redis] = await Promise.all([startTestPostgres(), startTestRedis()])
+  await migrateDatabase(postgres.url())
+})
+afterAll(async () => {
+  await Promise.all(stops.map((stop) => stop()))
+  await redis?.stop()
+  await postgres?.stop()
+})
+
+async function start() {
+  const lambda = await startLambda('api', {
+    DATABASE_URL: postgres.url(),
+    REDIS_URL: redis.url,
+    JWT_SECRET: 'x'.repeat(32),
+    BCRYPT_COST: '4',
+    RATE_LIMIT_USER: '1000/24h',
+    TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
+    LOG_LEVEL: 'warn',
+  })
+  const front = await startLambdaFront(lambda)
+  stops.push(async () => {
+    front.close()
+    await lambda.stop()
+  })
+  return { lambda, client: createClient({ baseUrl: front.url, addressHeader: 'X-Forwarded-For' }) }
+}
+
+test('limits and cached answers are theirs together, though each stands still while the other answers', async () => {
+  const [one, other] = await Promise.all([start(), start()])
+  const { token } = await one.client.register()
+  const task = await one.client.createTask(token)
+  const read = async ({ client }: typeof one) => {
+    const { status, headers } = await client.request('GET', `/api/tasks/${task.id}/`, { token })
+    expect(status).toBe(200)
+    return [headers.get('X-RateLimit-Remaining'), headers.get('Cache-Status')?.split(';')[1]?.trim()]
+  }
+  expect(await read(one)).toEqual(['998', 'fwd=uri-miss'])
+  // What goes on beside an answer has ended with it: the entry is there.
+  expect(await read(other)).toEqual(['997', 'hit'])
+  expect(await read(one)).toEqual(['996', 'hit'])
+  const { status } = await other.client.request('PATCH', `/api/tasks/${task.id}/`, {
+    token,
+    json: { title: 'New' },
+  })
+  expect(status).toBe(200)
+  const { body } = await one.client.request('GET', `/api/tasks/${task.id}/`, { token })
+  expect(body.title).toBe('New')
+  expect([...one.lambda.lines, ...other.lambda.lines]).toEqual([])
+})

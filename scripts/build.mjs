@@ -19,6 +19,7 @@ export const options = {
     'bcrypt-worker': 'src/runtime/bcrypt-worker.ts',
     notifier: 'workers/notifier/node.ts',
     'notifier-invoke': 'workers/notifier/invoke.ts',
+    'notifier-inspect': 'workers/notifier/inspect.ts',
   },
   outdir: 'dist',
   bundle: true,

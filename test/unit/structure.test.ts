@@ -47,6 +47,7 @@ const entries = [
   'src/commands/users.ts',
   'workers/notifier/node.ts',
   'workers/notifier/invoke.ts',
+  'workers/notifier/inspect.ts',
 ]
 /** Imports that break a rule, as `importer -> imported`. */
 const offending = (rule: (from: string, to: string, typeOnly: boolean) => boolean) =>
@@ -67,7 +68,7 @@ test('only the entries and runtime folders name a runtime', () => {
   const mayName = (from: string) =>
     entries.includes(from) ||
     from.startsWith('src/runtime/') ||
-    /^workers\/notifier\/(settings|node|invoke|task-event|destination|email)\b/.test(from)
+    /^workers\/notifier\/(settings|node|invoke|inspect|task-event|destination|email)\b/.test(from)
   expect(offending((from, to) => named(to) && !everywhere(from, to) && !mayName(from))).toEqual([])
 })
 

@@ -5,8 +5,8 @@
 import type { Database } from '../../src/database.ts'
 import { errorFields, type Logger } from '../../src/log.ts'
 import { type Destination, describeFailedEvent } from './destination.ts'
+import type { EventKeeper } from './event-keeper.ts'
 import type { Execution } from './execution.ts'
-import type { AcceptedEvent } from './invoke-api.ts'
 import * as queue from './queued-events.ts'
 
 type Options = {
@@ -23,9 +23,8 @@ type Options = {
   log: Logger
 }
 
-export type EventQueue = {
-  /** Resolves when the event is committed. Rejects when the database does not take it. */
-  put(event: AcceptedEvent): Promise<void>
+/** Each of its promises rejects when the database does not answer. */
+export type EventQueue = EventKeeper & {
   /** Takes no more events; resolves when those under way have ended. */
   stop(): Promise<void>
 }
@@ -33,6 +32,8 @@ export type EventQueue = {
 /** Events under way at a time, and how soon to look for some by itself. */
 const together = 10
 const pollMs = 1000
+/** How many of those that were given up are shown. */
+const shown = 100
 /** Of what the event is not to blame for: no environment free, no answer of the destination. Doubles. */
 const backoff = { firstMs: 1000, longestMs: 5 * 60_000 }
 
@@ -99,6 +100,16 @@ export function startEventQueue(options: Options): EventQueue {
       await queue.insertEvent(db, { ...event, functionName })
       wake()
     },
+    async look() {
+      const counts = await queue.countEvents(db, functionName)
+      const dead = await queue.listDeadEvents(db, functionName, shown)
+      return { ...counts, events: dead.map(describeDeadEvent) }
+    },
+    async redrive(requestId) {
+      const count = await queue.redriveEvents(db, functionName, requestId)
+      wake()
+      return count
+    },
     async stop() {
       stopped = true
       clearInterval(timer)
@@ -146,6 +157,12 @@ async function bury({ db, destination, log }: Options, event: queue.ConcludedEve
   }
   await queue.buryEvent(db, event.request_id)
   log.error('event given up', fields)
+}
+
+function describeDeadEvent({ response, ...event }: queue.DeadEvent) {
+  const last =
+    response === null ? null : (JSON.parse(response) as { errorType: string; errorMessage: string })
+  return { ...event, error: last && `${last.errorType}: ${last.errorMessage}` }
 }
 
 const backoffMs = (deferrals: number) => Math.min(backoff.firstMs * 2 ** deferrals, backoff.longestMs)

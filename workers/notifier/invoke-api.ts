@@ -6,26 +6,17 @@ import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { encodeBase64 } from 'hono/utils/encode'
 import { errorFields, type Logger } from '../../src/log.ts'
+import { checkQueue, type EventKeeper } from './event-keeper.ts'
 import type { Execution } from './execution.ts'
 import { resolveFunction } from './function-name.ts'
+import { createInspection } from './inspection.ts'
 import { ServiceError } from './service-error.ts'
 import { type KeyPair, verifySignature } from './sigv4.ts'
-
-export type AcceptedEvent = {
-  requestId: string
-  /** As the function sees it. */
-  arn: string
-  /** JSON, as it was sent. */
-  payload: string
-}
 
 type InvokeApiOptions = {
   execution: Execution
   /** Keeps an Event until it is handled. Without it Events are refused. */
-  queue?: {
-    /** Resolves when the event is kept so that nothing but the loss of the database can lose it. */
-    put(event: AcceptedEvent): Promise<void>
-  }
+  queue?: EventKeeper | undefined
   /** The only pair that may invoke. */
   credentials: KeyPair
   region: string
@@ -65,46 +56,54 @@ export function createInvokeApi({
     await next()
   })
 
-  app.get('/healthz', (c) => c.text('ok'))
-
-  app.post(
-    '/2015-03-31/functions/:name/invocations',
+  app.use(
     bodyLimit({
       maxSize: maxPayload.RequestResponse,
       onError: () => {
         throw tooLarge('RequestResponse')
       },
     }),
-    async (c) => {
-      const body = new Uint8Array(await c.req.arrayBuffer())
-      await verifySignature(c.req.raw, body, { credentials, region, service: 'lambda', now: now() })
-      const qualifiers = c.req.queries('Qualifier') ?? []
-      const arn = resolveFunction(c.req.param('name'), qualifiers, execution.functionName, region)
-      const type = oneOf(invocationTypes, c.req.header('x-amz-invocation-type') ?? 'RequestResponse')
-      const logType = oneOf(['None', 'Tail'], c.req.header('x-amz-log-type') ?? 'None')
-      if (body.length > maxPayload[type]) throw tooLarge(type)
-      if (type === 'DryRun') return c.body(null, 204)
-      const { payload, event } = parseEvent(body)
-      const clientContext = parseClientContext(c.req.header('x-amz-client-context'))
-      const requestId = c.get('requestId')
-      if (type === 'Event') {
-        // The client context is dropped, as AWS does.
-        await keep(queue, { requestId, arn, payload })
-        return c.body(null, 202)
-      }
-      const outcome = await execution.run({ event, arn, requestId, type, attempt: 1, clientContext })
-      if (!outcome) throw throttled()
-      c.header('X-Amz-Executed-Version', '$LATEST')
-      if (logType === 'Tail') c.header('X-Amz-Log-Result', encodeBase64(outcome.logTail.buffer))
-      // AWS says Unhandled for every error that a function of a current runtime throws.
-      if (outcome.error) c.header('X-Amz-Function-Error', 'Unhandled')
-      return c.body(outcome.payload, 200, { 'content-type': 'application/json' })
-    },
   )
+
+  app.get('/healthz', (c) => c.text('ok'))
+
+  app.post('/2015-03-31/functions/:name/invocations', async (c) => {
+    const body = await verify(c)
+    const qualifiers = c.req.queries('Qualifier') ?? []
+    const arn = resolveFunction(c.req.param('name'), qualifiers, execution.functionName, region)
+    const type = oneOf(invocationTypes, c.req.header('x-amz-invocation-type') ?? 'RequestResponse')
+    const logType = oneOf(['None', 'Tail'], c.req.header('x-amz-log-type') ?? 'None')
+    if (body.length > maxPayload[type]) throw tooLarge(type)
+    if (type === 'DryRun') return c.body(null, 204)
+    const { payload, event } = parseEvent(body)
+    const clientContext = parseClientContext(c.req.header('x-amz-client-context'))
+    const requestId = c.get('requestId')
+    if (type === 'Event') {
+      // The client context is dropped, as AWS does.
+      await checkQueue(queue).put({ requestId, arn, payload })
+      return c.body(null, 202)
+    }
+    const outcome = await execution.run({ event, arn, requestId, type, attempt: 1, clientContext })
+    if (!outcome) throw throttled()
+    c.header('X-Amz-Executed-Version', '$LATEST')
+    if (logType === 'Tail') c.header('X-Amz-Log-Result', encodeBase64(outcome.logTail.buffer))
+    // AWS says Unhandled for every error that a function of a current runtime throws.
+    if (outcome.error) c.header('X-Amz-Function-Error', 'Unhandled')
+    return c.body(outcome.payload, 200, { 'content-type': 'application/json' })
+  })
+
+  app.route('/notifier', createInspection({ execution, queue, verify }))
 
   app.notFound((c) => refuse(c, new ServiceError(404, 'UnknownOperationException', 'No such operation')))
   app.onError((error, c) => refuse(c, error))
   return app
+
+  /** @returns the body, which is what was signed */
+  async function verify(c: Context) {
+    const body = new Uint8Array(await c.req.arrayBuffer())
+    await verifySignature(c.req.raw, body, { credentials, region, service: 'lambda', now: now() })
+    return body
+  }
 
   function refuse(c: Context<Env>, error: Error) {
     const requestId = c.get('requestId')
@@ -133,15 +132,6 @@ function oneOf<T extends string>(values: readonly T[], value: string): T {
   const found = values.find((one) => one === value)
   if (found !== undefined) return found
   throw new ServiceError(400, 'InvalidParameterValueException', `${value} is none of ${values.join(', ')}`)
-}
-
-async function keep(queue: InvokeApiOptions['queue'], event: AcceptedEvent) {
-  if (queue) return queue.put(event)
-  throw new ServiceError(
-    400,
-    'InvalidParameterValueException',
-    'InvocationType Event needs a durable queue, which this notifier does not have: use RequestResponse, or set NOTIFIER_DATABASE_URL where it runs as a process',
-  )
 }
 
 const tooLarge = (type: keyof typeof maxPayload) =>

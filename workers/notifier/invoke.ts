@@ -6,8 +6,8 @@ import { parseArgs } from 'node:util'
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
 import { InvocationError, type LambdaAnswer, sendInvocation } from '../../src/events/lambda-client.ts'
 import { createLogger } from '../../src/log.ts'
-import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
 import { StartError } from '../../src/start-error.ts'
+import { findCredentials, findEndpoint, unreachable } from './caller.ts'
 import { openChannels } from './channels.ts'
 import { emailChannels } from './email.ts'
 import { createHandler } from './handler.ts'
@@ -100,9 +100,7 @@ async function invokeLocally(event: CompletionEvent, env: Environment) {
 }
 
 async function invokeOverHttp(event: CompletionEvent, dataDirectory: string, env: Environment) {
-  const endpoint = env.NOTIFIER_ENDPOINT || `http://127.0.0.1:${env.NOTIFIER_PORT || 3001}`
-  if (!URL.canParse(endpoint))
-    throw new StartError(`${endpoint} is no URL: look at NOTIFIER_ENDPOINT and NOTIFIER_PORT`)
+  const endpoint = findEndpoint(env)
   const answer = await sendInvocation(
     {
       endpoint,
@@ -116,29 +114,12 @@ async function invokeOverHttp(event: CompletionEvent, dataDirectory: string, env
     JSON.stringify(event),
   ).catch((error: unknown): LambdaAnswer => {
     if (!(error instanceof InvocationError)) throw error
-    throw new StartError(
-      `the notifier is not reachable at ${endpoint} (${error.message}): run npm start, or set NOTIFIER_ENDPOINT`,
-    )
+    throw unreachable(endpoint, error.message)
   })
   show({ ...answer, functionError: answer.headers.get('x-amz-function-error') })
   if (answer.status === 403 && env.AWS_ACCESS_KEY_ID) {
     console.error(`the keys came from AWS_ACCESS_KEY_ID; without it those in ${dataDirectory} are used`)
   }
-}
-
-async function findCredentials(dataDirectory: string, env: Environment) {
-  const {
-    AWS_ACCESS_KEY_ID: accessKeyId,
-    AWS_SECRET_ACCESS_KEY: secretAccessKey,
-    AWS_SESSION_TOKEN: sessionToken,
-  } = env
-  if (accessKeyId && secretAccessKey)
-    return { accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) }
-  const kept = await readCredentials(credentialsPath(dataDirectory))
-  if (kept) return kept
-  throw new StartError(
-    `no keys: run npm start, which makes a pair in ${dataDirectory}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
-  )
 }
 
 function show({

@@ -39,7 +39,7 @@ async function main() {
     : undefined
   const app = createInvokeApi({
     execution,
-    ...(queue && { queue }),
+    queue,
     credentials: { accessKeyId: settings.AWS_ACCESS_KEY_ID, secretAccessKey: settings.AWS_SECRET_ACCESS_KEY },
     region: settings.AWS_REGION,
     log,

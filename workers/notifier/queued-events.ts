@@ -116,3 +116,60 @@ export async function buryEvent(db: Database, requestId: string) {
     (sql) => sql`update notifier_events set dead_at = clock_timestamp() where request_id = ${requestId}`,
   )
 }
+
+export type DeadEvent = {
+  request_id: string
+  received_at: string
+  dead_at: string
+  condition: Condition
+  invocations: number
+  /** JSON; null when it was never tried. */
+  response: string | null
+  /** The first 500 characters. */
+  payload: string
+}
+
+/** The newest first. */
+export async function listDeadEvents(db: Database, functionName: string, limit: number) {
+  return db.run(
+    (sql) => sql<DeadEvent[]>`
+      select request_id, received_at, dead_at, condition, invocations, response, left(payload, 500) payload
+      from notifier_events
+      where function_name = ${functionName} and dead_at is not null
+      order by dead_at desc limit ${limit}`,
+  )
+}
+
+export async function countEvents(db: Database, functionName: string) {
+  const [row] = await db.run(
+    (sql) => sql<{ waiting: number; dead: number }[]>`
+      select count(*) filter (where dead_at is null)::int waiting, count(dead_at)::int dead
+      from notifier_events
+      where function_name = ${functionName}`,
+  )
+  return row ?? { waiting: 0, dead: 0 }
+}
+
+/**
+ * Puts dead events back as if they had just come; `requestId` names one, null means all.
+ * @returns how many there were
+ */
+export async function redriveEvents(db: Database, functionName: string, requestId: string | null) {
+  const rows = await db.run(
+    (sql) => sql`
+      update notifier_events set
+        received_at = clock_timestamp(),
+        next_attempt_at = clock_timestamp(),
+        claims = 0,
+        failures = 0,
+        deferrals = 0,
+        response = null,
+        condition = null,
+        invocations = null,
+        dead_at = null
+      where function_name = ${functionName} and dead_at is not null
+        and (${requestId}::uuid is null or request_id = ${requestId}::uuid)
+      returning request_id`,
+  )
+  return rows.length
+}

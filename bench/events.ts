@@ -1,0 +1,22 @@
+/**
+ * Sends Events to the notifier and kills it by SIGKILL meanwhile: `npm run events [events] [kills]`. Prints what became of them;
+ * fails when one was not handled. How many were handled twice depends on the moments of the kills, and is counted.
+ */
+import { runEventStorm } from '../test/support/event-storm.ts'
+
+const events = Number(process.argv[2] ?? 10_000)
+const kills = Number(process.argv[3] ?? 20)
+
+async function main() {
+  console.log(`${events} Events, ${kills} SIGKILLs of the notifier.\n`)
+  const storm = await runEventStorm({ events, kills, withinMs: 30 * 60_000 })
+  console.log(
+    '| Events | kills | unanswered, sent again | not handled | handled again | given up | seconds |',
+  )
+  console.log('|---:|---:|---:|---:|---:|---:|---:|')
+  const { unanswered, missing, repeats, dead, seconds } = storm
+  console.log(`| ${[events, kills, unanswered, missing.length, repeats, dead, seconds].join(' | ')} |`)
+  process.exitCode = missing.length > 0 || dead > 0 ? 1 : 0
+}
+
+await main()

@@ -1,0 +1,200 @@
+/** `npm run notifier`: a look into the notifier that npm start runs, as an operator types it. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { AwsV4Signer } from 'aws4fetch'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { createLambdaClient } from '../../src/events/lambda-client.ts'
+import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
+import { makeCompletionEvent } from '../support/completion-event.ts'
+import { findFreePort } from '../support/ports.ts'
+import { type ApiProcess, root, startApi } from '../support/processes.ts'
+import { startWebhookReceiver } from '../support/webhook-receiver.ts'
+
+const patience = { timeout: 60_000, interval: 100 }
+let api: ApiProcess
+let receiver: Awaited<ReturnType<typeof startWebhookReceiver>>
+let onFailure: string
+
+beforeAll(async () => {
+  receiver = await startWebhookReceiver()
+  onFailure = join(tmpdir(), `failed-${crypto.randomUUID()}.jsonl`)
+  api = await startApi({
+    environment: {
+      NOTIFY_WEBHOOK_URL: receiver.url,
+      NOTIFIER_RETRY_DELAYS: '10ms',
+      NOTIFIER_ON_FAILURE: onFailure,
+    },
+  })
+})
+afterAll(async () => {
+  await api?.stop()
+  await rm(onFailure, { force: true })
+  await receiver?.close()
+})
+
+async function run(args: string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [join(root, 'dist/notifier-inspect.js'), ...args], {
+    env: {
+      PATH: process.env.PATH,
+      NOTIFIER_PORT: String(api.notifierPort),
+      DATA_DIR: api.dataDirectory,
+      ...env,
+    },
+  })
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close'),
+  ])
+  return { code, stdout, stderr }
+}
+
+const credentials = async () => {
+  const kept = await readCredentials(credentialsPath(api.dataDirectory))
+  if (!kept) throw new Error('no keys')
+  return kept
+}
+
+async function send(invocation: 'RequestResponse' | 'Event') {
+  const event = makeCompletionEvent({ title: `By ${invocation}` })
+  const endpoint = `http://127.0.0.1:${api.notifierPort}`
+  const options = { functionName: 'task-notifier', region: 'us-east-1', timeoutMs: 30_000 }
+  await createLambdaClient({ ...options, endpoint, invocation, credentials: await credentials() }).invoke(
+    event,
+  )
+  return event
+}
+
+test('invocations that went well, with what they printed', async () => {
+  expect(await run(['invocations'])).toEqual({
+    code: 0,
+    stdout: 'none since the notifier was started\n',
+    stderr: '',
+  })
+  const event = await send('RequestResponse')
+  const { stdout } = await run(['invocations', '--logs'])
+  const [first, ...log] = stdout.trimEnd().split('\n')
+  expect(first).toMatch(/^\S+Z {2}[0-9a-f-]{36} {2}RequestResponse {2}attempt 1 {2}[\d.]+ ms {2}ok$/)
+  expect(log[0]).toMatch(/^ {2}\| START RequestId: /)
+  expect(log[1]).toContain(event.id)
+})
+
+test('an Event that failed is listed, written to the file, and handled once it is put back', async () => {
+  receiver.answerWith((response) => void response.writeHead(500).end())
+  const event = await send('Event')
+  await vi.waitFor(
+    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 1 given up'),
+    patience,
+  )
+  const { events } = JSON.parse((await run(['events', '--json'])).stdout)
+  const [{ request_id: id }] = events
+  expect(events).toMatchObject([
+    { condition: 'RetriesExhausted', invocations: 2, payload: JSON.stringify(event).slice(0, 500) },
+  ])
+  expect((await run(['events'])).stdout).toMatch(
+    new RegExp(`${id}  RetriesExhausted  2 tries  Error: Webhook failed: it answered 500\\n`),
+  )
+  expect(JSON.parse(await readFile(onFailure, 'utf8')).requestContext).toMatchObject({ requestId: id })
+  const failed = (await run(['invocations'])).stdout.split('\n').filter((line) => line.includes(id))
+  expect(failed).toEqual([
+    expect.stringMatching(/Event {2}attempt 2 {2}.* Error: Webhook failed/),
+    expect.stringMatching(/Event {2}attempt 1 {2}.* Error: Webhook failed/),
+  ])
+
+  receiver.answerWith((response) => void response.writeHead(200).end())
+  expect(await run(['redrive', id])).toMatchObject({ code: 0, stdout: '1 put back into the queue\n' })
+  await vi.waitFor(
+    async () => expect((await run(['events'])).stdout).toBe('0 waiting, 0 given up\n'),
+    patience,
+  )
+  expect(receiver.received.filter(({ body }) => body.includes(event.id))).toHaveLength(3)
+  expect(await run(['redrive', id])).toEqual({
+    code: 1,
+    stdout: '',
+    stderr: `${id}: no event with this request id was given up\n`,
+  })
+  expect(await run(['redrive', '--all'])).toMatchObject({ code: 0, stdout: '0 put back into the queue\n' })
+})
+
+test.each<[string, string[], Record<string, string>, RegExp]>([
+  ['no command', [], {}, /^give a command: see npm run notifier -- --help\n$/],
+  ['an unknown one', ['list'], {}, /^unknown command "list": /],
+  ['an argument too many', ['events', 'x'], {}, /^unknown argument "x": /],
+  ['an unknown option', ['events', '--al'], {}, /^Unknown option '--al'.*--help\n$/],
+  ['redrive of nothing', ['redrive'], {}, /^give either the request id of an event or --all: /],
+  [
+    'redrive of one and all',
+    ['redrive', 'x', '--all'],
+    {},
+    /^give either the request id of an event or --all: /,
+  ],
+  [
+    'no request id',
+    ['redrive', 'x'],
+    {},
+    /^the notifier answered 400 InvalidParameterValueException id is no request id: x\n$/,
+  ],
+  ['no keys', ['events'], { DATA_DIR: '/nonexistent' }, /^no keys: run npm start/],
+  [
+    'nobody there',
+    ['events'],
+    { NOTIFIER_PORT: '1' },
+    /^the notifier is not reachable at http:\/\/127\.0\.0\.1:1 \(.+\): run npm start/,
+  ],
+  [
+    'wrong keys',
+    ['invocations'],
+    { AWS_ACCESS_KEY_ID: 'x', AWS_SECRET_ACCESS_KEY: 'y' },
+    /^the notifier answered 403 UnrecognizedClientException /,
+  ],
+])('%s is told in one line', async (_, args, env, message) => {
+  const { code, stdout, stderr } = await run(args, env)
+  expect(stderr).toMatch(message)
+  expect(stderr.trimEnd()).not.toContain('\n')
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+})
+
+test('nothing is shown to who has no keys', async () => {
+  for (const [method, path] of [
+    ['GET', 'invocations'],
+    ['GET', 'events'],
+    ['POST', 'redrive'],
+  ] as const) {
+    const url = `http://127.0.0.1:${api.notifierPort}/notifier/${path}`
+    expect((await fetch(url, { method })).status).toBe(403)
+    const wrong = { ...(await credentials()), secretAccessKey: 'wrong' }
+    const signed = await new AwsV4Signer({
+      method,
+      url,
+      region: 'us-east-1',
+      service: 'lambda',
+      ...wrong,
+    }).sign()
+    expect((await fetch(url, { method, headers: signed.headers })).status).toBe(403)
+  }
+})
+
+test('without a queue there is nothing to look at: one line', async () => {
+  const port = String(await findFreePort())
+  const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b', NOTIFIER_PORT: port }
+  const alone = spawn(process.execPath, [join(root, 'dist/notifier.js')], {
+    env: { PATH: process.env.PATH, LOG_LEVEL: 'silent', ...keys },
+  })
+  try {
+    await vi.waitFor(
+      async () => expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200),
+      patience,
+    )
+    const { code, stderr } = await run(['events'], keys)
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^the notifier answered 400 .*set NOTIFIER_DATABASE_URL.*\n$/),
+    })
+  } finally {
+    alone.kill('SIGKILL')
+  }
+})

@@ -1,0 +1,163 @@
+/** Sends many Events to the notifier that an API started, and kills it again and again meanwhile. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import postgres from 'postgres'
+import { createLambdaClient } from '../../src/events/lambda-client.ts'
+import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
+import { makeCompletionEvent } from './completion-event.ts'
+import { type ApiProcess, endProcess, root, startApi } from './processes.ts'
+import { startWebhookReceiver } from './webhook-receiver.ts'
+
+const senders = 16
+/** How long the receiver takes for an answer, in ms: time to be killed in. */
+const handlingMs = 10
+
+export type Storm = {
+  /** Events with an id of their own, each sent until it was answered 202. */
+  events: number
+  kills: number
+  /** Times that the connection broke before the answer, and the event was sent again: it may be in the queue twice. */
+  unanswered: number
+  /** Ids that never reached the receiver; none is the promise. */
+  missing: string[]
+  /** Times that the receiver got an event it had got before. */
+  repeats: number
+  /** Events that were given up; there is no reason for any. */
+  dead: number
+  /** From the first Event sent to the queue empty. */
+  seconds: number
+}
+
+/**
+ * Kills by SIGKILL at equal steps of the work, so that each kill finds the notifier accepting or handling.
+ * @throws Error when the queue is not empty in time, with what was seen of it
+ */
+export async function runEventStorm({
+  events,
+  kills,
+  withinMs,
+}: {
+  events: number
+  kills: number
+  withinMs: number
+}) {
+  const receiver = await startWebhookReceiver()
+  receiver.answerWith(async (response) => {
+    await sleep(handlingMs)
+    response.writeHead(200).end()
+  })
+  const api = await startApi({ environment: { NOTIFY_WEBHOOK_URL: receiver.url, LOG_LEVEL: 'debug' } })
+  try {
+    return await storm(api, receiver.received, { events, kills, withinMs })
+  } finally {
+    await api.stop()
+    await receiver.close()
+  }
+}
+
+async function storm(
+  api: ApiProcess,
+  received: { body: string }[],
+  { events, kills, withinMs }: { events: number; kills: number; withinMs: number },
+): Promise<Storm> {
+  const begun = performance.now()
+  const waiting = Array.from({ length: events }, () => makeCompletionEvent())
+  const ids = waiting.map(({ id }) => id)
+  const invoke = await connect(api)
+  const controller = new AbortController()
+  let accepted = 0
+  let unanswered = 0
+
+  async function send() {
+    for (let event = waiting.pop(); event; event = waiting.pop()) {
+      for (let outcome = await invoke(event); outcome !== 'accepted'; outcome = await invoke(event)) {
+        controller.signal.throwIfAborted()
+        if (outcome === 'unanswered') unanswered++
+        await sleep(50)
+      }
+      accepted++
+    }
+  }
+
+  /** Of what is to be accepted and handled, this much is. */
+  const progress = () => (accepted + Math.min(received.length, events)) / (2 * events)
+  async function kill() {
+    const killed = new Set<number>()
+    for (let n = 1; n <= kills; n++) {
+      while (progress() < n / (kills + 1) || killed.has(newestNotifier(api))) {
+        controller.signal.throwIfAborted()
+        await sleep(2)
+      }
+      const pid = newestNotifier(api)
+      killed.add(pid)
+      endProcess(pid)
+    }
+  }
+
+  const work = Promise.all([kill(), ...Array.from({ length: senders }, send)])
+  const timer = setTimeout(() => controller.abort(new Error(`not done after ${withinMs} ms`)), withinMs)
+  try {
+    await work
+    const dead = await waitUntilEmpty(api, controller.signal)
+    const times = new Map<string, number>()
+    for (const { body } of received) {
+      const { id } = (JSON.parse(body) as { event: { id: string } }).event
+      times.set(id, (times.get(id) ?? 0) + 1)
+    }
+    return {
+      events,
+      kills,
+      unanswered,
+      missing: ids.filter((id) => !times.has(id)),
+      repeats: received.length - times.size,
+      dead,
+      seconds: Math.round((performance.now() - begun) / 100) / 10,
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** @returns a function that says what became of an Event: nobody there means that nobody has it */
+async function connect(api: ApiProcess) {
+  const credentials = await readCredentials(credentialsPath(api.dataDirectory))
+  if (!credentials) throw new Error('the API has made no keys')
+  const client = createLambdaClient({
+    endpoint: `http://127.0.0.1:${api.notifierPort}`,
+    credentials,
+    functionName: 'task-notifier',
+    invocation: 'Event',
+    region: 'us-east-1',
+    timeoutMs: 30_000,
+  })
+  return (event: Parameters<typeof client.invoke>[0]) =>
+    client.invoke(event).then(
+      () => 'accepted' as const,
+      (error: Error) => (error.message.includes('ECONNREFUSED') ? 'nobody there' : 'unanswered'),
+    )
+}
+
+/** The pid of the one that runs, or was the last to. The API must log at debug. */
+export function newestNotifier(api: ApiProcess) {
+  const line = api.lines.findLast(({ message }) => message === 'notifier spawned')
+  if (typeof line?.pid !== 'number') throw new Error('the API started no notifier')
+  return line.pid
+}
+
+/** @returns how many events were given up */
+async function waitUntilEmpty(api: ApiProcess, signal: AbortSignal): Promise<number> {
+  const connection = await findEmbeddedPostgres({ dataDirectory: api.dataDirectory, packageRoot: root })
+  if (!connection) throw new Error('the API runs no Postgres')
+  const sql = postgres({ ...connection, max: 1, onnotice: () => {} })
+  try {
+    for (;;) {
+      const [row] = await sql<[{ waiting: number; dead: number }]>`
+        select count(*) filter (where dead_at is null)::int waiting, count(dead_at)::int dead from notifier_events`
+      if (row.waiting === 0) return row.dead
+      if (signal.aborted) throw new Error(`${row.waiting} events are still in the queue`)
+      await sleep(100)
+    }
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}

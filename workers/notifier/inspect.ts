@@ -1,0 +1,130 @@
+/** Entry of `npm run notifier`: shows what the notifier ran and what it gave up, and puts that back. */
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { AwsV4Signer } from 'aws4fetch'
+import { StartError } from '../../src/start-error.ts'
+import { findCredentials, findEndpoint, unreachable } from './caller.ts'
+import type { RecentInvocation } from './execution.ts'
+
+const help = `Looks into the running notifier.
+
+  npm run notifier -- invocations     the last 100 that it ran since it was started, the newest first
+  npm run notifier -- events          how many Events wait, and those that were given up
+  npm run notifier -- redrive ID      puts an Event that was given up back into the queue, by its request id
+  npm run notifier -- redrive --all   all of them
+  npm run notifier -- --help          this text
+
+  --logs    with invocations: what each printed, too
+  --json    the answer as it came
+
+The notifier is NOTIFIER_ENDPOINT, or the one that npm start runs on NOTIFIER_PORT (3001). The keys are AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, or those that npm start keeps in DATA_DIR (./data).
+`
+
+type Options = { all?: boolean; logs?: boolean; json?: boolean }
+type DeadEvent = {
+  request_id: string
+  received_at: string
+  dead_at: string
+  condition: string
+  invocations: number
+  error: string | null
+  payload: string
+}
+
+const timeoutMs = 15_000
+
+async function run(args: string[], env: NodeJS.ProcessEnv) {
+  const { command, id, options } = parseCommand(args)
+  if (command === 'help') return console.log(help)
+  const ask = await connect(env)
+  const answer = await (command === 'redrive'
+    ? ask('POST', `redrive${id === undefined ? '' : `?id=${id}`}`)
+    : ask('GET', command))
+  if (options.json) return console.log(JSON.stringify(answer, null, 2))
+  if (command === 'invocations') showInvocations(answer as { invocations: RecentInvocation[] }, options)
+  else if (command === 'events') showEvents(answer as { waiting: number; dead: number; events: DeadEvent[] })
+  else showRedriven(answer as { redriven: number }, id)
+}
+
+function parseCommand(args: string[]) {
+  const wrong = (problem: string) => new StartError(`${problem}: see npm run notifier -- --help`)
+  const flag = { type: 'boolean' } as const
+  let parsed: { values: Options & { help?: boolean }; positionals: string[] }
+  try {
+    const options = { all: flag, logs: flag, json: flag, help: { ...flag, short: 'h' } } as const
+    parsed = parseArgs({ args, allowPositionals: true, options })
+  } catch (error) {
+    throw wrong(error instanceof Error ? (error.message.split('. ')[0] ?? '') : String(error))
+  }
+  const { help, ...options } = parsed.values
+  const [command, id, ...rest] = parsed.positionals
+  if (help) return { command: 'help', id, options } as const
+  if (command !== 'invocations' && command !== 'events' && command !== 'redrive')
+    throw wrong(command === undefined ? 'give a command' : `unknown command "${command}"`)
+  const extra = command === 'redrive' ? rest[0] : id
+  if (extra !== undefined) throw wrong(`unknown argument "${extra}"`)
+  if (command === 'redrive' && (id === undefined) !== (options.all === true))
+    throw wrong('give either the request id of an event or --all')
+  return { command, id, options } as const
+}
+
+/** @returns a function that sends one signed request and answers its JSON */
+async function connect(env: NodeJS.ProcessEnv) {
+  const endpoint = findEndpoint(env)
+  const credentials = await findCredentials(resolve(env.DATA_DIR || './data'), env)
+  const region = env.AWS_REGION || 'us-east-1'
+  return async (method: 'GET' | 'POST', path: string): Promise<unknown> => {
+    const url = `${endpoint.replace(/\/+$/, '')}/notifier/${path}`
+    const { headers } = await new AwsV4Signer({
+      method,
+      url,
+      region,
+      service: 'lambda',
+      ...credentials,
+    }).sign()
+    const signal = AbortSignal.timeout(timeoutMs)
+    const response = await fetch(url, { method, headers, redirect: 'manual', signal }).catch(
+      (error: unknown) => {
+        const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+        throw unreachable(endpoint, cause instanceof Error ? cause.message : String(cause))
+      },
+    )
+    const answer = (await response.json().catch(() => ({}))) as { message?: string }
+    if (response.ok) return answer
+    const type = response.headers.get('x-amzn-errortype')
+    throw new StartError(
+      ['the notifier answered', response.status, type, answer.message].filter(Boolean).join(' '),
+    )
+  }
+}
+
+function showInvocations({ invocations }: { invocations: RecentInvocation[] }, { logs }: Options) {
+  if (invocations.length === 0) console.log('none since the notifier was started')
+  for (const invocation of invocations) {
+    const { started_at, request_id, type, attempt, duration_ms, error, log_tail } = invocation
+    console.log(
+      [started_at, request_id, type, `attempt ${attempt}`, `${duration_ms} ms`, error ?? 'ok'].join('  '),
+    )
+    if (logs) console.log(log_tail.trimEnd().replace(/^/gm, '  | '))
+  }
+}
+
+function showEvents({ waiting, dead, events }: { waiting: number; dead: number; events: DeadEvent[] }) {
+  console.log(`${waiting} waiting, ${dead} given up`)
+  for (const { dead_at, request_id, condition, invocations, error, payload } of events) {
+    console.log([dead_at, request_id, condition, `${invocations} tries`, error ?? 'never tried'].join('  '))
+    console.log(`  | ${payload}`)
+  }
+}
+
+function showRedriven({ redriven }: { redriven: number }, id: string | undefined) {
+  if (id !== undefined && redriven === 0)
+    throw new StartError(`${id}: no event with this request id was given up`)
+  console.log(`${redriven} put back into the queue`)
+}
+
+run(process.argv.slice(2), process.env).catch((error: unknown) => {
+  console.error(error instanceof StartError ? error.message : error)
+  process.exitCode = 1
+})

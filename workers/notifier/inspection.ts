@@ -1,0 +1,41 @@
+/**
+ * A look into the notifier: what it ran lately, what waits, what was given up, and that once more. Not AWS's, which has a console
+ * and CloudWatch for it; signed all the same. `npm run notifier` asks here.
+ */
+import { type Context, Hono } from 'hono'
+import { checkQueue, type EventKeeper } from './event-keeper.ts'
+import type { Execution } from './execution.ts'
+import { ServiceError } from './service-error.ts'
+
+type Options = {
+  execution: Execution
+  queue: EventKeeper | undefined
+  /** @throws ServiceError when the request is not well signed */
+  verify(c: Context): Promise<unknown>
+}
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+export function createInspection({ execution, queue, verify }: Options) {
+  const inspection = new Hono()
+
+  inspection.get('/invocations', async (c) => {
+    await verify(c)
+    return c.json({ invocations: execution.recent() })
+  })
+
+  inspection.get('/events', async (c) => {
+    await verify(c)
+    return c.json(await checkQueue(queue).look())
+  })
+
+  inspection.post('/redrive', async (c) => {
+    await verify(c)
+    const id = c.req.query('id')
+    if (id !== undefined && !uuid.test(id))
+      throw new ServiceError(400, 'InvalidParameterValueException', `id is no request id: ${id}`)
+    return c.json({ redriven: await checkQueue(queue).redrive(id ?? null) })
+  })
+
+  return inspection
+}

@@ -4,12 +4,14 @@ import type { LimitRule } from './limiter.ts'
 import { NotificationSettings, notificationsOf } from './notification-settings.ts'
 import {
   AwsRegion,
+  databaseUrl,
   duration,
   EventSettings,
   FunctionNameSetting,
   LogLevelSetting,
   readSettings,
   unitMs,
+  url,
   wholeNumber,
 } from './settings.ts'
 import { StartError } from './start-error.ts'
@@ -25,22 +27,6 @@ function rateLimit(name: LimitRule['name']) {
     )
     return z.NEVER
   })
-}
-
-function url(protocols: string[], example: string) {
-  return z.string().refine((text) => {
-    const parsed = URL.canParse(text) ? new URL(text) : undefined
-    return parsed !== undefined && protocols.includes(parsed.protocol) && isDecodable(parsed)
-  }, `give a URL such as ${example}`)
-}
-
-/** A % in a password must be written %25. */
-function isDecodable({ username, password, pathname }: URL) {
-  try {
-    return [username, password, pathname].every((part) => decodeURIComponent(part) !== undefined)
-  } catch {
-    return false
-  }
 }
 
 const onOff = z.enum(['on', 'off'], 'give on or off').transform((text) => text === 'on')
@@ -65,7 +51,7 @@ const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535).prefault('3000'),
   WEB_CONCURRENCY: wholeNumber(1, 128).prefault('1'),
-  DATABASE_URL: url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/database').optional(),
+  DATABASE_URL: databaseUrl.optional(),
   DATABASE_POOL: wholeNumber(1, 1000).prefault('10'),
   DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
   DATABASE_PREPARE: onOff.prefault('on'),

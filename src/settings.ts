@@ -30,6 +30,22 @@ export function duration(minimumMs: number, example: string) {
   })
 }
 
+export function url(protocols: string[], example: string) {
+  return z.string().refine((text) => {
+    const parsed = URL.canParse(text) ? new URL(text) : undefined
+    return parsed !== undefined && protocols.includes(parsed.protocol) && isDecodable(parsed)
+  }, `give a URL such as ${example}`)
+}
+
+/** A % in a password must be written %25. */
+function isDecodable({ username, password, pathname }: URL) {
+  try {
+    return [username, password, pathname].every((part) => decodeURIComponent(part) !== undefined)
+  } catch {
+    return false
+  }
+}
+
 export const AwsRegion = z
   .string()
   .regex(/^[a-z0-9-]+$/, 'give a region such as eu-west-1')
@@ -62,15 +78,11 @@ const destination = z.string().refine((text) => {
   return url !== undefined && !url.username && !url.password
 }, 'give a URL such as https://example.com/failed, without a user name or password, or a path such as ./data/failed-events.jsonl')
 
+export const databaseUrl = url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/database')
+
 /** How the notifier takes Events: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html */
 export const EventSettings = {
-  NOTIFIER_DATABASE_URL: z
-    .string()
-    .refine(
-      (text) => /^postgres(ql)?:$/.test(URL.canParse(text) ? new URL(text).protocol : ''),
-      'give a URL such as postgres://user:password@host:5432/database',
-    )
-    .optional(),
+  NOTIFIER_DATABASE_URL: databaseUrl.optional(),
   NOTIFIER_CONCURRENCY: wholeNumber(1, 1000).prefault('100'),
   NOTIFIER_RETRY_DELAYS: delays.prefault('1m,2m'),
   NOTIFIER_MAXIMUM_EVENT_AGE: duration(1000, '6h').prefault('6h'),

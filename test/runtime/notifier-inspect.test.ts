@@ -8,10 +8,11 @@ import { text } from 'node:stream/consumers'
 import { AwsV4Signer } from 'aws4fetch'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createLambdaClient } from '../../src/events/lambda-client.ts'
+import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { findFreePort } from '../support/ports.ts'
-import { type ApiProcess, root, startApi } from '../support/processes.ts'
+import { type ApiProcess, descendantsOf, root, startApi } from '../support/processes.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'
 
 const patience = { timeout: 60_000, interval: 100 }
@@ -27,6 +28,7 @@ beforeAll(async () => {
       NOTIFY_WEBHOOK_URL: receiver.url,
       NOTIFIER_RETRY_DELAYS: '10ms',
       NOTIFIER_ON_FAILURE: onFailure,
+      LOG_LEVEL: 'debug',
     },
   })
 })
@@ -177,6 +179,21 @@ test('nothing is shown to who has no keys', async () => {
     expect((await fetch(url, { method, headers: signed.headers })).status).toBe(403)
   }
 })
+
+test.skipIf(process.platform !== 'linux')(
+  'the database’s password is handed over in the environment, and shown nowhere',
+  async () => {
+    const password = (await findEmbeddedPostgres({ dataDirectory: api.dataDirectory, packageRoot: root }))
+      ?.password
+    if (!password) throw new Error('no password')
+    const pids = descendantsOf(api.child).filter(({ command }) => command.includes('notifier.js'))
+    expect(pids).toHaveLength(1)
+    const read = (name: string) => readFile(`/proc/${pids[0]?.pid}/${name}`, 'utf8')
+    expect(await read('environ')).toContain(password)
+    expect(await read('cmdline')).not.toContain(password)
+    expect(JSON.stringify(api.lines)).not.toContain(password)
+  },
+)
 
 test('without a queue there is nothing to look at: one line', async () => {
   const port = String(await findFreePort())

@@ -77,8 +77,8 @@ async function hasEnded(pid: number) {
   return / Z /.test(status)
 }
 
-function run(path: string, env: Record<string, string>) {
-  const child = spawn(process.execPath, [path], {
+function run(path: string, env: Record<string, string>, args: string[] = []) {
+  const child = spawn(process.execPath, [path, ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { PATH: process.env.PATH, ...env },
   })
@@ -135,6 +135,7 @@ async function startParent() {
 
 const closed = (child: ChildProcess) => (child.exitCode ?? child.signalCode) === null && once(child, 'exit')
 
+/** The process as it is; lambda-sdk.test.ts has the whole of it, with functions that fail and wait. */
 describe('the official SDK', () => {
   async function connect(secretAccessKey?: string) {
     const { endpoint, credentials } = await start()
@@ -179,11 +180,6 @@ describe('the official SDK', () => {
     }
   })
 
-  test('DryRun', async () => {
-    const invoke = await connect()
-    expect(await invoke({ InvocationType: 'DryRun' })).toMatchObject({ StatusCode: 204 })
-  })
-
   test('an error of the function', async () => {
     const invoke = await connect()
     const answer = await invoke({ Payload: '{}' })
@@ -198,11 +194,7 @@ describe('the official SDK', () => {
     const invoke = await connect()
     const cases: [Partial<InvokeCommand['input']>, string][] = [
       [{ FunctionName: 'nope' }, 'ResourceNotFoundException'],
-      [{ Qualifier: '7' }, 'ResourceNotFoundException'],
-      [{ FunctionName: 'task-notifier:live', Qualifier: 'test' }, 'InvalidParameterValueException'],
       [{ InvocationType: 'Event' }, 'InvalidParameterValueException'],
-      [{ Payload: '{' }, 'InvalidRequestContentException'],
-      [{ Payload: new Uint8Array(6 * 1024 * 1024 + 1) }, 'RequestTooLargeException'],
     ]
     for (const [input, name] of cases) {
       await expect(invoke(input)).rejects.toMatchObject({ name, message: expect.stringMatching(/\S/) })
@@ -350,6 +342,17 @@ describe('a start that cannot be', () => {
       expect.stringMatching(/^AWS_ACCESS_KEY_ID: missing; give /),
       expect.stringMatching(/^AWS_SECRET_ACCESS_KEY: missing; give /),
     ])
+  })
+
+  test.each<[string, string[], string]>([
+    ['a bad concurrency', ['--concurrency', '0'], 'NOTIFIER_CONCURRENCY: "0" is not usable; give '],
+    ['an unknown argument', ['--concurrency=1', '--x'], "Unknown option '--x'"],
+  ])('the process by itself with %s: one line', async (_, args, beginning) => {
+    const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' }
+    const { code, stderr } = await ending(run(entry, { ...keys, NOTIFIER_PORT: String(port) }, args))
+    expect(code).toBe(1)
+    expect(stderr.startsWith(beginning), stderr).toBe(true)
+    expect(stderr.trimEnd()).not.toContain('\n')
   })
 
   test.each([

@@ -92,7 +92,7 @@ export function createExecution({
         attempt,
         started_at: startedAt,
         duration_ms: Math.round(outcome.durationMs * 100) / 100,
-        error: outcome.error ? `${outcome.error.type}: ${outcome.error.message}` : null,
+        error: outcome.error ? `${outcome.error.type}: ${outcome.error.message}`.slice(0, 1000) : null,
         log_tail: new TextDecoder().decode(outcome.logTail),
       })
       recent.length = Math.min(recent.length, remembered)

@@ -2,7 +2,8 @@
  * A look into the notifier: what it ran lately, what waits, what was given up, and that once more. Not AWS's, which has a console
  * and CloudWatch for it; signed all the same. `npm run notifier` asks here.
  */
-import { type Context, Hono } from 'hono'
+import type { Context } from 'hono'
+import { Hono } from 'hono/tiny'
 import { checkQueue, type EventKeeper } from './event-keeper.ts'
 import type { Execution } from './execution.ts'
 import { ServiceError } from './service-error.ts'

@@ -2,7 +2,8 @@
  * AWS Lambda's Invoke API for one function: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
  * The official SDKs and the aws command work against it, so that here and on AWS the same client is used.
  */
-import { type Context, Hono } from 'hono'
+import type { Context } from 'hono'
+import { Hono } from 'hono/tiny'
 import { bodyLimit } from 'hono/body-limit'
 import { encodeBase64 } from 'hono/utils/encode'
 import { errorFields, type Logger } from '../../src/log.ts'

@@ -3,8 +3,8 @@
  * The official SDKs and the aws command work against it, so that here and on AWS the same client is used.
  */
 import type { Context } from 'hono'
-import { Hono } from 'hono/tiny'
 import { bodyLimit } from 'hono/body-limit'
+import { Hono } from 'hono/tiny'
 import { encodeBase64 } from 'hono/utils/encode'
 import { errorFields, type Logger } from '../../src/log.ts'
 import { checkQueue, type EventKeeper } from './event-keeper.ts'

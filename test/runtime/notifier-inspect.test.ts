@@ -98,13 +98,13 @@ test('an Event that failed is listed, written to the file, and handled once it i
     { condition: 'RetriesExhausted', invocations: 2, payload: JSON.stringify(event).slice(0, 500) },
   ])
   expect((await run(['events'])).stdout).toMatch(
-    new RegExp(`${id}  RetriesExhausted  2 tries  Error: Webhook failed: it answered 500\\n`),
+    new RegExp(`${id}  RetriesExhausted  2 tries  NotificationError: Webhook failed: it answered 500\\n`),
   )
   expect(JSON.parse(await readFile(onFailure, 'utf8')).requestContext).toMatchObject({ requestId: id })
   const failed = (await run(['invocations'])).stdout.split('\n').filter((line) => line.includes(id))
   expect(failed).toEqual([
-    expect.stringMatching(/Event {2}attempt 2 {2}.* Error: Webhook failed/),
-    expect.stringMatching(/Event {2}attempt 1 {2}.* Error: Webhook failed/),
+    expect.stringMatching(/Event {2}attempt 2 {2}.*Error: Webhook failed/),
+    expect.stringMatching(/Event {2}attempt 1 {2}.*Error: Webhook failed/),
   ])
 
   receiver.answerWith((response) => void response.writeHead(200).end())

@@ -12,8 +12,8 @@ const maximumAgeMs = 6 * 3_600_000
 const together = 10
 /** Of an event that the function failed to handle: doubles with each attempt. */
 const backoff = { firstMs: 1000, maximumMs: 5 * 60_000 }
-/** Of everything, while nothing answers or everything is throttled: so long is the next try put off. */
-const outage = { firstMs: 500, maximumMs: 3000 }
+/** Of everything, while nothing answers or everything is throttled: so long is the next try put off, unless it is told for how long. */
+const outage = { firstMs: 500, maximumMs: 3000, longestAskedMs: 5 * 60_000 }
 /** How soon to look again by itself: after a failure, and when there was nothing left to do. */
 const pollMs = { afterFailure: 1000, idle: 5000 }
 
@@ -33,21 +33,21 @@ type SweepOptions = {
 /**
  * One pass over all that is due, some at a time; runs on every runtime. A slow delivery holds up no other. The pass claims
  * no more once the notifier cannot be reached: an outage costs a few attempts now and then, however much waits.
- * `pauseMs` says how long to leave it alone then.
+ * `pauseMs` says how long to leave it alone then: as long as it asked for itself by `Retry-After`, up to 5 minutes.
  */
 export function createSweep(options: RelayOptions): Sweep {
   let outages = 0
   return async function sweep({ claimForMs = Number.POSITIVE_INFINITY } = {}) {
     const begun = performance.now()
     const underWay = new Set<Promise<void>>()
-    const pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
+    let pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
     let failed = false
     let unreachable = false
     let more = true
     /** The outbox could not be told; the event comes again when its lease ends. */
     const unknownOutcome = (error: unknown) => {
       options.log.warn('the outbox could not be written', errorFields(error))
-      return 'failed'
+      return failedDelivery
     }
     while (more || underWay.size > 0) {
       if (more && underWay.size < together) {
@@ -59,8 +59,9 @@ export function createSweep(options: RelayOptions): Sweep {
             .catch(unknownOutcome)
             .then((outcome) => {
               underWay.delete(delivery)
-              failed ||= outcome !== 'handled'
-              unreachable ||= outcome === 'unreachable'
+              failed ||= outcome.failed
+              unreachable ||= outcome.unreachableForMs > 0
+              pauseMs = Math.max(pauseMs, outcome.unreachableForMs)
             })
           underWay.add(delivery)
         }
@@ -73,7 +74,17 @@ export function createSweep(options: RelayOptions): Sweep {
   }
 }
 
-async function deliver({ db, invoke, log }: RelayOptions, event: outbox.ClaimedEvent, pauseMs: number) {
+/** `unreachableForMs` is 0 when the notifier was there. */
+type Delivery = { failed: boolean; unreachableForMs: number }
+
+const handled: Delivery = { failed: false, unreachableForMs: 0 }
+const failedDelivery: Delivery = { failed: true, unreachableForMs: 0 }
+
+async function deliver(
+  { db, invoke, log }: RelayOptions,
+  event: outbox.ClaimedEvent,
+  pauseMs: number,
+): Promise<Delivery> {
   try {
     await invoke(event.payload)
   } catch (error) {
@@ -83,18 +94,19 @@ async function deliver({ db, invoke, log }: RelayOptions, event: outbox.ClaimedE
     if (final || event.age_ms > maximumAgeMs) {
       log.error('completion event given up', fields)
       await outbox.giveUpEvent(db, event, message)
-      return 'failed'
+      return failedDelivery
     }
     log.warn('completion event not delivered', fields)
     const unreachable = error instanceof InvocationError && isOutage(error)
+    const askedMs = unreachable ? Math.min(error.retryAfterMs ?? 0, outage.longestAskedMs) : 0
     const delayMs = unreachable
-      ? Math.max(pauseMs, error.retryAfterMs ?? 0)
+      ? Math.max(pauseMs, askedMs)
       : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - 1), backoff.maximumMs))
     await outbox.postponeEvent(db, event, { delayMs, error: message })
-    return unreachable ? 'unreachable' : 'failed'
+    return { failed: true, unreachableForMs: unreachable ? delayMs : 0 }
   }
   await outbox.deleteEvent(db, event.id)
-  return 'handled'
+  return handled
 }
 
 /**

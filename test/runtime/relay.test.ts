@@ -4,7 +4,7 @@ import type postgres from 'postgres'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { CompletionEvent } from '../../src/events/completion-event.ts'
 import { InvocationError } from '../../src/events/lambda-client.ts'
-import { createSweep } from '../../src/events/relay.ts'
+import { createSweep, startRelay } from '../../src/events/relay.ts'
 import { createLogger } from '../../src/log.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -79,6 +79,50 @@ test('an outage costs a few attempts, whatever waits, and asks to be left alone 
   const [row] =
     await sql`select count(*)::int waiting, max(last_error) last_error from outbox where dead_at is null`
   expect(row).toEqual({ waiting: 40, last_error: 'no answer: connect ECONNREFUSED' })
+})
+
+test.each([
+  ['a minute', 60_000, 60_000],
+  ['a day, which is too much to ask', 86_400_000, 300_000],
+])('throttled for %s, everything waits for as long', async (_, retryAfterMs, waitMs) => {
+  await complete(40)
+  const sweep = sweepBy(async () => {
+    throw new InvocationError('Rate Exceeded.', { status: 429, retryable: true, retryAfterMs })
+  })
+  expect(await sweep()).toEqual({ failed: true, pauseMs: waitMs })
+  const [row] = await sql`
+    select count(*) filter (where attempts > 0)::int tried, max(next_attempt_at - clock_timestamp()) longest,
+      bool_and(next_attempt_at > clock_timestamp() + ${`${waitMs - 30_000} ms`}::interval) filter (where attempts > 0) later
+    from outbox`
+  expect(row).toMatchObject({ later: true })
+  expect(row?.tried).toBeLessThanOrEqual(10)
+})
+
+test('a relay that is throttled is silent for as long, whoever wakes it', async () => {
+  await complete(1)
+  const invokedAt: number[] = []
+  const relay = startRelay(
+    sweepBy(async () => {
+      invokedAt.push(performance.now())
+      if (invokedAt.length > 1) return
+      throw new InvocationError('Rate Exceeded.', { status: 429, retryable: true, retryAfterMs: 4000 })
+    }),
+    createLogger('silent'),
+  )
+  try {
+    await expect.poll(() => invokedAt.length, { timeout: 60_000 }).toBe(1)
+    await complete(3)
+    const delivered = async () => {
+      relay.wake()
+      return sql`select id from outbox`
+    }
+    await expect.poll(delivered, { timeout: 60_000, interval: 20 }).toEqual([])
+    const [first = 0, second = 0] = invokedAt
+    expect(second - first).toBeGreaterThanOrEqual(3900)
+    expect(invokedAt).toHaveLength(5)
+  } finally {
+    await relay.stop()
+  }
 })
 
 test('a function that fails on one event is asked again about that one, later and later', async () => {

@@ -1,5 +1,6 @@
 /** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
 import * as z from 'zod'
+import { type CredentialSettings, ecsUrl, isContainerUrl } from './events/credentials.ts'
 import type { LimitRule } from './limiter.ts'
 import { NotificationSettings, notificationsOf } from './notification-settings.ts'
 import {
@@ -95,6 +96,23 @@ const Settings = z.object({
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),
   AWS_SESSION_TOKEN: z.string().optional(),
+  // Given by ECS, EKS and the like to what runs there.
+  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: z
+    .string()
+    .regex(/^\/[\x21-\x7e]*$/, 'give a path such as /v2/credentials/0b1c')
+    .optional(),
+  AWS_CONTAINER_CREDENTIALS_FULL_URI: z
+    .string()
+    .refine(
+      isContainerUrl,
+      'give an https URL, or one of this machine, 169.254.170.2, 169.254.170.23 or [fd00:ec2::23]',
+    )
+    .optional(),
+  AWS_CONTAINER_AUTHORIZATION_TOKEN: z
+    .string()
+    .regex(/^[\x20-\x7e]+$/, 'give visible ASCII characters in one line')
+    .optional(),
+  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: z.string().optional(),
   BCRYPT_COST: wholeNumber(4, 15).prefault('10'),
   LOG_LEVEL: LogLevelSetting,
 })
@@ -106,7 +124,8 @@ export const settingNames = Object.keys(Settings.shape)
 export function readConfig(environment: Record<string, unknown>) {
   const settings = readSettings(Settings, environment)
   notificationsOf(settings)
-  if (settings.NOTIFIER_ENDPOINT && !(settings.AWS_ACCESS_KEY_ID && settings.AWS_SECRET_ACCESS_KEY)) {
+  const credentials = credentialsOf(settings)
+  if (settings.NOTIFIER_ENDPOINT && !credentials) {
     throw new StartError(
       'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing beside NOTIFIER_ENDPOINT; give the key pair that may invoke the function',
     )
@@ -155,18 +174,28 @@ export function readConfig(environment: Record<string, unknown>) {
       functionName: settings.NOTIFIER_FUNCTION,
       invocation: settings.NOTIFIER_INVOCATION,
       region: settings.AWS_REGION,
-      credentials:
-        settings.AWS_ACCESS_KEY_ID && settings.AWS_SECRET_ACCESS_KEY
-          ? {
-              accessKeyId: settings.AWS_ACCESS_KEY_ID,
-              secretAccessKey: settings.AWS_SECRET_ACCESS_KEY,
-              ...(settings.AWS_SESSION_TOKEN ? { sessionToken: settings.AWS_SESSION_TOKEN } : {}),
-            }
-          : undefined,
+      credentials,
     },
     bcryptCost: settings.BCRYPT_COST,
     logLevel: settings.LOG_LEVEL,
   }
+}
+
+/** In the order of AWS's SDKs: a key pair before what a container's endpoint lends. */
+function credentialsOf(settings: z.output<typeof Settings>): CredentialSettings | undefined {
+  const {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: relativeUri,
+    AWS_CONTAINER_CREDENTIALS_FULL_URI: fullUri,
+    AWS_CONTAINER_AUTHORIZATION_TOKEN: token,
+    AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: tokenFile,
+  } = settings
+  if (accessKeyId && secretAccessKey)
+    return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) }
+  const url = relativeUri ? ecsUrl(relativeUri) : fullUri
+  return url ? { url, token, tokenFile } : undefined
 }
 
 /** Where what several processes share is kept; null for this process's memory. */

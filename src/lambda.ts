@@ -13,6 +13,7 @@ import { invocationTimeoutMs } from './events/timing.ts'
 import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
 import { createPasswordHasher } from './passwords.ts'
+import { openCredentials } from './runtime/container-credentials.ts'
 import { answerHttp, type HttpEvent, isHttpEvent, lambdaRuntime } from './runtime/lambda-http.ts'
 import { openStore } from './runtime/open-store.ts'
 import { createDatabase, valueOptions } from './runtime/postgres.ts'
@@ -128,7 +129,7 @@ function createInvoke() {
     functionName,
     invocation,
     region,
-    credentials,
+    credentials: openCredentials(credentials),
     timeoutMs: invocationTimeoutMs,
   })
 }

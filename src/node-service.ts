@@ -12,6 +12,7 @@ import { invocationTimeoutMs } from './events/timing.ts'
 import { errorFields, type Logger } from './log.ts'
 import { prune } from './maintenance.ts'
 import type { Backing } from './runtime/backing.ts'
+import { openCredentials } from './runtime/container-credentials.ts'
 import { connectDatabase } from './runtime/database.ts'
 import { listen } from './runtime/http-server.ts'
 import { openStore } from './runtime/open-store.ts'
@@ -41,7 +42,8 @@ export async function serve({ config, backing, chores, log, stack }: Serving): P
   const db = connectDatabase(config, backing.database, stack)
   const { functionName, invocation, region } = config.notifier
   const { invoke } = createLambdaClient({
-    ...backing.notifier,
+    endpoint: backing.notifier.endpoint,
+    credentials: openCredentials(backing.notifier.credentials),
     functionName,
     invocation,
     region,

@@ -93,6 +93,9 @@ export const LogLevelSetting = z.enum(logLevels, `give one of ${logLevels.join('
 
 /** Their values are never shown, not even wrong ones. */
 const secrets = new Set([
+  'AWS_CONTAINER_AUTHORIZATION_TOKEN',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
   'AWS_SECRET_ACCESS_KEY',
   'AWS_SESSION_TOKEN',
   'DATABASE_URL',

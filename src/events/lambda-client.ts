@@ -4,6 +4,7 @@
  */
 import { AwsV4Signer } from 'aws4fetch'
 import type { CompletionEvent } from './completion-event.ts'
+import type { CredentialSource, Credentials } from './credentials.ts'
 
 export type LambdaClientOptions = {
   /** Such as `https://lambda.eu-west-1.amazonaws.com`; a path in it is kept as a prefix. */
@@ -13,7 +14,7 @@ export type LambdaClientOptions = {
   /** `RequestResponse` resolves when the function has returned, `Event` when AWS has queued the event. */
   invocation: 'RequestResponse' | 'Event'
   region: string
-  credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
+  credentials: Credentials | CredentialSource
   /** For the whole invocation; it must be longer than the function's own time-out. */
   timeoutMs: number
   /** Sends in place of the runtime's fetch, such as a service binding's on Workers. */
@@ -68,14 +69,22 @@ const refusedEvent = new Set([
   'UnsupportedMediaTypeException',
 ])
 
-export function createLambdaClient(options: LambdaClientOptions) {
+export function createLambdaClient({ credentials: given, ...options }: LambdaClientOptions) {
+  const source: CredentialSource = typeof given === 'function' ? given : async () => given
+  let refused: Credentials | undefined
   return {
     /**
      * Resolves when the event is handled (or queued, for `Event`).
      * @throws InvocationError otherwise
      */
     async invoke(event: CompletionEvent): Promise<void> {
-      const answer = await sendInvocation(options, JSON.stringify(event))
+      const credentials = await source(refused).catch((error: unknown) => {
+        const message = error instanceof Error ? error.message : String(error)
+        throw new InvocationError(shorten(message), { retryable: true })
+      })
+      const answer = await sendInvocation({ ...options, credentials }, JSON.stringify(event))
+      // Whatever is wrong with them, others may be right: those lent for a while can be revoked before they expire.
+      refused = answer.status === 403 ? credentials : undefined
       const expected = options.invocation === 'Event' ? 202 : 200
       if (answer.status !== expected || answer.headers.has('x-amz-function-error')) throw failure(answer)
     },
@@ -86,7 +95,10 @@ export function createLambdaClient(options: LambdaClientOptions) {
  * One invocation, whatever its answer.
  * @throws InvocationError only when no answer came
  */
-export async function sendInvocation(options: LambdaClientOptions, body: string): Promise<LambdaAnswer> {
+export async function sendInvocation(
+  options: LambdaClientOptions & { credentials: Credentials },
+  body: string,
+): Promise<LambdaAnswer> {
   const { endpoint, functionName, credentials, region, timeoutMs, fetch = globalThis.fetch } = options
   const url = `${endpoint.replace(/\/+$/, '')}/2015-03-31/functions/${encodeURIComponent(functionName)}/invocations`
   const signer = new AwsV4Signer({

@@ -1,7 +1,7 @@
 /** What there is one of beside the API, however many processes serve it: data directory, secrets, database, notifier. */
 import { resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import type { LambdaClientOptions } from '../events/lambda-client.ts'
+import type { CredentialSettings } from '../events/credentials.ts'
 import type { Logger } from '../log.ts'
 import { StartError } from '../start-error.ts'
 import { type DatabaseAddress, startDatabase } from './database.ts'
@@ -15,7 +15,7 @@ import { formatSocketUrl } from './socket-url.ts'
 export type Backing = {
   jwtSecrets: string[]
   database: DatabaseAddress
-  notifier: Pick<LambdaClientOptions, 'endpoint' | 'credentials'>
+  notifier: { endpoint: string; credentials: CredentialSettings }
 }
 
 type Opening = {

@@ -112,6 +112,15 @@ const bad: Record<string, [value: string, right: string]> = {
   NOTIFY_EMAIL_FROM: ['tasks', 'give an address such as tasks@example.com'],
   SMTP_URL: [`mail.example.com:${hidden}`, 'give a URL such as smtps://'],
   AWS_REGION: ['Ireland', 'give a region such as eu-west-1'],
+  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: [`v2/${hidden}`, 'give a path such as /v2/credentials/'],
+  AWS_CONTAINER_CREDENTIALS_FULL_URI: [
+    `http://example.com/${hidden}`,
+    'give an https URL, or one of this machine',
+  ],
+  AWS_CONTAINER_AUTHORIZATION_TOKEN: [
+    `${hidden}\nX-Other: header`,
+    'give visible ASCII characters in one line',
+  ],
   BCRYPT_COST: ['31', 'give a whole number from 4 to 15'],
   LOG_LEVEL: ['verbose', 'give one of debug, info, warn, error, silent'],
 }
@@ -124,9 +133,13 @@ const anyText = [
   'AWS_ACCESS_KEY_ID',
   'AWS_SECRET_ACCESS_KEY',
   'AWS_SESSION_TOKEN',
+  'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
   'UPSTASH_REDIS_REST_TOKEN',
 ]
 const secret = new Set([
+  'AWS_CONTAINER_AUTHORIZATION_TOKEN',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
   'DATABASE_URL',
   'JWT_SECRET',
   'NOTIFIER_DATABASE_URL',

@@ -67,7 +67,12 @@ export async function bundleWorkers(): Promise<Bundles> {
 }
 
 export async function startWorkers(bundles: Bundles, databaseUrl: string, settings: Record<string, string>) {
-  const keys = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'the-key-that-both-workers-have' }
+  const keys = {
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'the-key-that-both-workers-have',
+    // The API sends and signs it; the notifier checks that it is signed.
+    AWS_SESSION_TOKEN: 'a-token-of-temporary-keys',
+  }
   const worker = (name: string, contents: string) => ({
     name,
     modules: [{ type: 'ESModule' as const, path: 'worker.js', contents }],

@@ -216,14 +216,63 @@ test('a service binding can take the place of fetch', async () => {
   expect(events).toEqual([event])
 })
 
-test('a session token is sent', async () => {
+test('a session token is sent and signed: nobody on the way can change it or take it away', async () => {
   const tokens: unknown[] = []
+  const { app } = createTestApi(async () => null)
   const endpoint = await startServer((request, response) => {
     tokens.push(request.headers['x-amz-security-token'])
-    response.end('{}')
+    getRequestListener(app.fetch)(request, response)
   })
-  await client(endpoint, { credentials: { ...credentials, sessionToken: 'token' } }).invoke(
-    makeCompletionEvent(),
-  )
-  expect(tokens).toEqual(['token'])
+  const session = { ...credentials, sessionToken: 'AQoDYXdzEJr//session+token==' }
+  await client(endpoint, { credentials: session }).invoke(makeCompletionEvent())
+  expect(tokens).toEqual([session.sessionToken])
+
+  const changes: ((headers: Headers) => void)[] = [
+    (headers) => headers.set('x-amz-security-token', 'another'),
+    (headers) => headers.delete('x-amz-security-token'),
+  ]
+  for (const change of changes) {
+    const tampering = client(endpoint, {
+      credentials: session,
+      fetch: (url, init) => {
+        const headers = new Headers(init.headers)
+        change(headers)
+        return fetch(url, { ...init, headers })
+      },
+    })
+    const error = await failure(tampering.invoke(makeCompletionEvent()))
+    expect(error).toMatchObject({ status: 403, type: 'InvalidSignatureException' })
+  }
+})
+
+test('credentials are asked for before each invocation, and told when they were refused', async () => {
+  const endpoint = await startInvokeApi(async () => null)
+  const wrong = { ...credentials, secretAccessKey: 'revoked' }
+  const answers = [credentials, wrong, credentials, credentials]
+  const refused: unknown[] = []
+  const { invoke } = client(endpoint, {
+    credentials: async (before) => {
+      refused.push(before)
+      return answers.shift() ?? credentials
+    },
+  })
+  await invoke(makeCompletionEvent())
+  expect(await failure(invoke(makeCompletionEvent()))).toMatchObject({ status: 403 })
+  await invoke(makeCompletionEvent())
+  await invoke(makeCompletionEvent())
+  expect(refused).toEqual([undefined, undefined, wrong, undefined])
+})
+
+test('no credentials: as if nobody had answered', async () => {
+  const endpoint = await startInvokeApi(async () => null)
+  const none = client(endpoint, {
+    credentials: async () => {
+      throw new Error('no credentials from 169.254.170.2: it answered 500')
+    },
+  })
+  expect(await failure(none.invoke(makeCompletionEvent()))).toMatchObject({
+    message: 'no credentials from 169.254.170.2: it answered 500',
+    status: undefined,
+    retryable: true,
+  })
 })

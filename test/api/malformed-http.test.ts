@@ -388,6 +388,16 @@ describe('several requests on a connection', () => {
   })
 })
 
+test('a body far too large is answered, and never by a closed connection alone', async () => {
+  const { token } = await client.register()
+  const body = ' '.repeat(8 * 1024 * 1024)
+  const headers = { 'Content-Type': 'application/json' }
+  for (let round = 0; round < 10; round++) {
+    const answer = await client.request('POST', '/api/tasks/', { token, body, headers })
+    expect([answer.status, problemFaults(answer)]).toEqual([413, []])
+  }
+})
+
 describe('requests that are not whole', () => {
   const halves: [string, string][] = [
     ['nothing', ''],

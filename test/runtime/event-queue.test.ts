@@ -140,10 +140,10 @@ test('an event that the function fails to handle is tried again after each delay
 })
 
 test('an event that is too old is given up without a try', async () => {
-  const records: object[] = []
+  const records: unknown[] = []
   const { queue } = start(async () => expect.unreachable(), {
     maximumAgeMs: -1,
-    destination: async (record) => void records.push(record),
+    destination: async (record) => void records.push(JSON.parse(record)),
   })
   const requestId = await put(queue, 'old')
   await soon(async () => expect(await rows()).toMatchObject([{ dead: true, condition: 'EventAgeExceeded' }]))
@@ -260,4 +260,20 @@ test('whoever has lost its claim has no say any more', async () => {
   release()
   await queue.stop()
   expect(await rows()).toMatchObject([{ claims: 2, failures: 0, condition: null, dead: false }])
+})
+
+test('what is nested too deep to be written by JSON.stringify is recorded as it came, in one line', async () => {
+  const records: string[] = []
+  const depth = 200_000
+  const payload = `[\n1e400, ${'['.repeat(depth)}${']'.repeat(depth)}]`
+  const { queue } = start(fail, {
+    retryDelaysMs: [],
+    destination: async (record) => void records.push(record),
+  })
+  await queue.put({ requestId: crypto.randomUUID(), arn, payload })
+  await soon(async () => expect(await rows()).toMatchObject([{ dead: true }]))
+  expect(records).toHaveLength(1)
+  expect(records[0]).not.toContain('\n')
+  expect(records[0]).toContain(`"requestPayload":${payload.replace('\n', ' ')},"responseContext":`)
+  expect(() => JSON.parse(records[0] ?? '')).not.toThrow()
 })

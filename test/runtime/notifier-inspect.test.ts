@@ -122,6 +122,20 @@ test('an Event that failed is listed, written to the file, and handled once it i
   expect(await run(['redrive', '--all'])).toMatchObject({ code: 0, stdout: '0 put back into the queue\n' })
 })
 
+test('Events that were given up are forgotten, one or all', async () => {
+  receiver.answerWith((response) => void response.writeHead(500).end())
+  for (let n = 0; n < 3; n++) await send('Event')
+  await vi.waitFor(
+    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 3 given up'),
+    patience,
+  )
+  const [{ request_id: id }] = JSON.parse((await run(['events', '--json'])).stdout).events
+  expect(await run(['drop', id])).toMatchObject({ code: 0, stdout: '1 dropped\n' })
+  expect((await run(['events'])).stdout).not.toContain(id)
+  expect(await run(['drop', '--all'])).toMatchObject({ code: 0, stdout: '2 dropped\n' })
+  expect((await run(['events'])).stdout).toBe('0 waiting, 0 given up\n')
+})
+
 test.each<[string, string[], Record<string, string>, RegExp]>([
   ['no command', [], {}, /^give a command: see npm run notifier -- --help\n$/],
   ['an unknown one', ['list'], {}, /^unknown command "list": /],
@@ -165,6 +179,7 @@ test('nothing is shown to who has no keys', async () => {
     ['GET', 'invocations'],
     ['GET', 'events'],
     ['POST', 'redrive'],
+    ['POST', 'drop'],
   ] as const) {
     const url = `http://127.0.0.1:${api.notifierPort}/notifier/${path}`
     expect((await fetch(url, { method })).status).toBe(403)

@@ -210,6 +210,8 @@ test('an error of the function is a 200 with the error object', async () => {
 test('something thrown that is no error, and a result that is no JSON, are errors of the function', async () => {
   const thrown = await invoke(createApi(() => Promise.reject('why')))
   expect(JSON.parse(thrown.body)).toEqual({ errorType: 'string', errorMessage: 'why' })
+  const textless = await invoke(createApi(() => Promise.reject(Object.create(null))))
+  expect(JSON.parse(textless.body)).toEqual({ errorType: 'object', errorMessage: '[object Object]' })
   const circular: Record<string, unknown> = {}
   circular.self = circular
   expect(await invoke(createApi(async () => circular))).toMatchObject({

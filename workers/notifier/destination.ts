@@ -3,39 +3,47 @@ import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { ConcludedEvent } from './queued-events.ts'
 
-export type Destination = (record: object) => Promise<void>
+/** Takes JSON. */
+export type Destination = (record: string) => Promise<void>
 
 const timeoutMs = 5_000
 
-/** AWS's record of an Event given up. */
-export function describeFailedEvent(event: ConcludedEvent) {
-  return {
+/**
+ * AWS's record of an Event given up: JSON in one line. What was sent and answered is put in as text, not read and written again, which
+ * would change numbers and fail on what is nested too deep.
+ */
+export function describeFailedEvent(event: ConcludedEvent): string {
+  // An ARN has seven parts before a qualifier.
+  const isQualified = event.function_arn.split(':').length > 7
+  const request = JSON.stringify({
     version: '1.0',
     timestamp: new Date().toISOString(),
     requestContext: {
       requestId: event.request_id,
-      // An ARN has seven parts before a qualifier.
-      functionArn:
-        event.function_arn.split(':').length > 7 ? event.function_arn : `${event.function_arn}:$LATEST`,
+      functionArn: isQualified ? event.function_arn : `${event.function_arn}:$LATEST`,
       condition: event.condition,
       approximateInvokeCount: event.invocations,
     },
-    requestPayload: JSON.parse(event.payload) as unknown,
-    // Neither is there when it grew too old before its first try.
-    ...(event.response !== null && {
-      responseContext: { statusCode: 200, executedVersion: '$LATEST', functionError: 'Unhandled' },
-      responsePayload: JSON.parse(event.response) as unknown,
-    }),
+  })
+  const members = [request.slice(1, -1), `"requestPayload":${inOneLine(event.payload)}`]
+  if (event.response !== null) {
+    // Not there when it grew too old before its first try.
+    const context = { statusCode: 200, executedVersion: '$LATEST', functionError: 'Unhandled' }
+    members.push(`"responseContext":${JSON.stringify(context)}`, `"responsePayload":${event.response}`)
   }
+  return `{${members.join(',')}}`
 }
+
+/** In JSON a line break is never part of a value. */
+const inOneLine = (json: string) => json.replace(/[\r\n]+/g, ' ')
 
 /**
  * @param place an HTTP(S) URL, which gets each record by POST, or a file, which gets each as a line of JSON
  * @returns a function that resolves when the receiver has answered 2xx, or the line is on the disk, and rejects otherwise
  */
 export function createDestination(place: string): Destination {
-  if (/^https?:/.test(place)) return (record) => post(new URL(place), JSON.stringify(record))
-  return (record) => append(place, `${JSON.stringify(record)}\n`)
+  if (/^https?:/.test(place)) return (record) => post(new URL(place), record)
+  return (record) => append(place, `${record}\n`)
 }
 
 async function post(url: URL, body: string) {

@@ -17,6 +17,8 @@ export type EventKeeper = {
   look(): Promise<object>
   /** Puts back the event that was given up, or with null all of them. Resolves with how many there were. */
   redrive(requestId: string | null): Promise<number>
+  /** Forgets the event that was given up, or with null all of them. Resolves with how many there were. */
+  drop(requestId: string | null): Promise<number>
 }
 
 /** @throws ServiceError 400 when there is none */

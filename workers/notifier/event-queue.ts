@@ -110,6 +110,7 @@ export function startEventQueue(options: Options): EventQueue {
       wake()
       return count
     },
+    drop: (requestId) => queue.dropEvents(db, functionName, requestId),
     async stop() {
       stopped = true
       clearInterval(timer)

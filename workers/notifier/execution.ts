@@ -84,8 +84,14 @@ export function createExecution({
       const { logStreamName } = environment
       const startedAt = new Date(now()).toISOString()
       const context = { arn, functionName, requestId, clientContext, logStreamName, timeoutMs, now, log }
-      const outcome = await runFunction(loadOnce, event, context)
-      environments.release(environment, { broken: outcome.error?.timedOut ?? false })
+      let broken = true
+      let outcome: Outcome
+      try {
+        outcome = await runFunction(loadOnce, event, context)
+        broken = outcome.error?.timedOut ?? false
+      } finally {
+        environments.release(environment, { broken })
+      }
       recent.unshift({
         request_id: requestId,
         type,

@@ -1,4 +1,4 @@
-/** Entry of `npm run notifier`: shows what the notifier ran and what it gave up, and puts that back. */
+/** Entry of `npm run notifier`: shows what the notifier ran and what it gave up, and puts that back or drops it. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { AwsV4Signer } from 'aws4fetch'
@@ -12,6 +12,8 @@ const help = `Looks into the running notifier.
   npm run notifier -- events          how many Events wait, and those that were given up
   npm run notifier -- redrive ID      puts an Event that was given up back into the queue, by its request id
   npm run notifier -- redrive --all   all of them
+  npm run notifier -- drop ID         forgets an Event that was given up
+  npm run notifier -- drop --all      all of them
   npm run notifier -- --help          this text
 
   --logs    with invocations: what each printed, too
@@ -38,13 +40,13 @@ async function run(args: string[], env: NodeJS.ProcessEnv) {
   const { command, id, options } = parseCommand(args)
   if (command === 'help') return console.log(help)
   const ask = await connect(env)
-  const answer = await (command === 'redrive'
-    ? ask('POST', `redrive${id === undefined ? '' : `?id=${id}`}`)
+  const answer = await (isChange(command)
+    ? ask('POST', `${command}${id === undefined ? '' : `?id=${encodeURIComponent(id)}`}`)
     : ask('GET', command))
   if (options.json) return console.log(JSON.stringify(answer, null, 2))
   if (command === 'invocations') showInvocations(answer as { invocations: RecentInvocation[] }, options)
   else if (command === 'events') showEvents(answer as { waiting: number; dead: number; events: DeadEvent[] })
-  else showRedriven(answer as { redriven: number }, id)
+  else showChanged(answer as { events: number }, command, id)
 }
 
 function parseCommand(args: string[]) {
@@ -60,14 +62,16 @@ function parseCommand(args: string[]) {
   const { help, ...options } = parsed.values
   const [command, id, ...rest] = parsed.positionals
   if (help) return { command: 'help', id, options } as const
-  if (command !== 'invocations' && command !== 'events' && command !== 'redrive')
+  if (command !== 'invocations' && command !== 'events' && !isChange(command))
     throw wrong(command === undefined ? 'give a command' : `unknown command "${command}"`)
-  const extra = command === 'redrive' ? rest[0] : id
+  const extra = isChange(command) ? rest[0] : id
   if (extra !== undefined) throw wrong(`unknown argument "${extra}"`)
-  if (command === 'redrive' && (id === undefined) !== (options.all === true))
+  if (isChange(command) && (id === undefined) !== (options.all === true))
     throw wrong('give either the request id of an event or --all')
   return { command, id, options } as const
 }
+
+const isChange = (command: string | undefined) => command === 'redrive' || command === 'drop'
 
 /** @returns a function that sends one signed request and answers its JSON */
 async function connect(env: NodeJS.ProcessEnv) {
@@ -118,10 +122,10 @@ function showEvents({ waiting, dead, events }: { waiting: number; dead: number; 
   }
 }
 
-function showRedriven({ redriven }: { redriven: number }, id: string | undefined) {
-  if (id !== undefined && redriven === 0)
+function showChanged({ events }: { events: number }, command: 'redrive' | 'drop', id: string | undefined) {
+  if (id !== undefined && events === 0)
     throw new StartError(`${id}: no event with this request id was given up`)
-  console.log(`${redriven} put back into the queue`)
+  console.log(`${events} ${command === 'drop' ? 'dropped' : 'put back into the queue'}`)
 }
 
 run(process.argv.slice(2), process.env).catch((error: unknown) => {

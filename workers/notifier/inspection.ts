@@ -1,5 +1,5 @@
 /**
- * A look into the notifier: what it ran lately, what waits, what was given up, and that once more. Not AWS's, which has a console
+ * A look into the notifier: what it ran lately, what waits, what was given up; and to do with that. Not AWS's, which has a console
  * and CloudWatch for it; signed all the same. `npm run notifier` asks here.
  */
 import type { Context } from 'hono'
@@ -30,13 +30,15 @@ export function createInspection({ execution, queue, verify }: Options) {
     return c.json(await checkQueue(queue).look())
   })
 
-  inspection.post('/redrive', async (c) => {
-    await verify(c)
-    const id = c.req.query('id')
-    if (id !== undefined && !uuid.test(id))
-      throw new ServiceError(400, 'InvalidParameterValueException', `id is no request id: ${id}`)
-    return c.json({ redriven: await checkQueue(queue).redrive(id ?? null) })
-  })
+  for (const act of ['redrive', 'drop'] as const) {
+    inspection.post(`/${act}`, async (c) => {
+      await verify(c)
+      const id = c.req.query('id')
+      if (id !== undefined && !uuid.test(id))
+        throw new ServiceError(400, 'InvalidParameterValueException', `id is no request id: ${id}`)
+      return c.json({ events: await checkQueue(queue)[act](id ?? null) })
+    })
+  }
 
   return inspection
 }

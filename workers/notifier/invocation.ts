@@ -82,14 +82,24 @@ async function settle(load: () => Loaded, event: unknown, invocation: Invocation
     const message = `Response payload size (${bytes} bytes) exceeded maximum allowed payload size (${maxResponse} bytes).`
     return failure({ type: 'Function.ResponseSizeTooLarge', message, timedOut: false }, { error: message })
   } catch (error) {
-    const logged = errorFields(error)
     if (!(error instanceof Error)) {
-      return failure({ type: typeof error, message: String(error), timedOut: false }, logged)
+      const message = textOf(error)
+      return failure({ type: typeof error, message, timedOut: false }, { error: message })
     }
+    const logged = errorFields(error)
     const trace = error.stack?.split('\n') ?? []
     return failure({ type: error.name, message: error.message, timedOut: false }, logged, trace)
   } finally {
     clearTimeout(timer)
+  }
+}
+
+/** Of what was thrown and is no error; not everything lets itself be turned into text. */
+function textOf(thrown: unknown) {
+  try {
+    return String(thrown)
+  } catch {
+    return Object.prototype.toString.call(thrown)
   }
 }
 

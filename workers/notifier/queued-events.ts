@@ -173,3 +173,18 @@ export async function redriveEvents(db: Database, functionName: string, requestI
   )
   return rows.length
 }
+
+/**
+ * Deletes dead events; `requestId` names one, null means all.
+ * @returns how many there were
+ */
+export async function dropEvents(db: Database, functionName: string, requestId: string | null) {
+  const rows = await db.run(
+    (sql) => sql`
+      delete from notifier_events
+      where function_name = ${functionName} and dead_at is not null
+        and (${requestId}::uuid is null or request_id = ${requestId}::uuid)
+      returning request_id`,
+  )
+  return rows.length
+}

@@ -66,6 +66,10 @@ export default defineConfig({
             },
           ]
         : []),
+      // Installs packages, and needs psql besides a Redis: .ci/run asks for it.
+      ...(process.env.TEST_IMAGE
+        ? [{ test: { ...patient, name: 'image', include: ['test/image/**/*.test.ts'] } }]
+        : []),
     ],
   },
 })

@@ -1,5 +1,6 @@
 /** One handler, four ways to run it: whoever invokes it cannot tell which. */
 import { Miniflare } from 'miniflare'
+import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type createLambdaClient, sendInvocation } from '../../src/events/lambda-client.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
@@ -13,7 +14,10 @@ type Event = ReturnType<typeof makeCompletionEvent>
 type Invoke = (event: Event) => Promise<unknown>
 
 const credentials = { accessKeyId: 'test', secretAccessKey: 'the-key-that-both-workers-have' }
+const secret = `whsec_${Buffer.from('a secret of the webhook: 32 bytes').toString('base64')}`
+const mail = { SMTP_URL: 'smtp://user:hunter2@127.0.0.1', NOTIFY_EMAIL_TO: 'ops@example.com' }
 const ways = new Map<string, Invoke>()
+let notifierBundle: string
 const stops: (() => Promise<unknown>)[] = []
 let webhook: Awaited<ReturnType<typeof startWebhookReceiver>>
 
@@ -45,7 +49,7 @@ beforeAll(async () => {
   webhook = await startWebhookReceiver()
   stops.push(webhook.close)
 
-  const node = await startNotifier(webhook.url)
+  const node = await startNotifier(webhook.url, { NOTIFY_WEBHOOK_SECRET: secret })
   stops.push(node.stop)
   const { NOTIFIER_ENDPOINT: endpoint, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = node.settings
   ways.set(
@@ -53,7 +57,7 @@ beforeAll(async () => {
     overHttp(endpoint, { accessKeyId: AWS_ACCESS_KEY_ID, secretAccessKey: AWS_SECRET_ACCESS_KEY }),
   )
 
-  const { notifier } = await bundleWorkers()
+  notifierBundle = (await bundleWorkers()).notifier
   const module = (contents: string) => [{ type: 'ESModule' as const, path: 'worker.js', contents }]
   const workerd = new Miniflare({
     host: '127.0.0.1',
@@ -70,12 +74,13 @@ beforeAll(async () => {
         name: 'notifier',
         compatibilityDate: '2026-04-01',
         compatibilityFlags: ['nodejs_compat'],
-        modules: module(notifier),
+        modules: module(notifierBundle),
         bindings: {
           AWS_REGION: 'eu-central-1',
           AWS_ACCESS_KEY_ID: credentials.accessKeyId,
           AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
           NOTIFY_WEBHOOK_URL: webhook.url,
+          NOTIFY_WEBHOOK_SECRET: secret,
           LOG_LEVEL: 'error',
         },
         unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
@@ -88,7 +93,10 @@ beforeAll(async () => {
   const direct = await workerd.unsafeGetDirectURL('notifier')
   ways.set('a Worker, over HTTP', overHttp(direct.origin, credentials))
 
-  const lambda = await startLambda('notifier', { NOTIFY_WEBHOOK_URL: webhook.url })
+  const lambda = await startLambda('notifier', {
+    NOTIFY_WEBHOOK_URL: webhook.url,
+    NOTIFY_WEBHOOK_SECRET: secret,
+  })
   stops.push(lambda.stop)
   ways.set('a Lambda function, behind the Runtime API', async (event) => {
     const { payload, error } = await lambda.invoke(event)
@@ -113,4 +121,48 @@ test.each([
   expect(await invoke?.(event)).toEqual({ handled: event.id, duplicate: true })
   const posted = webhook.received.filter(({ body }) => JSON.parse(body).event.id === event.id)
   expect(posted.map(({ body }) => JSON.parse(body).text)).toEqual([expect.stringContaining(title)])
+  // Signed by each runtime's own cryptography, checked by the official library.
+  for (const { body, headers } of posted)
+    expect(new Webhook(secret).verify(body, headers as Record<string, string>)).toMatchObject({ event })
+})
+
+const refusal = /SMTP_URL: mail is sent by the notifier on Node only; unset it here/
+
+test('a Worker asked to mail handles nothing, and says why', async ({ onTestFinished }) => {
+  const workerd = new Miniflare({
+    host: '127.0.0.1',
+    port: 0,
+    compatibilityDate: '2026-04-01',
+    compatibilityFlags: ['nodejs_compat'],
+    modules: [{ type: 'ESModule', path: 'worker.js', contents: notifierBundle }],
+    bindings: {
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      ...mail,
+    },
+  })
+  onTestFinished(() => workerd.dispose())
+  const { origin } = await workerd.ready
+  const answer = await sendInvocation(
+    {
+      endpoint: origin,
+      functionName: 'task-notifier',
+      invocation: 'RequestResponse',
+      region: 'us-east-1',
+      credentials,
+      timeoutMs: 60_000,
+    },
+    JSON.stringify(makeCompletionEvent()),
+  )
+  expect(answer.status).toBe(500)
+  expect(answer.payload).toMatch(refusal)
+  expect(answer.payload).not.toContain('hunter2')
+})
+
+test('a Lambda function asked to mail fails, and says why', async ({ onTestFinished }) => {
+  const lambda = await startLambda('notifier', mail)
+  onTestFinished(() => lambda.stop())
+  const { error } = await lambda.invoke(makeCompletionEvent())
+  expect(JSON.stringify(error)).toMatch(refusal)
+  expect(JSON.stringify([error, lambda.lines])).not.toContain('hunter2')
 })

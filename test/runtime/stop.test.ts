@@ -22,7 +22,7 @@ const patience = { timeout: 60_000, interval: 100 }
 /** What docker stop waits before it kills. */
 const limitMs = 10_000
 /** So long the API waits for requests under way when nothing else ends the wait, and then for what is being told. */
-const [requestGraceMs, relayGraceMs] = [5_000, 1_000]
+const [requestGraceMs, relayGraceMs] = [5_000, 2_000]
 
 /** The API with all that it has started by now. */
 function watch({ child }: Pick<Program, 'child'>) {

@@ -237,6 +237,18 @@ test('a wrong signature is refused before anything is told of the function', asy
   expect(answer).toMatchObject({ status: 403, requestId: isUuid })
 })
 
+test('a header that says what to do must be signed', async () => {
+  for (const extraHeaders of [
+    { 'x-amz-invocation-type': 'DryRun' },
+    { 'x-amz-log-type': 'Tail' },
+    { 'x-amz-client-context': 'e30=' },
+  ]) {
+    const answer = await invoke(createApi(), { extraHeaders })
+    expect(answer).toMatchObject({ status: 403, type: 'InvalidSignatureException' })
+    expect(answer.body).toContain(`'${Object.keys(extraHeaders)[0]}' is in the request, but not among`)
+  }
+})
+
 test('a request from a browser is refused, well signed or not', async () => {
   const api = createApi()
   const answer = await invoke(api, { extraHeaders: { origin: 'https://example.com' } })

@@ -36,10 +36,16 @@ const besideMs = 2000
 const reserveMs = invocationTimeoutMs + 3000
 
 const config = readConfig(process.env)
-const { databaseUrl, jwtSecrets } = required({
-  databaseUrl: config.databaseUrl,
-  jwtSecrets: config.jwtSecrets,
-})
+const { databaseUrl, jwtSecrets } = config
+if (!databaseUrl || !jwtSecrets) {
+  const missing = [
+    databaseUrl ? [] : 'DATABASE_URL: missing; give one such as postgres://user:password@host:5432/database',
+    jwtSecrets
+      ? []
+      : 'JWT_SECRET: missing; give a secret of at least 32 bytes, such as openssl rand -base64 48 makes',
+  ]
+  throw new StartError(missing.flat().join('\n'))
+}
 const log = createLogger(config.logLevel)
 const store = await openStore(config, log, createStack(log))
 if (!config.store)
@@ -122,8 +128,10 @@ function isScheduled(event: unknown): event is ScheduledEvent {
 
 function createInvoke() {
   const { endpoint, functionName, invocation, region, credentials } = config.notifier
-  // Lambda gives every function the keys of its role.
-  if (!credentials) throw new StartError('AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing')
+  if (!credentials)
+    throw new StartError(
+      'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing; Lambda gives every function those of its role',
+    )
   return createLambdaClient({
     endpoint: endpoint ?? `https://lambda.${region}.amazonaws.com`,
     functionName,
@@ -132,18 +140,4 @@ function createInvoke() {
     credentials: openCredentials(credentials),
     timeoutMs: invocationTimeoutMs,
   })
-}
-
-/** @throws StartError with a line for each that is missing */
-function required<T extends { databaseUrl: unknown; jwtSecrets: unknown }>(settings: T) {
-  const missing = [
-    settings.databaseUrl
-      ? []
-      : ['DATABASE_URL: missing; give one such as postgres://user:password@host:5432/database'],
-    settings.jwtSecrets
-      ? []
-      : ['JWT_SECRET: missing; give a secret of at least 32 bytes, such as openssl rand -base64 48 makes'],
-  ].flat()
-  if (missing.length > 0) throw new StartError(missing.join('\n'))
-  return settings as { [name in keyof T]: NonNullable<T[name]> }
 }

@@ -80,9 +80,9 @@ function joined({ rawHeaders }: IncomingMessage) {
 
 export async function startLambdaFront(lambda: Pick<Lambda, 'invoke'>) {
   const server = createServer(async (request, response) => {
-    const { payload, error } = await lambda.invoke(await eventOf(request))
-    if (error) {
-      // What API Gateway makes of a function that has failed.
+    const { payload } = await lambda.invoke(await eventOf(request)).catch(() => ({ payload: undefined }))
+    if (payload === undefined) {
+      // What API Gateway makes of a function that has failed, or ended.
       response.writeHead(500, { 'Content-Type': 'application/json' })
       return response.end(JSON.stringify({ message: 'Internal Server Error' }))
     }

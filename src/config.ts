@@ -52,6 +52,8 @@ const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535).prefault('3000'),
   WEB_CONCURRENCY: wholeNumber(1, 128).prefault('1'),
+  METRICS_HOST: z.string().default('127.0.0.1'),
+  METRICS_PORT: wholeNumber(0, 65_535).optional(),
   DATABASE_URL: databaseUrl.optional(),
   DATABASE_POOL: wholeNumber(1, 1000).prefault('10'),
   DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
@@ -139,6 +141,10 @@ export function readConfig(environment: Record<string, unknown>) {
     host: settings.HOST,
     port: settings.PORT,
     webConcurrency: settings.WEB_CONCURRENCY,
+    metrics:
+      settings.METRICS_PORT === undefined
+        ? null
+        : { host: settings.METRICS_HOST, port: settings.METRICS_PORT },
     databaseUrl: settings.DATABASE_URL,
     databasePool: settings.DATABASE_POOL,
     databaseTimeoutMs: settings.DATABASE_TIMEOUT,

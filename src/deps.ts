@@ -8,6 +8,7 @@ import type { Database } from './database.ts'
 import type { Keys } from './keys.ts'
 import type { Limiter, Verdict } from './limiter.ts'
 import type { Logger } from './log.ts'
+import type { Metrics } from './metrics.ts'
 import type { PasswordHasher } from './passwords.ts'
 
 export type Deps = {
@@ -24,6 +25,7 @@ export type Deps = {
   /** Milliseconds since the epoch. */
   now: () => number
   log: Logger
+  metrics: Metrics
   /** Lets work go on that the answer does not wait for; it never rejects. */
   background: (work: Promise<void>) => void
   /** A task was completed, its event committed: the relay may set off without waiting for its timer. */

@@ -12,6 +12,7 @@ import { createSweep } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
+import { noMetrics } from './metrics.ts'
 import { createPasswordHasher } from './passwords.ts'
 import { openCredentials } from './runtime/container-credentials.ts'
 import { answerHttp, type HttpEvent, isHttpEvent, lambdaRuntime } from './runtime/lambda-http.ts'
@@ -73,6 +74,7 @@ const shared: Omit<Deps, 'db' | 'background' | 'completionRecorded'> = {
   ...store,
   now: Date.now,
   log,
+  metrics: noMetrics,
 }
 
 const app = createApp({

@@ -7,16 +7,19 @@ import type { Config } from './config.ts'
 import type { Database } from './database.ts'
 import type { Deps } from './deps.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
+import { outboxWatch } from './events/outbox-watch.ts'
 import { createSweep, startRelay } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { errorFields, type Logger } from './log.ts'
 import { prune } from './maintenance.ts'
+import { measureCache, measureLimiter, noMetrics } from './metrics.ts'
 import type { Backing } from './runtime/backing.ts'
 import { openCredentials } from './runtime/container-credentials.ts'
 import { connectDatabase } from './runtime/database.ts'
 import { listen } from './runtime/http-server.ts'
 import { openStore } from './runtime/open-store.ts'
 import { createNodeHasher } from './runtime/password-hasher.ts'
+import type { Prometheus } from './runtime/prometheus.ts'
 import { serveReferencePage } from './runtime/reference-page.ts'
 import type { Stack } from './runtime/shutdown.ts'
 import { within } from './runtime/within.ts'
@@ -32,13 +35,15 @@ type Serving = {
   backing: Backing
   /** Does as well what only one of several processes needs to do. */
   chores: boolean
+  prometheus: Prometheus | undefined
   log: Logger
   stack: Stack
 }
 
 /** Resolves with the port when requests are answered. @throws StartError when they cannot be */
-export async function serve({ config, backing, chores, log, stack }: Serving): Promise<number> {
-  const store = await openStore(config, log, stack)
+export async function serve({ config, backing, chores, prometheus, log, stack }: Serving): Promise<number> {
+  const metrics = prometheus?.metrics ?? noMetrics
+  const { limiter, cache, isStoreThere } = await openStore(config, log, stack)
   const db = connectDatabase(config, backing.database, stack)
   const { functionName, invocation, region } = config.notifier
   const { invoke } = createLambdaClient({
@@ -49,23 +54,32 @@ export async function serve({ config, backing, chores, log, stack }: Serving): P
     region,
     timeoutMs: invocationTimeoutMs,
   })
-  const relay = startRelay(createSweep({ db, invoke, log }), log)
+  const relay = startRelay(createSweep({ db, invoke, log, metrics }), log)
   stack.push('relay', () => within(graceMs.relay, relay.stop()))
   if (chores) pruneNowAndThen(db, log, stack)
 
+  const passwords = await createNodeHasher({
+    cost: config.bcryptCost,
+    workerEntry: file('bcrypt-worker.js'),
+    processes: config.webConcurrency,
+    log,
+  })
+  prometheus?.watch({
+    pool: db.load,
+    hashing: passwords.load,
+    ...(chores ? { outbox: outboxWatch(db, log) } : {}),
+  })
   const deps: Deps = {
     config,
     db,
     ...(await createTokens(backing.jwtSecrets, config.tokens)),
-    passwords: await createNodeHasher({
-      cost: config.bcryptCost,
-      workerEntry: file('bcrypt-worker.js'),
-      processes: config.webConcurrency,
-      log,
-    }),
-    ...store,
+    passwords,
+    limiter: prometheus ? measureLimiter(limiter, metrics) : limiter,
+    cache: prometheus ? measureCache(cache, metrics) : cache,
+    isStoreThere,
     now: Date.now,
     log,
+    metrics,
     background: (work) => void work,
     completionRecorded: relay.wake,
   }

@@ -11,4 +11,10 @@ const config = readConfig(process.env)
 const log = createLogger(config.logLevel, console.log, { pid: process.pid })
 surviveLostWrites(log)
 const stack = createStack(log)
-attend({ log, stack, serve: (given) => serve({ ...given, config, log, stack }) })
+attend({
+  log,
+  stack,
+  measured: config.metrics !== null,
+  serve: ({ backing, place }, prometheus) =>
+    serve({ config, backing, chores: place === 1, prometheus, log, stack }),
+})

@@ -6,6 +6,8 @@ import { serve } from './node-service.ts'
 import { openBacking } from './runtime/backing.ts'
 import { startWorkers } from './runtime/concurrency/primary.ts'
 import { surviveLostWrites } from './runtime/lost-write.ts'
+import { serveMetrics } from './runtime/metrics-server.ts'
+import { createPrometheus, format } from './runtime/prometheus.ts'
 import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
 import { StartError } from './start-error.ts'
 
@@ -15,15 +17,23 @@ const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 async function start(config: Config, log: Logger, stack: Stack) {
   const notifierEntry = file('notifier.js')
   const backing = await openBacking({ config, packageRoot, notifierEntry, log, stack })
-  const { host, webConcurrency: count } = config
-  const port =
+  const { host, webConcurrency: count, metrics } = config
+  const prometheus = metrics ? await createPrometheus(count === 1 ? '1' : 'primary') : undefined
+  const { port, collect } =
     count === 1
-      ? await serve({ config, backing, chores: true, log, stack })
-      : await startWorkers({ entry: file('api-worker.js'), count, backing, log, stack })
+      ? await serveAlone({ config, backing, chores: true, prometheus, log, stack })
+      : await startWorkers({ entry: file('api-worker.js'), count, backing, prometheus, log, stack })
+  if (metrics)
+    await serveMetrics({ collect: async () => format(await collect()), address: metrics, log, stack })
   log.info('listening', {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     ...(count === 1 ? {} : { processes: count }),
   })
+}
+
+async function serveAlone(options: Parameters<typeof serve>[0]) {
+  const port = await serve(options)
+  return { port, collect: async () => [(await options.prometheus?.snapshot()) ?? []] }
 }
 
 async function main() {

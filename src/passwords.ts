@@ -65,7 +65,7 @@ export function dummyHash(cost: number): string {
 export function bounded(
   hasher: PasswordHasher,
   { concurrency, queueLimit }: { concurrency: number; queueLimit: number },
-): PasswordHasher {
+): PasswordHasher & { load(): { running: number; waiting: number } } {
   const waiting: (() => void)[] = []
   let running = 0
 
@@ -87,5 +87,6 @@ export function bounded(
     hash: (password) => run(() => hasher.hash(password)),
     verify: (password, hash) => run(() => hasher.verify(password, hash)),
     isCurrent: hasher.isCurrent,
+    load: () => ({ running, waiting: waiting.length }),
   }
 }

@@ -10,6 +10,7 @@ import { createSweep, type Sweep } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
+import { noMetrics } from './metrics.ts'
 import { createPasswordHasher } from './passwords.ts'
 import { Problem, problemMediaType } from './problem.ts'
 import { createDatabase, valueOptions } from './runtime/postgres.ts'
@@ -67,6 +68,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
       passwords: createPasswordHasher(bcryptjs, config.bcryptCost),
       now: Date.now,
       log,
+      metrics: noMetrics,
     },
   }
 }

@@ -4,6 +4,25 @@ import type { CompletionEvent } from './completion-event.ts'
 
 export type ClaimedEvent = { id: string; payload: CompletionEvent; attempts: number; age_ms: number }
 
+/** The most that is counted of each. */
+const countedUpTo = 100_000
+
+type Measure = { waiting: number; dead: number; oldest_ms: number }
+
+/** How much waits, since when, and how much was given up; read from indexes, and no more than is worth telling. */
+export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: number }) {
+  const [measure] = await db.run(
+    (sql) => sql<[Measure]>`
+      select
+        (select count(*) from (select from outbox where dead_at is null limit ${countedUpTo}) counted)::int waiting,
+        (select count(*) from (select from outbox where dead_at is not null limit ${countedUpTo}) counted)::int dead,
+        coalesce((select extract(epoch from clock_timestamp() - min(created_at)) * 1000 from outbox
+          where dead_at is null), 0)::float8 oldest_ms`,
+    { timeoutMs },
+  )
+  return measure
+}
+
 /** Claims up to `limit` events that are due, oldest first; nobody else gets them before the lease ends. */
 export async function claimEvents(db: Database, { limit, leaseMs }: { limit: number; leaseMs: number }) {
   return db.run(

@@ -1,6 +1,7 @@
 /** Delivers the outbox: claims what is due, invokes the notifier with it, and removes what was handled. */
 import type { Database } from '../database.ts'
 import { errorFields, type Logger } from '../log.ts'
+import type { DeliveryOutcome, Metrics } from '../metrics.ts'
 import type { CompletionEvent } from './completion-event.ts'
 import { InvocationError } from './lambda-client.ts'
 import * as outbox from './outbox.ts'
@@ -21,6 +22,7 @@ export type RelayOptions = {
   db: Database
   invoke: (event: CompletionEvent) => Promise<void>
   log: Logger
+  metrics?: Pick<Metrics, 'deliveryEnded'>
 }
 
 export type Sweep = (options?: SweepOptions) => Promise<{ failed: boolean; pauseMs: number }>
@@ -47,7 +49,7 @@ export function createSweep(options: RelayOptions): Sweep {
     /** The outbox could not be told; the event comes again when its lease ends. */
     const unknownOutcome = (error: unknown) => {
       options.log.warn('the outbox could not be written', errorFields(error))
-      return failedDelivery
+      return ended('failed')
     }
     while (more || underWay.size > 0) {
       if (more && underWay.size < together) {
@@ -57,11 +59,11 @@ export function createSweep(options: RelayOptions): Sweep {
         for (const event of events) {
           const delivery = deliver(options, event, pauseMs)
             .catch(unknownOutcome)
-            .then((outcome) => {
+            .then(({ outcome, unreachableForMs }) => {
               underWay.delete(delivery)
-              failed ||= outcome.failed
-              unreachable ||= outcome.unreachableForMs > 0
-              pauseMs = Math.max(pauseMs, outcome.unreachableForMs)
+              failed ||= outcome !== 'handled'
+              unreachable ||= unreachableForMs > 0
+              pauseMs = Math.max(pauseMs, unreachableForMs)
             })
           underWay.add(delivery)
         }
@@ -75,12 +77,19 @@ export function createSweep(options: RelayOptions): Sweep {
 }
 
 /** `unreachableForMs` is 0 when the notifier was there. */
-type Delivery = { failed: boolean; unreachableForMs: number }
+type Delivery = { outcome: DeliveryOutcome; unreachableForMs: number }
 
-const handled: Delivery = { failed: false, unreachableForMs: 0 }
-const failedDelivery: Delivery = { failed: true, unreachableForMs: 0 }
+const ended = (outcome: DeliveryOutcome): Delivery => ({ outcome, unreachableForMs: 0 })
 
-async function deliver(
+async function deliver(options: RelayOptions, event: outbox.ClaimedEvent, pauseMs: number) {
+  const begun = performance.now()
+  const delivery = await attempt(options, event, pauseMs)
+  const ageMs = event.age_ms + performance.now() - begun
+  options.metrics?.deliveryEnded({ outcome: delivery.outcome, ageMs })
+  return delivery
+}
+
+async function attempt(
   { db, invoke, log }: RelayOptions,
   event: outbox.ClaimedEvent,
   pauseMs: number,
@@ -94,7 +103,7 @@ async function deliver(
     if (final || event.age_ms > maximumAgeMs) {
       log.error('completion event given up', fields)
       await outbox.giveUpEvent(db, event, message)
-      return failedDelivery
+      return ended('given up')
     }
     log.warn('completion event not delivered', fields)
     const unreachable = error instanceof InvocationError && isOutage(error)
@@ -103,10 +112,10 @@ async function deliver(
       ? Math.max(pauseMs, askedMs)
       : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - 1), backoff.maximumMs))
     await outbox.postponeEvent(db, event, { delayMs, error: message })
-    return { failed: true, unreachableForMs: unreachable ? delayMs : 0 }
+    return unreachable ? { outcome: 'unreachable', unreachableForMs: delayMs } : ended('failed')
   }
   await outbox.deleteEvent(db, event.id)
-  return handled
+  return ended('handled')
 }
 
 /**

@@ -15,7 +15,7 @@ const securityHeaders = {
 export function request({ provide }: Pick<Runtime, 'provide'>) {
   return createMiddleware<AppEnv>(async function request(c, next) {
     const deps = provide(c)
-    const begun = deps.now()
+    const begun = performance.now()
     c.set('deps', deps)
     c.set('requestId', requestId(c))
     c.header('X-Request-Id', c.get('requestId'))
@@ -24,13 +24,17 @@ export function request({ provide }: Pick<Runtime, 'provide'>) {
     // Whatever may be kept says so itself.
     c.header('Cache-Control', 'no-store')
     await next()
+    const ms = performance.now() - begun
+    const { method } = c.req
+    const { status } = c.res
+    deps.metrics.requestAnswered({ method, route: c.get('route'), status, ms })
     deps.log.info('request', {
       request_id: c.get('requestId'),
-      method: c.req.method,
+      method,
       // Never the path itself: a cursor or a search in it would be somebody's text.
       route: c.get('route') ?? null,
-      status: c.res.status,
-      ms: deps.now() - begun,
+      status,
+      ms: Math.round(ms),
       user_id: c.get('caller')?.userId ?? null,
     })
   })

@@ -6,6 +6,8 @@ export type Gate = {
    * @throws DeadlineError when there was no place within `ms`
    */
   enter(ms: number): Promise<() => void>
+  /** How many are inside, and before the door, at this moment. */
+  load(): { running: number; waiting: number }
 }
 
 /** Lets so many through at a time. */
@@ -21,6 +23,7 @@ export function createGate(places: number): Gate {
   }
 
   return {
+    load: () => ({ running: taken, waiting: waiting.size }),
     async enter(ms) {
       if (taken < places) {
         taken++

@@ -1,7 +1,7 @@
 /** The password hasher of a Node process: native where that works, else bcryptjs on threads. */
 import { availableParallelism } from 'node:os'
 import type { Logger } from '../log.ts'
-import { type Bcrypt, bounded, createPasswordHasher, type PasswordHasher } from '../passwords.ts'
+import { type Bcrypt, bounded, createPasswordHasher } from '../passwords.ts'
 import { bcryptjsPool } from './bcryptjs-pool.ts'
 import { loadNativeBcrypt } from './native-bcrypt.ts'
 
@@ -24,7 +24,7 @@ export async function createNodeHasher({
   workerEntry,
   processes = 1,
   log,
-}: HasherOptions): Promise<PasswordHasher> {
+}: HasherOptions): Promise<ReturnType<typeof bounded>> {
   const cores = Math.max(1, Math.floor((availableParallelism() - 1) / processes))
   const native = await tryNative()
   if (native.bcrypt) {

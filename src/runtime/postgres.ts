@@ -103,7 +103,15 @@ export function createDatabase(connect: Connect, { places, timeoutMs: defaultTim
         }),
       ),
   }
-  return { ...database, close: () => client.sql.end({ timeout: 2 }) }
+  return {
+    ...database,
+    close: () => client.sql.end({ timeout: 2 }),
+    /** Statements on a connection, and waiting for one, at this moment. */
+    load() {
+      const { running, waiting } = client.gate.load()
+      return { running, waiting: waiting + heavyGate.load().waiting }
+    },
+  }
 }
 
 type Limits = {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, type TestContext, test, vi } from 'vitest'
 import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
 import { atOnce, createClient, inOneWindow, statuses, taskPath } from '../support/client.ts'
+import { scrape, sumOf } from '../support/exposition.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import { type ApiProcess, createService, descendantsOf, endProcess, root } from '../support/processes.ts'
 import { startTestRedis, type TestRedis } from '../support/redis.ts'
@@ -162,6 +163,40 @@ test('one that dies again and again is started ever later, while the others serv
   }
   // The first may have lived long; each of the others was killed as soon as it was seen.
   expect(delays().slice(1)).toEqual([200, 400, 800, 1600])
+})
+
+test('metrics are those of all, added up, and fall with none that ends or is stuck', async (context) => {
+  const service = await createServiceOf(3, context, { METRICS_PORT: '0' })
+  const api = await service.start()
+  const { token } = await createClient(api).register()
+  const ask = (count: number) => atOnce(count, () => statusOf(api, '/api/rate-limit/', token))
+  const asked = async () =>
+    sumOf(await scrape(api), 'http_request_duration_seconds_count', { route: '/api/rate-limit/' })
+  await ask(60)
+  expect(await asked()).toBe(60)
+  const told = await scrape(api)
+  const processes = () =>
+    told.samples
+      .filter(({ name }) => name === 'process_start_time_seconds')
+      .map(({ labels }) => labels.process)
+  expect(processes()).toEqual(['primary', '1', '2', '3'])
+  // Asked of one of them only, or else it would be thrice as much.
+  await service.query(`insert into outbox (payload, next_attempt_at) values ('{}', 'infinity')`)
+  await vi.waitFor(async () => expect(sumOf(await scrape(api), 'outbox_events')).toBe(1), patience)
+
+  const [victim = 0, stuck = 0] = workersOf(api)
+  endProcess(victim)
+  await api.line(({ message }) => message === 'API process died')
+  expect(await asked()).toBe(60)
+  await vi.waitFor(() => expect(workersOf(api)).toHaveLength(3), patience)
+  await ask(20)
+  await vi.waitFor(async () => expect(await asked()).toBe(80), patience)
+
+  process.kill(stuck, 'SIGSTOP')
+  expect(await asked()).toBe(80)
+  process.kill(stuck, 'SIGCONT')
+  await ask(5)
+  await vi.waitFor(async () => expect(await asked()).toBe(85), patience)
 })
 
 test('SIGKILL of the process that started them leaves nothing; the next start works', async (context) => {

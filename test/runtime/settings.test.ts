@@ -76,6 +76,7 @@ const hidden = 'hunter2'
 const bad: Record<string, [value: string, right: string]> = {
   PORT: ['65536', 'give a whole number from 0 to 65535'],
   WEB_CONCURRENCY: ['two', 'give a whole number from 1 to 128'],
+  METRICS_PORT: ['http', 'give a whole number from 0 to 65535'],
   DATABASE_URL: [`mysql://root:${hidden}@localhost/tasks`, 'give a URL such as postgres://'],
   DATABASE_POOL: ['0', 'give a whole number from 1 to 1000'],
   DATABASE_TIMEOUT: ['10', 'give a time such as 10s'],
@@ -126,6 +127,7 @@ const bad: Record<string, [value: string, right: string]> = {
 }
 /** Any text will do for these, or its fault shows only when it is used. */
 const anyText = [
+  'METRICS_HOST',
   'HOST',
   'DATA_DIR',
   'JWT_ISSUER',
@@ -233,6 +235,12 @@ describe('a start that cannot be is refused in one line:', () => {
       const PORT = await taken(onTestFinished)
       const line = await lineOfRefusal({ ...(await withDatabase()), PORT })
       expect(line).toMatch(new RegExp(`^PORT: ${PORT} on 127\\.0\\.0\\.1 is taken .* give .*port`))
+    })
+
+    test('METRICS_PORT', async ({ onTestFinished }) => {
+      const METRICS_PORT = await taken(onTestFinished)
+      const line = await lineOfRefusal({ ...(await withDatabase()), METRICS_PORT })
+      expect(line).toMatch(new RegExp(`^METRICS_PORT: ${METRICS_PORT} .*is taken .* give .*port`))
     })
 
     test('NOTIFIER_PORT', async ({ onTestFinished }) => {

@@ -3,14 +3,18 @@ import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from '../../log.ts'
 import { StartError } from '../../start-error.ts'
 import type { Backing } from '../backing.ts'
+import type { Prometheus } from '../prometheus.ts'
 import type { Stack } from '../shutdown.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
+import { createScrape, type Scrape } from './scrape.ts'
 
 type WorkersOptions = {
   /** Path of the bundled entry, dist/api-worker.js. */
   entry: string
   count: number
   backing: Backing
+  /** This process's own; where metrics are wanted. */
+  prometheus: Prometheus | undefined
   log: Logger
   stack: Stack
 }
@@ -28,24 +32,29 @@ const stopWaitMs = 8_000
  * it takes it, and took 2.5 times as long for a request on a connection of its own.
  * @throws StartError when one of them cannot serve
  */
-export async function startWorkers({ entry, count, backing, log, stack }: WorkersOptions): Promise<number> {
+export async function startWorkers({ entry, count, backing, prometheus, log, stack }: WorkersOptions) {
   cluster.schedulingPolicy = cluster.SCHED_NONE
   cluster.setupPrimary({ exec: entry })
+  const scrape = createScrape(prometheus, tell)
   const workers = Array.from({ length: count }, (_, index) =>
-    keepWorker({ serve: { kind: 'serve', backing, chores: index === 0 }, log }),
+    keepWorker({ serve: { kind: 'serve', backing, place: index + 1 }, scrape, log }),
   )
   stack.push('API processes', async () => {
     await Promise.all(workers.map(({ stop }) => stop()))
   })
   const [port = 0] = await Promise.all(workers.map(({ serving }) => serving))
-  return port
+  return {
+    port,
+    /** What all of them have counted, and this process. */
+    collect: () => scrape.collect(workers.map(({ current }) => current())),
+  }
 }
 
 /**
  * One process after the other in the same place. One that dies again and again is started again ever later, up to
  * every 5 s, and never given up: the others serve meanwhile, and what it lacks may come back.
  */
-function keepWorker({ serve, log }: { serve: ToWorker; log: Logger }) {
+function keepWorker({ serve, scrape, log }: { serve: ToWorker; scrape: Scrape; log: Logger }) {
   let phase: 'starting' | 'serving' | 'stopping' = 'starting'
   let current: Launched
   let restart: NodeJS.Timeout | undefined
@@ -56,11 +65,15 @@ function keepWorker({ serve, log }: { serve: ToWorker; log: Logger }) {
       const startedAt = Date.now()
       const launched = launch(() => (phase === 'stopping' ? { kind: 'stop' } : serve))
       current = launched
+      launched.worker.on('message', (message: FromWorker) => {
+        if (message.kind === 'counted') scrape.tells(launched.worker, message.snapshot)
+      })
       launched.worker.once('listening', ({ port }) => {
         if (phase === 'starting') phase = 'serving'
         resolve(port)
       })
       launched.ended.then((how) => {
+        scrape.hasEnded(launched.worker)
         if (phase === 'starting')
           reject(new StartError(how.reason ?? 'an API process did not start: its own lines above say why'))
         if (phase !== 'serving') return
@@ -75,6 +88,7 @@ function keepWorker({ serve, log }: { serve: ToWorker; log: Logger }) {
 
   return {
     serving,
+    current: () => current.worker,
     async stop() {
       phase = 'stopping'
       clearTimeout(restart)

@@ -1,25 +1,44 @@
 /** In a process that serves beside others: does what the one that started it says. */
-import type { Logger } from '../../log.ts'
+import { errorFields, type Logger } from '../../log.ts'
 import { StartError } from '../../start-error.ts'
+import { createPrometheus, type Prometheus } from '../prometheus.ts'
 import { createStop, type Stack } from '../shutdown.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 
-type Serve = (given: Omit<Extract<ToWorker, { kind: 'serve' }>, 'kind'>) => Promise<unknown>
+type Given = Omit<Extract<ToWorker, { kind: 'serve' }>, 'kind'>
+type Attending = {
+  log: Logger
+  stack: Stack
+  /** Keeps `prometheus` where metrics are wanted. */
+  serve: (given: Given, prometheus: Prometheus | undefined) => Promise<unknown>
+  measured: boolean
+}
 
 /**
  * Serves when told what to stand on, and ends when told to, or by SIGTERM. When the other process is gone, by SIGKILL for
  * one, node:cluster ends this one at once.
  */
-export function attend({ log, stack, serve }: { log: Logger; stack: Stack; serve: Serve }): void {
+export function attend({ log, stack, serve, measured }: Attending): void {
+  let prometheus: Prometheus | undefined
   const stop = createStop(stack, { info: log.debug })
   process.on('SIGTERM', () => stop.begin({ signal: 'SIGTERM' }))
   // A terminal's Ctrl-C comes here too; the one that started this process gets it as well, and says when.
   process.on('SIGINT', () => {})
   process.on('message', (message: ToWorker) => {
     if (message.kind === 'stop') stop.begin()
-    if (message.kind === 'serve') serve(message).catch(fail)
+    if (message.kind === 'serve') begin(message).catch(fail)
+    if (message.kind === 'scrape') count().catch((error) => log.warn('not counted', errorFields(error)))
   })
   tell({ kind: 'ready' })
+
+  async function begin(given: Given) {
+    if (measured) prometheus = await createPrometheus(String(given.place))
+    await serve(given, prometheus)
+  }
+
+  async function count() {
+    tell({ kind: 'counted', snapshot: (await prometheus?.snapshot()) ?? [] })
+  }
 
   async function fail(error: unknown) {
     if (error instanceof StartError) tell({ kind: 'refused', reason: error.message })

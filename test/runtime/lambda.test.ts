@@ -236,6 +236,33 @@ test('an answer does not wait for a notifier that takes its time; the event is d
   await notifier.line((line) => line.message === 'task completed' && line.title === title)
 })
 
+test('an environment that ends in the middle of a delivery loses nothing, nor does anybody hear of it twice', async () => {
+  const doomed = await startLambda('api', { ...settings, ...notifier.settings })
+  const { token } = await register(doomed)
+  const title = newName('doomed')
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  webhook.answerWith(async (response) => {
+    await held
+    response.writeHead(200).end()
+  })
+  const json = { title, status: 'completed' }
+  expect(await send('POST', '/api/tasks/', { token, json }, doomed)).toMatchObject({ status: 201 })
+  await doomed.stop()
+  webhook.answerWith((response) => void response.writeHead(200).end())
+  release()
+  await notifier.line((line) => line.message === 'task completed' && line.title === title)
+  const sql = postgres.sql()
+  expect(await sql`select attempts from outbox`).toEqual([{ attempts: 1 }])
+  // What it had claimed is due again when the lease ends: at once here.
+  await sql`update outbox set next_attempt_at = now()`
+  expect(await api.invoke(scheduledEvent)).toEqual({ payload: null })
+  expect(await sql`select from outbox`).toHaveLength(0)
+  expect(notified(title)).toBe(1)
+})
+
 test('limits count by the address that AWS saw, whatever a header says', async () => {
   const sourceIp = '198.51.100.7'
   const remaining = async (headers: Record<string, string>, from = sourceIp) =>

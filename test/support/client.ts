@@ -220,7 +220,7 @@ export function problemFaults({ status, headers, body }: Answer): string[] {
 export async function inOneWindow<T>(windowSeconds: number, act: () => Promise<T>): Promise<T> {
   const windowMs = windowSeconds * 1000
   const windowNow = () => Math.floor(Date.now() / windowMs)
-  for (let attempt = 0; attempt < 5; attempt++) {
+  for (let attempt = 0; attempt < 20; attempt++) {
     const left = windowMs - (Date.now() % windowMs)
     if (left < windowMs / 2) await sleep(left + 1)
     const begun = windowNow()

@@ -23,6 +23,7 @@ import { createNodeHasher, queueLimitFor } from '../../src/runtime/password-hash
 const root = fileURLToPath(new URL('../..', import.meta.url))
 /** The lowest cost, for tests that are not about time. */
 const cheap = 4
+const patience = { timeout: 60_000 }
 
 let directory: string
 let workerEntry: string
@@ -121,7 +122,7 @@ describe('a bounded hasher', () => {
     // There is room in the queue again, at its end.
     const last = limited.hash('h')
     for (const password of ['a', 'c', 'd', 'e', 'h']) {
-      await vi.waitFor(() => expect(started).toContain(password))
+      await vi.waitFor(() => expect(started).toContain(password), patience)
       finish(password)
     }
     expect(await Promise.all([...work, last])).toEqual(
@@ -179,10 +180,10 @@ describe('the event loop', () => {
     const delay = monitorEventLoopDelay({ resolution: 10 })
     delay.enable()
     // It measures from one sample to the next: a stall before the first or after the last is not in it.
-    await vi.waitFor(() => expect(delay.count).toBeGreaterThan(0))
+    await vi.waitFor(() => expect(delay.count).toBeGreaterThan(0), patience)
     await Promise.all(Array.from({ length: 24 }, (_, i) => hasher.hash(`password ${i}`)))
     const seen = delay.count
-    await vi.waitFor(() => expect(delay.count).toBeGreaterThan(seen))
+    await vi.waitFor(() => expect(delay.count).toBeGreaterThan(seen), patience)
     delay.disable()
     return delay.max / 1e6
   }

@@ -55,6 +55,7 @@ const Settings = z.object({
   METRICS_HOST: z.string().default('127.0.0.1'),
   METRICS_PORT: wholeNumber(0, 65_535).optional(),
   DATABASE_URL: databaseUrl.optional(),
+  DATABASE_CA: z.string().optional(),
   DATABASE_POOL: wholeNumber(1, 1000).prefault('10'),
   DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
   DATABASE_PREPARE: onOff.prefault('on'),
@@ -146,6 +147,7 @@ export function readConfig(environment: Record<string, unknown>) {
         ? null
         : { host: settings.METRICS_HOST, port: settings.METRICS_PORT },
     databaseUrl: settings.DATABASE_URL,
+    databaseCa: settings.DATABASE_CA,
     databasePool: settings.DATABASE_POOL,
     databaseTimeoutMs: settings.DATABASE_TIMEOUT,
     databasePrepare: settings.DATABASE_PREPARE,

@@ -8,8 +8,8 @@ export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>
 
 export type Database = {
   /**
-   * Runs the statement that `build` makes; it is built anew when it is run again after a deadlock or a serialization
-   * failure, which undid it. Rejects with a DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
+   * Runs the statement that `build` makes; it is built anew when it is run again: after a deadlock or a serialization
+   * failure, which undid it, or when it did not reach the server. Rejects with a DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
    */
   run<T extends readonly Row[]>(
     build: (sql: SqlTag) => PendingQuery<T>,
@@ -17,13 +17,18 @@ export type Database = {
       timeoutMs?: number
       /** Reads much: only a part of the connections is lent to such statements at a time. */
       heavy?: boolean
+      /** Changes nothing, so that it is run again when its connection breaks. A write that was sent never is. */
+      read?: boolean
     },
   ): Promise<RowList<T>>
   /** Read committed, as Postgres has it by default. Inside, use only the database that is passed to `work`. */
   transaction<T>(work: (database: Database) => Promise<T>, options?: { timeoutMs?: number }): Promise<T>
 }
 
-/** The server could not be reached, or was starting, stopping or full; postgres.js's error is the cause. */
+/**
+ * The server could not be reached, was starting, stopping or full, took no writes, or went away under way: then nobody knows
+ * whether a write was done. postgres.js's error is the cause.
+ */
 export class DatabaseUnavailableError extends Error {
   override name = 'DatabaseUnavailableError'
 }

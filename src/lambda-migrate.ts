@@ -3,11 +3,12 @@ import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { readConfig } from './config.ts'
 import { createLogger } from './log.ts'
+import { readDatabaseUrl } from './runtime/database-url.ts'
 import { migrate, readMigrations } from './runtime/migrations.ts'
 import { valueOptions } from './runtime/postgres.ts'
 import { StartError } from './start-error.ts'
 
-const { databaseUrl, logLevel } = readConfig(process.env)
+const { databaseUrl, databaseCa, logLevel } = readConfig(process.env)
 const log = createLogger(logLevel)
 
 /** Whatever the event; answers with the name of the newest migration, which is applied then. */
@@ -17,7 +18,8 @@ export async function handler() {
       'DATABASE_URL: missing; give one such as postgres://user:password@host:5432/database',
     )
   const migrations = await readMigrations(fileURLToPath(new URL('sql/', import.meta.url)))
-  const sql = postgres(databaseUrl, { ...valueOptions, max: 1, prepare: false })
+  const { options } = readDatabaseUrl({ databaseUrl, databaseCa })
+  const sql = postgres({ ...valueOptions, ...options, max: 1, prepare: false })
   try {
     await migrate(sql, migrations, log)
     return { schema: migrations.at(-1)?.name }

@@ -1,7 +1,6 @@
 /** Entry on AWS Lambda: requests from an HTTP API or a function URL, and a schedule; the same app. */
 import { fileURLToPath } from 'node:url'
 import type { Context as LambdaContext, ScheduledEvent } from 'aws-lambda'
-import postgres from 'postgres'
 import { createTokens } from './accounts/tokens.ts'
 import { createApp } from './app.ts'
 import { bcryptjs } from './bcryptjs-hasher.ts'
@@ -14,10 +13,11 @@ import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
 import { noMetrics } from './metrics.ts'
 import { createPasswordHasher } from './passwords.ts'
+import { connectTo } from './runtime/connect.ts'
 import { openCredentials } from './runtime/container-credentials.ts'
 import { answerHttp, type HttpEvent, isHttpEvent, lambdaRuntime } from './runtime/lambda-http.ts'
 import { openStore } from './runtime/open-store.ts'
-import { createDatabase, valueOptions } from './runtime/postgres.ts'
+import { createDatabase } from './runtime/postgres.ts'
 import { serveReferencePage } from './runtime/reference-page.ts'
 import { renewed } from './runtime/renewed.ts'
 import { createStack } from './runtime/shutdown.ts'
@@ -54,14 +54,9 @@ if (!config.store)
 const { invoke } = createInvoke()
 
 const places = process.env.DATABASE_POOL ? config.databasePool : defaultPool
+const connect = connectTo(databaseUrl, config)
 const database = renewed({
-  open: () => {
-    const options = { ...valueOptions, max: places, prepare: config.databasePrepare }
-    return createDatabase(() => postgres(databaseUrl, options), {
-      places,
-      timeoutMs: config.databaseTimeoutMs,
-    })
-  },
+  open: () => createDatabase(connect, { places, timeoutMs: config.databaseTimeoutMs }),
   close: (open) => open.close(),
   staleAfterMs,
 })

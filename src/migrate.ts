@@ -51,7 +51,12 @@ async function printStatus(sql: postgres.Sql, migrations: Migrations) {
 
 function connect(env: NodeJS.ProcessEnv) {
   const dataDirectory = resolve(env.DATA_DIR || './data')
-  return connectAsOperator({ databaseUrl: env.DATABASE_URL, dataDirectory, packageRoot })
+  return connectAsOperator({
+    databaseUrl: env.DATABASE_URL,
+    databaseCa: env.DATABASE_CA,
+    dataDirectory,
+    packageRoot,
+  })
 }
 
 function describe(error: unknown): string {

@@ -75,8 +75,8 @@ async function createIsolate(env: Env): Promise<Isolate> {
 
 /** A client and what uses it live as long as one request: a Worker cannot share a socket between two. */
 function open(env: Env, { config, log }: Isolate['shared']) {
-  const options = { ...valueOptions, max: connections, prepare: config.databasePrepare }
-  const db = createDatabase(() => postgres(env.HYPERDRIVE.connectionString, options), {
+  const options = { ...valueOptions, prepare: config.databasePrepare }
+  const db = createDatabase((own) => postgres(env.HYPERDRIVE.connectionString, { ...options, ...own }), {
     places: connections,
     timeoutMs: config.databaseTimeoutMs,
   })

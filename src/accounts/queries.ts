@@ -38,6 +38,7 @@ export async function findUserByName(db: Database, username: string) {
     (sql) => sql<{ id: number; password_hash: string }[]>`
       select id, password_hash from users
       where lower(username collate "C") = lower(${username}::text collate "C") and disabled_at is null`,
+    { read: true },
   )
   return row
 }
@@ -49,6 +50,7 @@ export async function findCaller(db: Database, { userId, sessionId }: Caller) {
       select u.id, u.username, u.email, u.created_at, u.password_hash
       from sessions s join users u on u.id = s.user_id
       where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
+    { read: true },
   )
   return row
 }
@@ -65,6 +67,7 @@ export async function findUsers(db: Database, caller: Caller, prefix: string) {
       ) u on true
       where s.id = ${caller.sessionId} and s.user_id = ${caller.userId} and s.ended_at is null
       order by lower(u.username collate "C")`,
+    { read: true },
   )
   return rows.length === 0 ? undefined : rows.filter(({ id }) => id !== null)
 }
@@ -169,6 +172,7 @@ export async function findSession(db: Database, id: number, now: number) {
       select id, user_id, salt, generation, spent, created_at, last_used_at, expires_at, user_agent
       from sessions
       where id = ${id} and ended_at is null and expires_at > ${rfc3339(now)}`,
+    { read: true },
   )
   return row
 }
@@ -236,6 +240,7 @@ export async function findLiveSessions(db: Database, { userId, sessionId }: Call
       where caller.id = ${sessionId} and caller.user_id = ${userId} and caller.ended_at is null
         and s.ended_at is null and (s.expires_at > ${rfc3339(now)} or s.id = caller.id)
       order by s.last_used_at desc, s.id desc`,
+    { read: true },
   )
 }
 

@@ -63,6 +63,7 @@ export async function withDatabase(
   const config = readConfig(env)
   const sql: Sql<ValueTypes> = await connectAsOperator({
     databaseUrl: config.databaseUrl,
+    databaseCa: config.databaseCa,
     dataDirectory: resolve(config.dataDirectory),
     packageRoot,
   })

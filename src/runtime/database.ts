@@ -2,12 +2,13 @@
 import { join } from 'node:path'
 import postgres, { type Sql } from 'postgres'
 import type { Config } from '../config.ts'
-import { errorFields, type Logger } from '../log.ts'
-import { schemaVersion } from '../schema-version.ts'
-import { StartError } from '../start-error.ts'
+import type { Logger } from '../log.ts'
+import { connectTo, type DatabaseAddress } from './connect.ts'
+import { readDatabaseUrl } from './database-url.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
+import { inspectServer } from './inspect-server.ts'
 import { migrate, readMigrations } from './migrations.ts'
-import { type Connect, createDatabase, valueOptions } from './postgres.ts'
+import { createDatabase, valueOptions } from './postgres.ts'
 import type { Stack } from './shutdown.ts'
 
 type Opening = {
@@ -17,9 +18,6 @@ type Opening = {
   log: Logger
   stack: Stack
 }
-
-/** Where the database is, as plain data: DATABASE_URL, or the embedded server's connection. */
-export type DatabaseAddress = string | EmbeddedPostgres['connection']
 
 /** The embedded server has so many connections for what runs beside the API: commands, its own super-user. */
 const spareConnections = 20
@@ -35,26 +33,30 @@ export async function startDatabase({
   log,
   stack,
 }: Opening): Promise<DatabaseAddress> {
-  if (config.databaseUrl) {
-    await using(connectTo(config.databaseUrl, config), (sql) => checkVersion(sql, log))
-    return config.databaseUrl
+  const { databaseUrl, databaseCa, databasePrepare: prepare } = config
+  if (databaseUrl) {
+    const { options, unused } = readDatabaseUrl({ databaseUrl, databaseCa })
+    if (unused.length > 0)
+      log.warn('DATABASE_URL: these parameters mean nothing here', { parameters: unused })
+    const open = (own: object) => postgres({ ...valueOptions, ...options, ...own }) as unknown as Sql
+    await inspectServer(open, { prepare, log })
+    return databaseUrl
   }
   const places = config.databasePool * config.webConcurrency
   const maxConnections = Math.max(50, places + spareConnections)
-  const server = await startMigrated({ config, dataDirectory, packageRoot, log, stack, maxConnections })
+  const server = await startMigrated({ dataDirectory, packageRoot, log, stack, maxConnections })
   return server.connection
 }
 
 /** The embedded server, its schema up to date; it is stopped with the stack. */
 export async function startMigrated({
-  config,
   dataDirectory,
   packageRoot,
   log,
   stack,
   maxConnections,
   tcpPort,
-}: Opening & { maxConnections: number; tcpPort?: number }): Promise<EmbeddedPostgres> {
+}: Omit<Opening, 'config'> & { maxConnections: number; tcpPort?: number }): Promise<EmbeddedPostgres> {
   const parameters = { max_connections: String(maxConnections) }
   const server = await startEmbeddedPostgres({
     dataDirectory,
@@ -66,7 +68,12 @@ export async function startMigrated({
   stack.push('Postgres', server.stop)
   if (server.notice) log.warn(server.notice)
   const migrations = await readMigrations(join(packageRoot, 'sql'))
-  await using(connectTo(server.connection, config), (sql) => migrate(sql, migrations, log))
+  const sql = postgres({ ...valueOptions, ...server.connection, max: 1 }) as unknown as Sql
+  try {
+    await migrate(sql, migrations, log)
+  } finally {
+    await sql.end({ timeout: 2 })
+  }
   return server
 }
 
@@ -78,39 +85,4 @@ export function connectDatabase(config: Config, address: DatabaseAddress, stack:
   })
   stack.push('database connections', database.close)
   return database
-}
-
-function connectTo(address: DatabaseAddress, { databasePool, databasePrepare }: Config): Connect {
-  const options = { ...valueOptions, max: databasePool, prepare: databasePrepare }
-  return () =>
-    typeof address === 'string' ? postgres(address, options) : postgres({ ...address, ...options })
-}
-
-async function using(connect: Connect, work: (sql: ReturnType<Connect>) => Promise<unknown>) {
-  const sql = connect()
-  try {
-    await work(sql)
-  } finally {
-    await sql.end({ timeout: 2 })
-  }
-}
-
-/** A newer schema is refused; an older one, or a server that is away, can be mended without a restart: /readyz says so. */
-async function checkVersion(sql: Pick<Sql, 'unsafe'>, log: Logger) {
-  let version: number | null | undefined
-  try {
-    const [row] = await sql.unsafe<{ version: number | null }[]>(
-      'select max(version) as version from schema_migrations',
-    )
-    version = row?.version
-  } catch (error) {
-    log.warn('the database is not ready yet', errorFields(error))
-    return
-  }
-  if ((version ?? 0) > schemaVersion) {
-    throw new StartError(
-      `DATABASE_URL: its schema has version ${version}, this program knows versions up to ${schemaVersion}; start a newer program`,
-    )
-  }
-  if ((version ?? 0) < schemaVersion) log.warn('the schema is older than the program: run npm run migrate')
 }

@@ -1,26 +1,25 @@
 /** The database as a command finds it that an operator runs beside the service. */
 import postgres from 'postgres'
 import { StartError } from '../start-error.ts'
+import { readDatabaseUrl } from './database-url.ts'
 import { findEmbeddedPostgres } from './embedded-postgres.ts'
 import { valueOptions } from './postgres.ts'
 
-type Place = { databaseUrl: string | undefined; dataDirectory: string; packageRoot: string }
+type Place = {
+  databaseUrl: string | undefined
+  databaseCa: string | undefined
+  dataDirectory: string
+  packageRoot: string
+}
 
 /**
  * The one that DATABASE_URL names, or without it the one that a running `npm start` keeps under DATA_DIR. One connection, and
  * nothing that a transaction pooler would lose between statements.
- * @throws StartError when there is none
+ * @throws StartError when there is none, or DATABASE_URL cannot be read
  */
-export async function connectAsOperator({ databaseUrl, dataDirectory, packageRoot }: Place) {
+export async function connectAsOperator({ databaseUrl, databaseCa, dataDirectory, packageRoot }: Place) {
   const options = { ...valueOptions, max: 1, prepare: false, connect_timeout: 10 }
-  if (databaseUrl) {
-    try {
-      if (/^postgres(ql)?:\/\//.test(databaseUrl)) return postgres(databaseUrl, options)
-    } catch {
-      // The cause would show the password.
-    }
-    throw new StartError('DATABASE_URL must look like postgres://user:password@host:5432/database')
-  }
+  if (databaseUrl) return postgres({ ...options, ...readDatabaseUrl({ databaseUrl, databaseCa }).options })
   const embedded = await findEmbeddedPostgres({ dataDirectory, packageRoot })
   if (embedded) return postgres({ ...embedded, ...options })
   throw new StartError(

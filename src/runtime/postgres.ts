@@ -1,23 +1,22 @@
 /** postgres.js as the application's Database, on every runtime. */
-import postgres, {
-  type Options,
-  type PendingQuery,
-  type Row,
-  type RowList,
-  type Sql,
-  type TransactionSql,
-} from 'postgres'
-import { type Database, DatabaseUnavailableError, DeadlineError, type ValueTypes } from '../database.ts'
+import postgres, { type Options } from 'postgres'
+import { type Database, DatabaseUnavailableError, DeadlineError } from '../database.ts'
+import { type Connect, type Connection, type Connections, createConnections } from './connections.ts'
 import { createGate } from './gate.ts'
+import { ConnectionLostError, runWithin, SilenceError } from './statement.ts'
 
 /**
  * Postgres undid the statement as a whole, so it can be run again (PostgreSQL documentation, section 13.5): deadlocks,
  * serialization failures, and a cancellation that was meant for another.
  */
-const undone = new Set(['40P01', '40001', '57014'])
+const canceled = '57014'
+const undone = new Set(['40P01', '40001', canceled])
 const attempts = 3
-/** How long a cancelled statement may take to say so before it is given up without an answer. */
-const cancellationMs = 1000
+/** A gap of this length is bridged: so long is tried again what may be. */
+const bridgedMs = 2000
+const pauseMs = { first: 25, longest: 400 }
+/** A connection younger than this that takes no writes says that the address still leads to such a server. */
+const justMadeMs = 1000
 
 /** Options that every client of ours has: how values travel. */
 export const valueOptions = {
@@ -29,8 +28,7 @@ export const valueOptions = {
     // As RFC 3339 text, which is what JSON wants: no Date is made only to be turned back into text.
     date: { to: 1184, from: [1082, 1114, 1184], serialize: String, parse: toRfc3339 },
   },
-  // A server that has gone is asked again soon; meanwhile callers are answered 503.
-  backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 1),
+  // In seconds: name server, TLS and log-in included.
   connect_timeout: 5,
   onnotice: () => {},
 } satisfies Options<Record<string, postgres.PostgresType>>
@@ -44,178 +42,148 @@ export function toRfc3339(text: string): string {
   return new Date(text).toISOString()
 }
 
-export type Connect = () => Sql<ValueTypes>
-
 /**
- * No more statements are under way than there are connections, so that each has one to itself. postgres.js would send
- * several on one without waiting, and when one of those is cancelled before its turn, it drops that statement but not
- * the answer: everyone behind would get somebody else's rows.
+ * Statements have a connection each, and are tried again where that cannot do anything twice: reads, what Postgres has
+ * undone, and what has not reached the server. Of a write whose connection broke nobody knows what became: that is for the
+ * client to find out.
  *
- * Deadlines are the client's, so that they hold on any server and behind any pooler, waiting for a connection included.
- * At the end of one the server is asked to cancel; a connection that does not even answer that is dead, and all of them
- * are made anew.
+ * postgres.js itself would send several statements on one connection without waiting, and when one of those is cancelled
+ * before its turn, it drops that statement but not the answer: everyone behind would get somebody else's rows.
  */
 export function createDatabase(connect: Connect, { places, timeoutMs: defaultTimeoutMs }: Limits) {
-  const open = () => ({ sql: connect(), gate: createGate(places) })
+  const connections = createConnections(connect, places)
   const heavyGate = createGate(Math.max(1, Math.floor(places / 3)))
-  let client = open()
-
-  function abandon(lost: typeof client) {
-    if (client === lost) client = open()
-    lost.sql.end({ timeout: 0 }).catch(() => {})
-  }
-
-  /** Runs `act` on a connection of its own; `ms` is what remains of the time when it gets one. */
-  async function onConnection<T>(
-    timeoutMs: number,
-    act: (sql: Sql<ValueTypes>, ms: number, lost: () => void) => Settling<T>,
-  ) {
-    const begun = performance.now()
-    const current = client
-    const leave = await current.gate.enter(timeoutMs)
-    const remaining = Math.max(1, Math.ceil(timeoutMs - (performance.now() - begun)))
-    try {
-      const { outcome, settled } = act(current.sql, remaining, () => abandon(current))
-      settled.then(leave)
-      return outcome
-    } catch (error) {
-      leave()
-      throw error
-    }
-  }
 
   const database: Database = {
-    async run(build, { timeoutMs = defaultTimeoutMs, heavy = false } = {}) {
+    async run(build, { timeoutMs = defaultTimeoutMs, heavy = false, read = false } = {}) {
       const leave = heavy ? await heavyGate.enter(timeoutMs) : undefined
       try {
-        return await retrying(() =>
-          onConnection(timeoutMs, (sql, ms, lost) => withinDeadline(build(sql), ms, lost)),
+        return await retrying({ timeoutMs, read }, (ms) =>
+          onConnection(connections, ms, (connection, rest) =>
+            runWithin(build(connection.sql), connection, rest),
+          ),
         )
       } finally {
         leave?.()
       }
     },
     transaction: (work, { timeoutMs = defaultTimeoutMs } = {}) =>
-      retrying(() =>
-        onConnection(timeoutMs, (sql, ms, lost) => {
-          const begun = sql.begin((tx) => work(inTransaction(tx, timeoutMs, lost)))
-          return lostAfter(begun as ReturnType<typeof work>, ms + 2 * cancellationMs, lost)
-        }),
+      retrying({ timeoutMs, read: false }, (ms) =>
+        onConnection(connections, ms, (connection, rest) => inTransaction(connection, rest, work)),
       ),
   }
   return {
     ...database,
-    close: () => client.sql.end({ timeout: 2 }),
+    close: () => connections.close(2),
     /** Statements on a connection, and waiting for one, at this moment. */
     load() {
-      const { running, waiting } = client.gate.load()
+      const { running, waiting } = connections.load()
       return { running, waiting: waiting + heavyGate.load().waiting }
     },
   }
 }
 
 type Limits = {
-  /** Statements under way at a time: as many as `connect` makes connections. */
+  /** Statements under way at a time, and connections at most. */
   places: number
   timeoutMs: number
 }
 
-/** What comes of it, at the deadline if not before; and when the connection is free again. */
-type Settling<T> = { outcome: Promise<T>; settled: Promise<void> }
+/** Runs `act` on a connection of its own; `rest` is what remains of the time when it gets one. */
+async function onConnection<T>(
+  connections: Connections,
+  timeoutMs: number,
+  act: (connection: Connection, rest: number) => Promise<T>,
+): Promise<T> {
+  const begun = performance.now()
+  const { connection, giveBack } = await connections.lend(timeoutMs)
+  let reusable = false
+  try {
+    const result = await act(connection, Math.max(1, timeoutMs - Math.ceil(performance.now() - begun)))
+    reusable = true
+    return result
+  } catch (error) {
+    if (error instanceof SilenceError) connections.abandon()
+    else if (error instanceof ConnectionLostError) {
+      if (error.readOnly && performance.now() - connection.openedAt > justMadeMs) connections.renew()
+    } else reusable = true
+    throw error
+  } finally {
+    giveBack(reusable)
+  }
+}
 
-function inTransaction(tx: TransactionSql<ValueTypes>, defaultTimeoutMs: number, lost: () => void): Database {
-  return {
+/**
+ * `begin` and `commit` as statements of their own, which a connection that is lent to one can have: postgres.js's own
+ * `begin` knows no deadlines, and writes on when the connection has gone.
+ */
+async function inTransaction<T>(
+  connection: Connection,
+  timeoutMs: number,
+  work: (database: Database) => Promise<T>,
+): Promise<T> {
+  const { sql } = connection
+  const deadline = performance.now() + timeoutMs
+  const rest = () => Math.max(1, Math.ceil(deadline - performance.now()))
+  const failures: unknown[] = []
+  const transaction: Database = {
     // A failure undoes all of the transaction, so that only the whole can be run again.
-    run: (build, { timeoutMs = defaultTimeoutMs } = {}) => withinDeadline(build(tx), timeoutMs, lost).outcome,
+    run: (build, { timeoutMs = rest() } = {}) =>
+      runWithin(build(sql), connection, Math.min(timeoutMs, rest())).catch((error: unknown) => {
+        failures.push(error)
+        throw error
+      }),
     transaction() {
       throw new TypeError('transactions do not nest')
     },
   }
+  let committing = false
+  try {
+    await runWithin(sql.unsafe('begin'), connection, rest())
+    const result = await work(transaction)
+    // Caught by `work` perhaps, but Postgres would answer a commit by undoing everything.
+    if (failures.length > 0) throw failures[0]
+    committing = true
+    await runWithin(sql.unsafe('commit'), connection, rest())
+    return result
+  } catch (error) {
+    if (error instanceof ConnectionLostError) {
+      throw committing ? error : new ConnectionLostError(error.cause, { ...error, mayHaveRun: false })
+    }
+    if (!(error instanceof SilenceError)) {
+      const undoing = runWithin(sql.unsafe('rollback'), connection, rest() + 1000)
+      await undoing.catch(() => sql.end({ timeout: 0 }))
+    }
+    throw error
+  }
 }
 
-async function retrying<T>(act: () => Promise<T>): Promise<T> {
+/** @throws DatabaseUnavailableError, DeadlineError, or else postgres.js's own errors */
+async function retrying<T>(
+  { timeoutMs, read }: { timeoutMs: number; read: boolean },
+  act: (ms: number) => Promise<T>,
+): Promise<T> {
+  const begun = performance.now()
+  const spent = () => performance.now() - begun
   for (let attempt = 1; ; attempt++) {
     try {
-      return await act()
+      return await act(Math.max(1, Math.ceil(timeoutMs - spent())))
     } catch (error) {
-      if (isUnavailable(error)) throw new DatabaseUnavailableError('the database is away', { cause: error })
-      const wasUndone = error instanceof postgres.PostgresError && undone.has(error.code)
-      if (!wasUndone || attempt >= attempts) throw error
+      if (error instanceof ConnectionLostError) {
+        const pause = Math.min(pauseMs.first * 2 ** attempt, pauseMs.longest) * (0.5 + Math.random() / 2)
+        const harmless = read || !error.mayHaveRun
+        if (!harmless || spent() + pause > Math.min(bridgedMs, timeoutMs / 2)) throw away(error.cause)
+        await new Promise((resolve) => setTimeout(resolve, pause))
+      } else if (error instanceof postgres.PostgresError) {
+        if (error.code.startsWith('53')) throw away(error)
+        if (!undone.has(error.code)) throw error
+        if (attempt < attempts) continue
+        throw error.code === canceled ? new DeadlineError('cancelled by the server', { cause: error }) : error
+      } else throw error
     }
   }
 }
 
-function withinDeadline<T extends readonly Row[]>(
-  query: PendingQuery<T>,
-  timeoutMs: number,
-  lost: () => void,
-): Settling<RowList<T>> {
-  let overdue = false
-  let cancelled: Promise<unknown> = Promise.resolve()
-  let timer: ReturnType<typeof setTimeout>
-  const outcome = new Promise<RowList<T>>((resolve, reject) => {
-    timer = setTimeout(() => {
-      overdue = true
-      cancelled = cancel(query)
-      timer = setTimeout(() => {
-        reject(new DeadlineError(`no answer within ${timeoutMs} ms`))
-        lost()
-      }, cancellationMs)
-    }, timeoutMs)
-    query.then(
-      (rows) => resolve(withoutHoles(rows)),
-      (error: unknown) =>
-        reject(overdue ? new DeadlineError(`cancelled after ${timeoutMs} ms`, { cause: error }) : error),
-    )
-  })
-  const settled = query
-    .then(
-      () => {},
-      () => {},
-    )
-    .then(() => clearTimeout(timer))
-    // A cancellation that arrives late would hit the connection's next statement.
-    .then(() => cancelled)
-    .then(() => {})
-  return { outcome, settled }
-}
-
-function lostAfter<T>(work: Promise<T>, ms: number, lost: () => void): Settling<T> {
-  let timer: ReturnType<typeof setTimeout>
-  const outcome = new Promise<T>((resolve, reject) => {
-    timer = setTimeout(() => {
-      reject(new DeadlineError(`no end of the transaction within ${ms} ms`))
-      lost()
-    }, ms)
-    work.then(resolve, reject)
-  })
-  const settled = work
-    .then(
-      () => {},
-      () => {},
-    )
-    .then(() => clearTimeout(timer))
-  return { outcome, settled }
-}
-
-/** `query.cancel()` is this, but for the failure, which it leaves to nobody: it would end the process. */
-async function cancel(query: object): Promise<void> {
-  const { canceller } = query as { canceller?: (query: object) => Promise<unknown> }
-  await canceller?.(query).catch(() => {})
-}
-
-/** After a failure in mid-answer postgres.js begins the next one where that stopped (its issue 1181). */
-function withoutHoles<T extends readonly Row[]>(rows: RowList<T>): RowList<T> {
-  return rows.length === 0 || 0 in rows ? rows : (rows.filter(() => true) as unknown as RowList<T>)
-}
-
-/**
- * Whether the statement failed because the server cannot be reached, is starting or stopping, or has no connection
- * left: postgres.js's own codes, the system's, and SQLSTATE classes 08, 53 and 57P.
- */
-function isUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error) || !('code' in error)) return false
-  return /^(CONNECT|ECONN|EHOST|ENET|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_|08|53|57P)/.test(
-    String(error.code),
-  )
-}
+/** The cause is the server's own word, or the system's. */
+const away = (cause: unknown) =>
+  cause instanceof DeadlineError ? cause : new DatabaseUnavailableError('the database is away', { cause })

@@ -10,12 +10,3 @@ export function formatSocketUrl({ host, port, database, username, password }: Co
   const [user, secret, name, directory] = [username, password, database, host].map(encodeURIComponent)
   return `postgres://${user}:${secret}@localhost:${port}/${name}?host=${directory}`
 }
-
-/** What to give postgres.js, which takes the directory as an option only: `postgres(url, { ...options })`. */
-export function readSocketUrl(text: string): { url: string; options: { host?: string } } {
-  const url = new URL(text)
-  const host = url.searchParams.get('host')
-  if (host === null) return { url: text, options: {} }
-  url.searchParams.delete('host')
-  return { url: url.href, options: { host } }
-}

@@ -36,7 +36,7 @@ async function check(db: Database, isStoreThere: () => Promise<boolean>): Promis
       (sql) => sql<[{ version: number | null; undelivered: boolean }]>`
         select (select max(version) from schema_migrations) version,
           exists (select from outbox where dead_at is null and last_error is not null) undelivered`,
-      { timeoutMs },
+      { timeoutMs, read: true },
     )
     if ((row.version ?? 0) < schemaVersion) return { status: 'unavailable', unavailable: ['migrations'] }
     const degraded = [...((await storeThere) ? [] : ['cache']), ...(row.undelivered ? ['notifier'] : [])]

@@ -28,7 +28,7 @@ export async function listTasks(
   const assignedTo = query.assigned_to === 'me' ? userId : query.assigned_to
   // A search and a count read all that the user may see.
   const heavy = query.count || query.search !== undefined
-  const options = timeoutMs === undefined ? { heavy } : { heavy, timeoutMs }
+  const options = { heavy, read: true, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
   const rows = await db.run((sql) => {
     const { key, order, place } = orderingOf(sql, query.ordering, position)
     const filters = narrowing(sql, query, { createdBy, assignedTo })

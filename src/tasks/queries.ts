@@ -33,6 +33,7 @@ export async function findTask(db: Database, { userId, sessionId }: Caller, id: 
       from sessions s
       left join tasks t on t.id = ${id}::bigint and (t.created_by = s.user_id or t.assigned_to = s.user_id)
       where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
+    { read: true },
   )
   if (!row) return undefined
   return { task: row.id === null ? null : (row as TaskRow) }
@@ -205,6 +206,7 @@ const meets = (sql: SqlTag, { match, noneMatch }: Precondition) => {
 export async function userExists(db: Database, id: number) {
   const [row] = await db.run(
     (sql) => sql<[{ exists: boolean }]>`select exists (select from users where id = ${id})`,
+    { read: true },
   )
   return row.exists
 }

@@ -13,7 +13,7 @@ test('a session that ended while its password was checked changes nothing', asyn
   const server = await startTestPostgres()
   await migrateDatabase(server.url())
   const places = 2
-  const db = createDatabase(() => postgres(server.url(), { ...valueOptions, max: places }), {
+  const db = createDatabase((own) => postgres(server.url(), { ...valueOptions, ...own }), {
     places,
     timeoutMs: 10_000,
   })

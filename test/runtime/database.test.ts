@@ -16,7 +16,7 @@ afterAll(async () => {
 })
 
 function open(url: string, { places = 1, timeoutMs = 60_000 } = {}) {
-  const database = createDatabase(() => postgres(url, { ...valueOptions, max: places }), {
+  const database = createDatabase((own) => postgres(url, { ...valueOptions, ...own }), {
     places,
     timeoutMs,
   })

@@ -28,7 +28,7 @@ beforeAll(async () => {
   await migrateDatabase(server.url())
   sql = server.sql()
   directory = await mkdtemp(join(tmpdir(), 'event-queue-'))
-  db = createDatabase(() => postgres(server.url(), { ...valueOptions, max: 5 }), {
+  db = createDatabase((own) => postgres(server.url(), { ...valueOptions, ...own }), {
     places: 5,
     timeoutMs: 60_000,
   })

@@ -50,7 +50,7 @@ type Options = { timeoutMs?: number; concurrency?: number; databaseUrl?: string;
 /** @returns `invoke`, by the SDK, which tries once unless told otherwise */
 async function serve(handler: LambdaFunction, { databaseUrl = server.url(), sdk, ...options }: Options = {}) {
   const { execution, log, lines } = createTestExecution(handler, options)
-  const db = createDatabase(() => postgres(databaseUrl, { ...valueOptions, max: 2 }), {
+  const db = createDatabase((own) => postgres(databaseUrl, { ...valueOptions, ...own }), {
     places: 2,
     timeoutMs: 10_000,
   })

@@ -1,6 +1,7 @@
 /** The API as a Lambda function: the zip that is deployed, in an environment that stands still between events. */
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, ScheduledEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Connect } from '../../src/runtime/connections.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
 import { renewed } from '../../src/runtime/renewed.ts'
 import { newName } from '../support/client.ts'
@@ -363,8 +364,9 @@ test('connections that went while nothing happened for long cost nothing', async
   let now = 0
   const database = renewed({
     open: () => {
-      const options = { ...valueOptions, max: 2 } as object
-      return createDatabase(() => postgres.sql(undefined, options) as never, { places: 2, timeoutMs: 60_000 })
+      const connect: Connect = (own) =>
+        postgres.sql(undefined, { ...valueOptions, ...own } as object) as never
+      return createDatabase(connect, { places: 2, timeoutMs: 60_000 })
     },
     close: (open) => open.close(),
     staleAfterMs: 30_000,

@@ -18,7 +18,7 @@ beforeAll(async () => {
   server = await startTestPostgres()
   await migrateDatabase(server.url())
   sql = server.sql()
-  db = createDatabase(() => server.sql(undefined, { ...valueOptions, max: 5 } as object) as never, {
+  db = createDatabase((own) => server.sql(undefined, { ...valueOptions, ...own } as object) as never, {
     places: 5,
     timeoutMs: 60_000,
   })

@@ -129,6 +129,7 @@ const bad: Record<string, [value: string, right: string]> = {
 const anyText = [
   'METRICS_HOST',
   'HOST',
+  'DATABASE_CA',
   'DATA_DIR',
   'JWT_ISSUER',
   'JWT_AUDIENCE',

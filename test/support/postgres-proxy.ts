@@ -33,6 +33,8 @@ export async function startPostgresProxy(serverUrl: string) {
   }
 }
 
+const tlsRequest = 80877103
+
 /**
  * Reads the frontend's half of the protocol (PostgreSQL documentation, 53.7 Message Formats): Parse names a text, Bind
  * makes it a portal, Execute runs that; Query does all at once.
@@ -45,7 +47,7 @@ function noteStatements(executed: string[]) {
   return (chunk: Buffer) => {
     pending = Buffer.concat([pending, chunk])
     for (;;) {
-      // The start-up message alone has no type.
+      // The start-up message alone has no type; before it a client may ask for TLS, and be told that there is none.
       const header = started ? 1 : 0
       if (pending.length < header + 4) return
       const length = header + pending.readInt32BE(header)
@@ -53,7 +55,7 @@ function noteStatements(executed: string[]) {
       const message = pending.subarray(0, length)
       pending = pending.subarray(length)
       if (started) read(String.fromCharCode(message[0] ?? 0), message.subarray(5))
-      started = true
+      started ||= message.readInt32BE(4) !== tlsRequest
     }
   }
 

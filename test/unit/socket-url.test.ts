@@ -1,6 +1,7 @@
 import postgres from 'postgres'
 import { expect, test } from 'vitest'
-import { formatSocketUrl, readSocketUrl } from '../../src/runtime/socket-url.ts'
+import { readDatabaseUrl } from '../../src/runtime/database-url.ts'
+import { formatSocketUrl } from '../../src/runtime/socket-url.ts'
 
 test('what is written is what postgres.js reads, whatever is in a password or a path', () => {
   const connection = {
@@ -10,9 +11,9 @@ test('what is written is what postgres.js reads, whatever is in a password or a 
     username: 'user:@',
     password: 'p@ss:/?#%&=w ö',
   }
-  const { url, options } = readSocketUrl(formatSocketUrl(connection))
-  const { host, port, path, database, user, pass, connection: parameters } = postgres(url, options).options
-  expect({ host, port, path, user, pass, database: decodeURIComponent(database) }).toEqual({
+  const { options } = readDatabaseUrl({ databaseUrl: formatSocketUrl(connection) })
+  const { host, port, path, database, user, pass, connection: parameters } = postgres(options).options
+  expect({ host, port, path, user, pass, database }).toEqual({
     host: [connection.host],
     port: [5433],
     path: `${connection.host}/.s.PGSQL.5433`,
@@ -21,9 +22,4 @@ test('what is written is what postgres.js reads, whatever is in a password or a 
     database: connection.database,
   })
   expect(parameters).not.toHaveProperty('host')
-})
-
-test('a URL of a server with an address is left as it is', () => {
-  const url = 'postgres://user:password@db.example.com:5432/tasks?sslmode=require'
-  expect(readSocketUrl(url)).toEqual({ url, options: {} })
 })

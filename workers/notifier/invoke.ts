@@ -40,7 +40,11 @@ async function run(args: string[], env: Environment) {
   const event =
     options.task === undefined
       ? await readEvent(options.event ?? '-')
-      : await readEventOfTask(options.task, { databaseUrl: env.DATABASE_URL, dataDirectory })
+      : await readEventOfTask(options.task, {
+          databaseUrl: env.DATABASE_URL,
+          databaseCa: env.DATABASE_CA,
+          dataDirectory,
+        })
   if (options.local) await invokeLocally(event, env)
   else await invokeOverHttp(event, dataDirectory, env)
 }

@@ -5,9 +5,10 @@ import { getRequestListener } from '@hono/node-server'
 import postgres from 'postgres'
 import { functionTimeoutMs, leaseMs } from '../../src/events/timing.ts'
 import { createLogger, type Logger } from '../../src/log.ts'
+import type { Connect } from '../../src/runtime/connections.ts'
+import { readDatabaseUrl } from '../../src/runtime/database-url.ts'
 import { listenOn } from '../../src/runtime/listen.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
-import { readSocketUrl } from '../../src/runtime/socket-url.ts'
 import { StartError } from '../../src/start-error.ts'
 import { openChannels } from './channels.ts'
 import { createDestination } from './destination.ts'
@@ -88,9 +89,13 @@ function openQueue(
   execution: Execution,
   log: Logger,
 ) {
-  const { url, options } = readSocketUrl(databaseUrl)
+  const { options } = readDatabaseUrl({
+    databaseUrl,
+    databaseCa: process.env.DATABASE_CA,
+    setting: 'NOTIFIER_DATABASE_URL',
+  })
   // Unnamed statements, which go through any pooler.
-  const connect = () => postgres(url, { ...valueOptions, ...options, max: databasePlaces, prepare: false })
+  const connect: Connect = (own) => postgres({ ...valueOptions, ...options, ...own, prepare: false })
   return startEventQueue({
     db: createDatabase(connect, { places: databasePlaces, timeoutMs: databaseTimeoutMs }),
     execution,

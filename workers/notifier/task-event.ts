@@ -7,7 +7,7 @@ import { StartError } from '../../src/start-error.ts'
 /** Seen from dist/, where the bundle is. */
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 
-type Source = { databaseUrl: string | undefined; dataDirectory: string }
+type Source = { databaseUrl: string | undefined; databaseCa: string | undefined; dataDirectory: string }
 
 /**
  * The event has an id of its own, so that the notifier takes it for a new one, and names nobody: the row doesn't tell who completed it.

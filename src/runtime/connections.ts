@@ -1,0 +1,96 @@
+/** The connections of a process: each a client of postgres.js of its own, so that one that has failed is thrown away alone. */
+import type { Sql } from 'postgres'
+import type { ValueTypes } from '../database.ts'
+import { createGate } from './gate.ts'
+
+/** Makes a client with these among its options. postgres.js connects at its first statement. */
+export type Connect = (own: { max: 1; onclose: () => void }) => Sql<ValueTypes>
+
+export type Connection = {
+  sql: Sql<ValueTypes>
+  /** Never again: postgres.js would make a new one for the next statement, which would be outside of a transaction under way. */
+  isClosed: () => boolean
+  closed: Promise<void>
+  /** On the clock of `performance.now()`. */
+  openedAt: number
+}
+
+export type Loan = {
+  connection: Connection
+  /** To be called once. One that is not `reusable` is ended, whatever it is at. */
+  giveBack: (reusable: boolean) => void
+}
+
+export type Connections = ReturnType<typeof createConnections>
+
+export function createConnections(connect: Connect, places: number) {
+  const gate = createGate(places)
+  /** Last come, first lent: a connection in use knows its statements, one too many is never asked. */
+  const idle: Connection[] = []
+  const lent = new Set<Connection>()
+  const outdated = new WeakSet<Connection>()
+
+  function open(): Connection {
+    let isClosed = false
+    let markClosed = () => {}
+    const closed = new Promise<void>((resolve) => {
+      markClosed = resolve
+    })
+    const sql = connect({
+      max: 1,
+      onclose() {
+        isClosed = true
+        markClosed()
+        const place = idle.indexOf(connection)
+        if (place >= 0) idle.splice(place, 1)
+      },
+    })
+    const connection = { sql, isClosed: () => isClosed, closed, openedAt: performance.now() }
+    return connection
+  }
+
+  return {
+    /** @throws DeadlineError when none was free within `ms` */
+    async lend(ms: number): Promise<Loan> {
+      const leave = await gate.enter(ms)
+      try {
+        const connection = idle.pop() ?? open()
+        lent.add(connection)
+        return {
+          connection,
+          giveBack(reusable) {
+            lent.delete(connection)
+            if (reusable && !connection.isClosed() && !outdated.has(connection)) idle.push(connection)
+            else end(connection)
+            leave()
+          },
+        }
+      } catch (error) {
+        leave()
+        throw error
+      }
+    },
+    /** Those there are now are lent to nobody any more; what is under way on them may end. */
+    renew() {
+      for (const connection of lent) outdated.add(connection)
+      for (const connection of idle.splice(0)) end(connection)
+    },
+    /** Ends all there are, and what is under way on them. */
+    abandon() {
+      for (const connection of [...lent, ...idle.splice(0)]) {
+        outdated.add(connection)
+        end(connection)
+      }
+    },
+    /** Lent, and waited for. */
+    load: gate.load,
+    /** Statements under way have `seconds` to end. */
+    async close(seconds: number) {
+      await Promise.all([...lent, ...idle].map(({ sql }) => sql.end({ timeout: seconds })))
+    },
+  }
+}
+
+function end({ sql }: Connection) {
+  sql.end({ timeout: 0 }).catch(() => {})
+}

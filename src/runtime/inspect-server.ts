@@ -1,0 +1,119 @@
+/** What is found out at the start about a server that was there before, and cannot be mended by waiting. */
+import postgres, { type Sql } from 'postgres'
+import { errorFields, type Logger } from '../log.ts'
+import { schemaVersion } from '../schema-version.ts'
+import { StartError } from '../start-error.ts'
+
+const oldestServer = 15
+/** How long the probes of a pooler may take, each. */
+const probeMs = 2000
+
+type Hooks = { max: 1; debug?: () => void }
+type Open = (own: Hooks) => Sql
+
+/**
+ * A newer schema, an older server, a wrong password or certificate are refused. An older schema, or a server that is away,
+ * can be mended without a restart: /readyz says so.
+ * @throws StartError
+ */
+export async function inspectServer(open: Open, { prepare, log }: { prepare: boolean; log: Logger }) {
+  await using(open, async (sql) => {
+    try {
+      await checkServer(sql)
+      if (prepare) await checkPreparedStatements(sql, open)
+      await checkSchema(sql, log)
+    } catch (error) {
+      if (error instanceof StartError) throw error
+      const refusal = refusalOf(error)
+      if (refusal) throw new StartError(`DATABASE_URL: ${refusal}`, { cause: error })
+      log.warn('the database is not ready yet', errorFields(error))
+    }
+  })
+}
+
+async function checkServer(sql: Sql) {
+  const [row] = await sql.unsafe<[{ version: number; name: string }]>(
+    `select current_setting('server_version_num')::int as version, current_setting('server_version') as name`,
+  )
+  if (row.version < oldestServer * 10_000)
+    throw new StartError(
+      `DATABASE_URL: the server is Postgres ${row.name}; give one of version ${oldestServer} or newer`,
+    )
+}
+
+async function checkSchema(sql: Sql, log: Logger) {
+  const [row] = await sql.unsafe<{ version: number | null }[]>(
+    'select max(version) as version from schema_migrations',
+  )
+  const version = row?.version ?? 0
+  if (version > schemaVersion) {
+    throw new StartError(
+      `DATABASE_URL: its schema has version ${version}, this program knows versions up to ${schemaVersion}; start a newer program`,
+    )
+  }
+  if (version < schemaVersion) log.warn('the schema is older than the program: run npm run migrate')
+}
+
+/**
+ * Behind a pooler in transaction mode a client's statements run on one server connection now, on another then. One that
+ * hands no prepared statements on (PgBouncer before 1.21) fails then, or hangs: this brings it about, by occupying the
+ * connection on which a statement was prepared.
+ */
+async function checkPreparedStatements(sql: Sql, open: Open) {
+  let sent = 0
+  await using(
+    (own) => open({ ...own, debug: () => sent++ }),
+    async (other) => {
+      const ask = () =>
+        inTime(other`select pg_backend_pid() pid, ${1}::int one`.then(([row]) => row?.pid as number))
+      const first = await ask()
+      await sql.begin(async (tx) => {
+        await tx`select 1`
+        // Without a second connection behind the pooler there is nothing to find out.
+        const elsewhere = await inTime(other.unsafe('select pg_backend_pid() pid')).catch(() => undefined)
+        if (!elsewhere || elsewhere[0]?.pid === first) return
+        sent = 0
+        const again = await ask().catch(() => undefined)
+        // postgres.js prepares once more what the server says it does not know.
+        if (again === undefined || sent > 1)
+          throw new StartError(
+            'DATABASE_PREPARE: there is a pooler before the database that keeps no prepared statements, such as PgBouncer before 1.21; give off',
+          )
+      })
+    },
+  )
+}
+
+/** Why waiting is no use, or undefined. The server's own words name no password. */
+function refusalOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined
+  const code = String(error.code)
+  // invalid_authorization_specification (no entry in pg_hba.conf, too), invalid_password, invalid_catalog_name
+  if (error instanceof postgres.PostgresError)
+    return /^(28...|3D000)$/.test(code) ? `the server refuses it: ${error.message}` : undefined
+  if (/CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|^HOSTNAME_MISMATCH$|^INVALID_CA$/.test(code))
+    return `the server's certificate is not accepted: ${error.message.replace(/\s+/g, ' ')}; give its CA as DATABASE_CA and the host that it names`
+  return undefined
+}
+
+async function using(open: Open, work: (sql: Sql) => Promise<unknown>) {
+  const sql = open({ max: 1 })
+  try {
+    await work(sql)
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(reject, probeMs, new Error('no answer'))
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+    work.catch(() => {})
+  }
+}

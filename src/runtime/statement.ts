@@ -1,0 +1,125 @@
+/** One statement on one connection: its deadline, and what its failure says of the connection and of the statement itself. */
+import postgres, { type PendingQuery, type Row, type RowList } from 'postgres'
+import { DeadlineError } from '../database.ts'
+import type { Connection } from './connections.ts'
+
+/** How long a cancelled statement may take to say so before its connection is held to be dead. */
+const cancellationMs = 1000
+
+/** The connection could not be made, or broke; postgres.js's error is the cause. */
+export class ConnectionLostError extends Error {
+  override name = 'ConnectionLostError'
+  /** False when the server has certainly not run the statement, or has undone it. */
+  readonly mayHaveRun: boolean
+  /** The server takes no writes (any more): connections made before lead to the same. */
+  readonly readOnly: boolean
+
+  constructor(cause: unknown, { mayHaveRun, readOnly = false }: { mayHaveRun: boolean; readOnly?: boolean }) {
+    super('the connection is lost', { cause })
+    this.mayHaveRun = mayHaveRun
+    this.readOnly = readOnly
+  }
+}
+
+/** The deadline passed and the server does not even answer a cancellation: nothing that was connected to it may be alive. */
+export class SilenceError extends DeadlineError {}
+
+/**
+ * The deadline is the client's, so that it holds on any server and behind any pooler, making the connection included. At
+ * its end the server is asked to cancel; rows that come nevertheless count.
+ * @throws ConnectionLostError when the connection is of no more use, DeadlineError, or else postgres.js's own errors
+ */
+export async function runWithin<T extends readonly Row[]>(
+  query: PendingQuery<T>,
+  { isClosed, closed }: Connection,
+  timeoutMs: number,
+): Promise<RowList<T>> {
+  const lost = (cause: unknown) => new ConnectionLostError(cause, { mayHaveRun: isSent(query) })
+  if (isClosed()) throw new ConnectionLostError(undefined, { mayHaveRun: false })
+  const timers = new Set<ReturnType<typeof setTimeout>>()
+  const after = <V>(ms: number, value: V) =>
+    new Promise<V>((resolve) => {
+      timers.add(setTimeout(resolve, ms, value))
+    })
+  // postgres.js forgets a statement now and then whose connection closes just as it is written.
+  const closing = closed.then(() => after(0, 'closed' as const))
+  try {
+    const first = await Promise.race([query, closing, after(timeoutMs, 'overdue' as const)])
+    if (first === 'closed') throw lost(undefined)
+    if (first !== 'overdue') return withoutHoles(first)
+    const late = new DeadlineError(`no answer within ${timeoutMs} ms`)
+    // Still connecting: postgres.js would keep the connection and never use it again.
+    if (!isSent(query)) {
+      cancel(query)
+      query.catch(() => {})
+      throw new ConnectionLostError(late, { mayHaveRun: false })
+    }
+    // A cancellation that arrived later would hit the connection's next statement, so both are waited for.
+    const ended = Promise.allSettled([query, cancelUntilEnded(query)]).then(() => query)
+    const second = await Promise.race([ended, closing, after(cancellationMs, 'silent' as const)]).catch(
+      (error: unknown) => {
+        if (isUndoneAlone(error)) throw late
+        throw error
+      },
+    )
+    if (second === 'closed') throw lost(late)
+    if (second !== 'silent') return withoutHoles(second)
+    ended.catch(() => {})
+    throw new SilenceError(late.message)
+  } catch (error) {
+    if (error instanceof DeadlineError || error instanceof ConnectionLostError) throw error
+    if (isReadOnly(error)) throw new ConnectionLostError(error, { mayHaveRun: false, readOnly: true })
+    throw isLoss(error) || !isSent(query) ? lost(error) : error
+  } finally {
+    for (const timer of timers) clearTimeout(timer)
+  }
+}
+
+/** Whether postgres.js has handed it to a connection; before, it cannot have reached the server. */
+function isSent(query: object): boolean {
+  return (query as { state?: unknown }).state !== null
+}
+
+/** Again and again: one that comes between two messages of a statement, when the server is at nothing, is lost. */
+async function cancelUntilEnded(query: Promise<unknown>) {
+  let ended = false
+  const end = () => {
+    ended = true
+  }
+  query.then(end, end)
+  for (const begun = performance.now(); !ended && performance.now() - begun < cancellationMs; ) {
+    await cancel(query)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+/** `query.cancel()` is this, but for the failure, which it leaves to nobody: it would end the process. */
+async function cancel(query: object): Promise<void> {
+  const { canceller } = query as { canceller?: (query: object) => Promise<unknown> }
+  await canceller?.(query).catch(() => {})
+}
+
+/** query_canceled */
+const isUndoneAlone = (error: unknown) => error instanceof postgres.PostgresError && error.code === '57014'
+
+/** read_only_sql_transaction: an Aurora writer that has become a reader keeps its connections. */
+const isReadOnly = (error: unknown) => error instanceof postgres.PostgresError && error.code === '25006'
+
+/**
+ * Whether the failure is the connection's: of the system, of postgres.js, or said by a server or a pooler that closes it
+ * (SQLSTATE classes 08 and 57P, and whatever else is fatal).
+ */
+function isLoss(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if (error instanceof postgres.PostgresError)
+    return /^(FATAL|PANIC)$/.test(error.severity) || /^(08|57P)/.test(error.code)
+  // A value that could not be written or read, and what postgres.js finds wrong with a statement before it sends it.
+  if (error instanceof TypeError || error instanceof RangeError) return false
+  const code = 'code' in error ? String(error.code) : ''
+  return !/^(UNDEFINED_VALUE|MAX_PARAMETERS_EXCEEDED|NOT_TAGGED_CALL)$/.test(code)
+}
+
+/** After a failure in mid-answer postgres.js begins the next one where that stopped (its issue 1181). */
+function withoutHoles<T extends readonly Row[]>(rows: RowList<T>): RowList<T> {
+  return rows.length === 0 || 0 in rows ? rows : (rows.filter(() => true) as unknown as RowList<T>)
+}

@@ -50,30 +50,30 @@ const secrets = z.string().transform((text, context) => {
 
 const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
-  PORT: wholeNumber(0, 65_535).prefault('3000'),
-  WEB_CONCURRENCY: wholeNumber(1, 128).prefault('1'),
+  PORT: z.prefault(wholeNumber(0, 65_535), '3000'),
+  WEB_CONCURRENCY: z.prefault(wholeNumber(1, 128), '1'),
   METRICS_HOST: z.string().default('127.0.0.1'),
-  METRICS_PORT: wholeNumber(0, 65_535).optional(),
-  DATABASE_URL: databaseUrl.optional(),
+  METRICS_PORT: z.optional(wholeNumber(0, 65_535)),
+  DATABASE_URL: z.optional(databaseUrl),
   DATABASE_CA: z.string().optional(),
-  DATABASE_POOL: wholeNumber(1, 1000).prefault('10'),
-  DATABASE_TIMEOUT: duration(100, '10s').prefault('10s'),
+  DATABASE_POOL: z.prefault(wholeNumber(1, 1000), '10'),
+  DATABASE_TIMEOUT: z.prefault(duration(100, '10s'), '10s'),
   DATABASE_PREPARE: onOff.prefault('on'),
   DATA_DIR: z.string().default('./data'),
-  REDIS_URL: url(['redis:', 'rediss:'], 'redis://user:password@host:6379/0').optional(),
+  REDIS_URL: z.optional(url(['redis:', 'rediss:'], 'redis://user:password@host:6379/0')),
   REDIS_PREFIX: z
     .string()
     .regex(/^[\w:.-]{1,64}$/, 'give up to 64 letters, digits and : . _ -, such as staging:')
     .default('task-api:'),
-  UPSTASH_REDIS_REST_URL: url(['https:', 'http:'], 'https://eu1-sure-fox-12345.upstash.io').optional(),
+  UPSTASH_REDIS_REST_URL: z.optional(url(['https:', 'http:'], 'https://eu1-sure-fox-12345.upstash.io')),
   UPSTASH_REDIS_REST_TOKEN: z.string().optional(),
   CACHE: onOff.prefault('on'),
   JWT_SECRET: secrets.optional(),
   JWT_ISSUER: z.string().default('task-api'),
   JWT_AUDIENCE: z.string().default('task-api'),
-  ACCESS_TOKEN_TTL: duration(1000, '1h').prefault('1h'),
-  SESSION_IDLE_TTL: duration(1000, '30d').prefault('30d'),
-  SESSION_MAX_TTL: duration(1000, '90d').prefault('90d'),
+  ACCESS_TOKEN_TTL: z.prefault(duration(1000, '1h'), '1h'),
+  SESSION_IDLE_TTL: z.prefault(duration(1000, '30d'), '30d'),
+  SESSION_MAX_TTL: z.prefault(duration(1000, '90d'), '90d'),
   RATE_LIMIT_USER: rateLimit('user').prefault('100/60s'),
   RATE_LIMIT_ANONYMOUS: rateLimit('anonymous').prefault('20/60s'),
   RATE_LIMIT_LOGIN: rateLimit('login').prefault('10/60s'),
@@ -82,12 +82,12 @@ const Settings = z.object({
     .string()
     .regex(/^[A-Za-z0-9-]+$/, 'give the name of one header, such as X-Forwarded-For')
     .optional(),
-  TRUSTED_PROXY_HOPS: wholeNumber(1, 20).prefault('1'),
-  PUBLIC_URL: url(['http:', 'https:'], 'https://tasks.example.com').optional(),
+  TRUSTED_PROXY_HOPS: z.prefault(wholeNumber(1, 20), '1'),
+  PUBLIC_URL: z.optional(url(['http:', 'https:'], 'https://tasks.example.com')),
   CORS_ORIGINS: origins.optional(),
   REGISTRATION: z.enum(['open', 'closed'], 'give open or closed').default('open'),
-  NOTIFIER_ENDPOINT: url(['http:', 'https:'], 'https://lambda.eu-west-1.amazonaws.com').optional(),
-  NOTIFIER_PORT: wholeNumber(1, 65_535).prefault('3001'),
+  NOTIFIER_ENDPOINT: z.optional(url(['http:', 'https:'], 'https://lambda.eu-west-1.amazonaws.com')),
+  NOTIFIER_PORT: z.prefault(wholeNumber(1, 65_535), '3001'),
   NOTIFIER_FUNCTION: FunctionNameSetting,
   NOTIFIER_INVOCATION: z
     .enum(['RequestResponse', 'Event'], 'give RequestResponse or Event')
@@ -116,7 +116,7 @@ const Settings = z.object({
     .regex(/^[\x20-\x7e]+$/, 'give visible ASCII characters in one line')
     .optional(),
   AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: z.string().optional(),
-  BCRYPT_COST: wholeNumber(4, 15).prefault('10'),
+  BCRYPT_COST: z.prefault(wholeNumber(4, 15), '10'),
   LOG_LEVEL: LogLevelSetting,
 })
 

@@ -2,11 +2,9 @@
  * Where the notifier tells people: settings of its own, which the API that starts it looks at too, so that a bad one stops the
  * start before anything has begun.
  */
-import * as z from 'zod'
-import { WebhookUrlSetting } from './settings.ts'
+import * as z from 'zod/mini'
+import { form, text, WebhookUrlSetting } from './settings.ts'
 import { StartError } from './start-error.ts'
-
-const separated = (text: string) => text.split(',').map((part) => part.trim())
 
 /** Standard Webhooks' form of a secret: `whsec_` and 24 to 64 bytes in base64. */
 function isWebhookSecret(text: string) {
@@ -37,35 +35,31 @@ function isSmtpUrl(text: string) {
   }
 }
 
+/** Several, separated by commas, each of which must be right. */
+const list = (isRight: (part: string) => boolean, advice: string) =>
+  form((text) => {
+    const parts = text.split(',').map((part) => part.trim())
+    return parts.every(isRight) ? parts : undefined
+  }, advice)
+
 export const NotificationSettings = {
   NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
-  NOTIFY_WEBHOOK_SECRET: z
-    .string()
-    .transform(separated)
-    .refine(
-      (secrets) => secrets.every(isWebhookSecret),
+  NOTIFY_WEBHOOK_SECRET: z.optional(
+    list(
+      isWebhookSecret,
       'give whsec_ and 24 to 64 bytes in base64, such as "whsec_$(openssl rand -base64 32)"; or several, separated by commas',
-    )
-    .optional(),
-  NOTIFY_EMAIL_TO: z
-    .string()
-    .transform(separated)
-    .refine(
-      (addresses) => addresses.every(isAddress),
-      'give addresses such as ops@example.com, separated by commas, without names',
-    )
-    .optional(),
-  NOTIFY_EMAIL_FROM: z
-    .string()
-    .refine(isAddress, 'give an address such as tasks@example.com, without a name')
-    .optional(),
-  SMTP_URL: z
-    .string()
-    .refine(
+    ),
+  ),
+  NOTIFY_EMAIL_TO: z.optional(
+    list(isAddress, 'give addresses such as ops@example.com, separated by commas, without names'),
+  ),
+  NOTIFY_EMAIL_FROM: z.optional(text(isAddress, 'give an address such as tasks@example.com, without a name')),
+  SMTP_URL: z.optional(
+    text(
       isSmtpUrl,
       'give a URL such as smtps://user:password@mail.example.com or smtp://mail.example.com:587, in which only : / % @ of a password are written as %3A %2F %25 %40',
-    )
-    .optional(),
+    ),
+  ),
 }
 
 export type Notifications = ReturnType<typeof notificationsOf>

@@ -1,8 +1,9 @@
 /** What the trigger on `tasks` leaves in the outbox when a task is completed: an EventBridge envelope. */
-import * as z from 'zod'
+import { en } from 'zod/locales'
+import * as z from 'zod/mini'
 
 const time = z.iso.datetime({ offset: true })
-const id = z.int().positive()
+const id = z.int().check(z.positive())
 
 /** Members it does not know are let through, so that a newer API can add some before the notifier is deployed. */
 export const CompletionEvent = z.object({
@@ -20,16 +21,16 @@ export const CompletionEvent = z.object({
     task: z.object({
       id,
       title: z.string(),
-      description: z.string().nullable(),
+      description: z.nullable(z.string()),
       status: z.literal('completed'),
-      assigned_to: id.nullable(),
+      assigned_to: z.nullable(id),
       created_by: id,
       created_at: time,
-      updated_at: time.nullable(),
+      updated_at: z.nullable(time),
       completed_at: time,
     }),
     /** Null when the change was made in the database by hand. */
-    completed_by: z.object({ id, username: z.string() }).nullable(),
+    completed_by: z.nullable(z.object({ id, username: z.string() })),
   }),
 })
 
@@ -37,7 +38,7 @@ export type CompletionEvent = z.infer<typeof CompletionEvent>
 
 /** @throws Error that names, in one line, the members that are wrong: the first five of them. */
 export function parseCompletionEvent(input: unknown): CompletionEvent {
-  const result = CompletionEvent.safeParse(input)
+  const result = z.safeParse(CompletionEvent, input, { error: en().localeError })
   if (result.success) return result.data
   const problems = result.error.issues.map((issue) => `${issue.path.join('.') || 'event'}: ${issue.message}`)
   const more = problems.length > 5 ? `; and ${problems.length - 5} more` : ''

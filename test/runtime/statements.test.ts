@@ -1,104 +1,125 @@
 /** Principle: a task request is one statement to Postgres. Counted where the server receives them. */
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Client, createClient, type RequestOptions, type User } from '../support/client.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { startPostgresProxy } from '../support/postgres-proxy.ts'
-import { type ApiProcess, migrateDatabase, startApi } from '../support/processes.ts'
+import { migrateDatabase, startApi } from '../support/processes.ts'
+import { bundleWorkers, startWorkers } from '../support/workerd-targets.ts'
 
-let server: TestPostgres
-let proxy: Awaited<ReturnType<typeof startPostgresProxy>>
-let api: ApiProcess
-let client: Client
-let user: User
+type Service = { baseUrl: string; stop(): Promise<unknown> }
 
-beforeAll(async () => {
-  server = await startTestPostgres()
-  await migrateDatabase(server.url())
-  proxy = await startPostgresProxy(server.url())
-  api = await startApi({
-    environment: { DATABASE_URL: proxy.url, JWT_SECRET: 'x'.repeat(32), RATE_LIMIT_ANONYMOUS: '1000/60s' },
+const settings = { JWT_SECRET: 'x'.repeat(32), RATE_LIMIT_ANONYMOUS: '1000/60s' }
+
+const runtimes: Record<string, (databaseUrl: string) => Promise<Service>> = {
+  Node: (databaseUrl) => startApi({ environment: { DATABASE_URL: databaseUrl, ...settings } }),
+  workerd: async (databaseUrl) => {
+    const { url, stop } = await startWorkers(await bundleWorkers(), databaseUrl, settings)
+    return { baseUrl: url, stop }
+  },
+}
+
+describe.each(Object.entries(runtimes))('on %s', (_, start) => {
+  let server: TestPostgres
+  let proxy: Awaited<ReturnType<typeof startPostgresProxy>>
+  let service: Service
+  let client: Client
+  let user: User
+
+  beforeAll(async () => {
+    server = await startTestPostgres()
+    await migrateDatabase(server.url())
+    proxy = await startPostgresProxy(server.url())
+    service = await start(proxy.url)
+    client = createClient({ baseUrl: service.baseUrl, addressHeader: 'X-Test-Address' })
+    user = await client.register()
   })
-  client = createClient({ baseUrl: api.baseUrl, addressHeader: 'X-Test-Address' })
-  user = await client.register()
-})
 
-afterAll(async () => {
-  await api?.stop()
-  proxy?.close()
-  await server?.stop()
-})
+  afterAll(async () => {
+    await service?.stop()
+    proxy?.close()
+    await server?.stop()
+  })
 
-/** The statements of the relay, the notifier and the readiness check are no request's. */
-const ofRequests = (statement: string) => !/\b(outbox|notifier_events)\b/.test(statement)
+  /** The statements of the relay, the notifier and the readiness check are no request's. */
+  const ofRequests = (statement: string) => !/\b(outbox|notifier_events)\b/.test(statement)
 
-async function statementsOf(method: string, path: string, options: RequestOptions = {}, status = 200) {
-  const before = proxy.executed.length
-  const answer = await client.request(method, path, { token: user.token, ...options })
-  expect(answer.status, JSON.stringify(answer.body)).toBe(status)
-  return { answer, statements: proxy.executed.slice(before).filter(ofRequests) }
-}
-
-const newTask = async () => {
-  const { body } = await client.request('POST', '/api/tasks/', { token: user.token, json: { title: 'One' } })
-  return `/api/tasks/${body.id}/`
-}
-
-test.each([
-  ['listing', 'GET', '/api/tasks/'],
-  [
-    'listing with every filter',
-    'GET',
-    '/api/tasks/?status=pending&assigned_to=me&created_by=me&search=o&created_after=2020-01-01&updated_before=2100-01-01&ordering=title&count=true&limit=5',
-  ],
-])('%s is one statement', async (_, method, path) => {
-  expect((await statementsOf(method, path)).statements).toHaveLength(1)
-})
-
-test('walking on by a cursor is one statement', async () => {
-  await newTask()
-  await newTask()
-  const { answer } = await statementsOf('GET', '/api/tasks/?limit=1')
-  expect((await statementsOf('GET', answer.body.next)).statements).toHaveLength(1)
-})
-
-test('creating is one statement, completed or not', async () => {
-  for (const status of ['pending', 'completed']) {
-    const { statements } = await statementsOf('POST', '/api/tasks/', { json: { title: 'One', status } }, 201)
-    expect(statements).toHaveLength(1)
+  async function statementsOf(method: string, path: string, options: RequestOptions = {}, status = 200) {
+    const before = proxy.executed.length
+    const answer = await client.request(method, path, { token: user.token, ...options })
+    expect(answer.status, JSON.stringify(answer.body)).toBe(status)
+    return { answer, statements: proxy.executed.slice(before).filter(ofRequests) }
   }
-})
 
-test('creating with an Idempotency-Key is one statement, and so is its repeat', async () => {
-  const options = { json: { title: 'One' }, headers: { 'Idempotency-Key': 'key' } }
-  for (const _ of ['first', 'repeat']) {
-    expect((await statementsOf('POST', '/api/tasks/', options, 201)).statements).toHaveLength(1)
+  const newTask = async () => {
+    const { body } = await client.request('POST', '/api/tasks/', {
+      token: user.token,
+      json: { title: 'One' },
+    })
+    return `/api/tasks/${body.id}/`
   }
-})
 
-test('reading is one statement, found, unchanged or absent', async () => {
-  const path = await newTask()
-  expect((await statementsOf('GET', path)).statements).toHaveLength(1)
-  expect(
-    (await statementsOf('GET', path, { headers: { 'If-None-Match': '"1"' } }, 304)).statements,
-  ).toHaveLength(1)
-  expect((await statementsOf('GET', '/api/tasks/999999/', {}, 404)).statements).toHaveLength(1)
-})
+  test.each([
+    ['listing', 'GET', '/api/tasks/'],
+    [
+      'listing with every filter',
+      'GET',
+      '/api/tasks/?status=pending&assigned_to=me&created_by=me&search=o&created_after=2020-01-01&updated_before=2100-01-01&ordering=title&count=true&limit=5',
+    ],
+  ])('%s is one statement', async (_, method, path) => {
+    expect((await statementsOf(method, path)).statements).toHaveLength(1)
+  })
 
-test('changing is one statement: PUT, PATCH, a completion, a failed precondition', async () => {
-  const path = await newTask()
-  const change = (method: string, json: object, headers = {}, status = 200) =>
-    statementsOf(method, path, { json, headers }, status)
-  expect((await change('PUT', { title: 'Two' })).statements).toHaveLength(1)
-  expect((await change('PATCH', { description: 'More' }, { 'If-Match': '"2"' })).statements).toHaveLength(1)
-  expect((await change('PATCH', { status: 'completed' })).statements).toHaveLength(1)
-  expect((await change('PATCH', { title: 'Three' }, { 'If-Match': '"1"' }, 412)).statements).toHaveLength(1)
-})
+  test('walking on by a cursor is one statement', async () => {
+    await newTask()
+    await newTask()
+    const { answer } = await statementsOf('GET', '/api/tasks/?limit=1')
+    expect((await statementsOf('GET', answer.body.next)).statements).toHaveLength(1)
+  })
 
-test('deleting is one statement', async () => {
-  const path = await newTask()
-  expect((await statementsOf('DELETE', path, {}, 204)).statements).toHaveLength(1)
-})
+  test('creating is one statement, completed or not', async () => {
+    for (const status of ['pending', 'completed']) {
+      const { statements } = await statementsOf(
+        'POST',
+        '/api/tasks/',
+        { json: { title: 'One', status } },
+        201,
+      )
+      expect(statements).toHaveLength(1)
+    }
+  })
 
-test('a request that the limiter or a bad token refuses is none', async () => {
-  expect((await statementsOf('GET', '/api/tasks/', { token: 'forged' }, 401)).statements).toEqual([])
+  test('creating with an Idempotency-Key is one statement, and so is its repeat', async () => {
+    const options = { json: { title: 'One' }, headers: { 'Idempotency-Key': 'key' } }
+    for (const _ of ['first', 'repeat']) {
+      expect((await statementsOf('POST', '/api/tasks/', options, 201)).statements).toHaveLength(1)
+    }
+  })
+
+  test('reading is one statement, found, unchanged or absent', async () => {
+    const path = await newTask()
+    expect((await statementsOf('GET', path)).statements).toHaveLength(1)
+    expect(
+      (await statementsOf('GET', path, { headers: { 'If-None-Match': '"1"' } }, 304)).statements,
+    ).toHaveLength(1)
+    expect((await statementsOf('GET', '/api/tasks/999999/', {}, 404)).statements).toHaveLength(1)
+  })
+
+  test('changing is one statement: PUT, PATCH, a completion, a failed precondition', async () => {
+    const path = await newTask()
+    const change = (method: string, json: object, headers = {}, status = 200) =>
+      statementsOf(method, path, { json, headers }, status)
+    expect((await change('PUT', { title: 'Two' })).statements).toHaveLength(1)
+    expect((await change('PATCH', { description: 'More' }, { 'If-Match': '"2"' })).statements).toHaveLength(1)
+    expect((await change('PATCH', { status: 'completed' })).statements).toHaveLength(1)
+    expect((await change('PATCH', { title: 'Three' }, { 'If-Match': '"1"' }, 412)).statements).toHaveLength(1)
+  })
+
+  test('deleting is one statement', async () => {
+    const path = await newTask()
+    expect((await statementsOf('DELETE', path, {}, 204)).statements).toHaveLength(1)
+  })
+
+  test('a request that the limiter or a bad token refuses is none', async () => {
+    expect((await statementsOf('GET', '/api/tasks/', { token: 'forged' }, 401)).statements).toEqual([])
+  })
 })

@@ -1,5 +1,5 @@
 /** The settings of the notifier as a process, read from its environment. */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { NotificationSettings, notificationsOf } from '../../src/notification-settings.ts'
 import {
   AwsRegion,
@@ -10,17 +10,17 @@ import {
   wholeNumber,
 } from '../../src/settings.ts'
 
-const key = (example: string) =>
+const key = (example: string, ...more: z.core.$ZodCheck<string>[]) =>
   z
     .string(`give the key pair that callers sign with, such as ${example}`)
-    .regex(/^[\x21-\x7e]{1,128}$/, 'give up to 128 visible ASCII characters')
+    .check(z.regex(/^[\x21-\x7e]{1,128}$/, 'give up to 128 visible ASCII characters'), ...more)
 
 const Settings = z.object({
-  NOTIFIER_HOST: z.string().default('127.0.0.1'),
-  NOTIFIER_PORT: wholeNumber(0, 65_535).prefault('3001'),
+  NOTIFIER_HOST: z._default(z.string(), '127.0.0.1'),
+  NOTIFIER_PORT: z.prefault(wholeNumber(0, 65_535), '3001'),
   NOTIFIER_FUNCTION: FunctionNameSetting,
   AWS_REGION: AwsRegion,
-  AWS_ACCESS_KEY_ID: key('notifier').regex(/^[^/,]+$/, 'give one without / and ,'),
+  AWS_ACCESS_KEY_ID: key('notifier', z.regex(/^[^/,]+$/, 'give one without / and ,')),
   AWS_SECRET_ACCESS_KEY: key('what openssl rand -base64 30 prints'),
   ...NotificationSettings,
   ...EventSettings,

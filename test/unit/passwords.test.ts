@@ -97,13 +97,13 @@ describe('the password hasher', () => {
   test.each(['native', 'bcryptjs'])('does the work for an unknown user: %s', async (name) => {
     const hasher = createPasswordHasher(name === 'native' ? native : bcryptjs, 10)
     const known = await hasher.hash('password')
-    const fastest = async (hash: string | null) => {
+    const least = async (hash: string | null) => {
       const times = []
-      for (let i = 0; i < 3; i++) times.push(await milliseconds(() => hasher.verify('guess', hash)))
+      for (let i = 0; i < 3; i++) times.push(await timeTaken(() => hasher.verify('guess', hash)))
       return Math.min(...times)
     }
     // A hash that is not even tried takes a thousandth.
-    expect(await fastest(null)).toBeGreaterThan((await fastest(known)) / 4)
+    expect(await least(null)).toBeGreaterThan((await least(known)) / 4)
   })
 })
 
@@ -273,10 +273,12 @@ async function runWithoutBinary(worker: string) {
   return promisify(execFile)(process.execPath, [program, worker], { env, timeout: 60_000 })
 }
 
-async function milliseconds(work: () => Promise<unknown>): Promise<number> {
-  const begun = performance.now()
+/** Of the processor, which other programs can't draw out, in microseconds. */
+async function timeTaken(work: () => Promise<unknown>): Promise<number> {
+  const begun = process.cpuUsage()
   await work()
-  return performance.now() - begun
+  const { user, system } = process.cpuUsage(begun)
+  return user + system
 }
 
 /** A hasher whose hashes end when they are told to. */

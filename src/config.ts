@@ -133,6 +133,12 @@ export function readConfig(environment: Record<string, unknown>) {
       'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing beside NOTIFIER_ENDPOINT; give the key pair that may invoke the function',
     )
   }
+  const region = regionOf(settings.NOTIFIER_ENDPOINT)
+  if (region && region !== settings.AWS_REGION) {
+    throw new StartError(
+      `AWS_REGION: ${settings.AWS_REGION}, but NOTIFIER_ENDPOINT is in ${region}; give ${region}`,
+    )
+  }
   if (settings.WEB_CONCURRENCY > 1 && !settings.REDIS_URL && !settings.UPSTASH_REDIS_REST_URL) {
     throw new StartError(
       `WEB_CONCURRENCY: ${settings.WEB_CONCURRENCY} processes cannot share limits in memory; give REDIS_URL, or UPSTASH_REDIS_REST_URL with its token`,
@@ -205,6 +211,12 @@ function credentialsOf(settings: z.output<typeof Settings>): CredentialSettings 
   const url = relativeUri ? ecsUrl(relativeUri) : fullUri
   return url ? { url, token, tokenFile } : undefined
 }
+
+/** Of AWS's own endpoints, whose hosts name it; a request that is signed for another one is refused. */
+const regionOf = (endpoint = '') =>
+  /^https?:\/\/(?:[\w-]+\.)*lambda(?:-fips)?\.([a-z]{2}(?:-[a-z]+)+-\d)\.(?:vpce\.)?(?:amazonaws\.com|api\.aws)/.exec(
+    endpoint,
+  )?.[1]
 
 /** Where what several processes share is kept; null for this process's memory. */
 function storeOf({

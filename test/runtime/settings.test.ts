@@ -220,6 +220,20 @@ describe('a start that cannot be is refused in one line:', () => {
     )
   })
 
+  test('a notifier at AWS, in another region than it would be signed for', async () => {
+    const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' }
+    const NOTIFIER_ENDPOINT = 'https://lambda.eu-west-1.amazonaws.com'
+    const line = await lineOfRefusal({ ...keys, NOTIFIER_ENDPOINT })
+    expect(line).toBe('AWS_REGION: us-east-1, but NOTIFIER_ENDPOINT is in eu-west-1; give eu-west-1')
+    expect(() => readConfig({ ...keys, NOTIFIER_ENDPOINT, AWS_REGION: 'eu-west-1' })).not.toThrow()
+    for (const host of ['vpce-0a1b.lambda.eu-west-1.vpce.amazonaws.com', 'lambda-fips.us-gov-west-1.api.aws'])
+      expect(() => readConfig({ ...keys, NOTIFIER_ENDPOINT: `https://${host}` })).toThrow(
+        /^AWS_REGION: us-east-1, but/,
+      )
+    for (const host of ['lambda.example.com', 'lambda.eu-west-1.example.com'])
+      expect(() => readConfig({ ...keys, NOTIFIER_ENDPOINT: `https://${host}` })).not.toThrow()
+  })
+
   describe('what only shows on the way', () => {
     const withDatabase = async () => ({
       DATABASE_URL: databaseUrl,

@@ -1,9 +1,16 @@
 /** The relay with credentials that a container's endpoint lends, against a notifier that is elsewhere and checks signatures. */
+import { createServer } from 'node:http'
 import { join } from 'node:path'
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda'
+import { getRequestListener } from '@hono/node-server'
 import { expect, test, vi } from 'vitest'
+import { createLambdaClient } from '../../src/events/lambda-client.ts'
+import { openCredentials } from '../../src/runtime/container-credentials.ts'
 import { createClient } from '../support/client.ts'
+import { makeCompletionEvent } from '../support/completion-event.ts'
 import { startCredentialsEndpoint } from '../support/credentials-endpoint.ts'
-import { findFreePort } from '../support/ports.ts'
+import { createTestApi, credentials } from '../support/invoke-api.ts'
+import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import { createService, root } from '../support/processes.ts'
 
 const patience = { timeout: 100_000, interval: 50 }
@@ -66,4 +73,46 @@ test('when what it was lent is revoked and other is lent, the relay goes on with
     'secret-path',
   ])
     expect(printed).not.toContain(secret)
+})
+
+test('the official SDK finds the same at the same endpoint, and what both send is accepted', async (context) => {
+  const lender = await startCredentialsEndpoint({ token: 'a token' })
+  lender.lend(credentials, Date.now() + hour)
+  const tokens: unknown[] = []
+  const { app } = createTestApi(async () => 'done')
+  const server = createServer((request, response) => {
+    tokens.push(request.headers['x-amz-security-token'])
+    getRequestListener(app.fetch)(request, response)
+  })
+  const endpoint = `http://127.0.0.1:${await listenOnLoopback(server)}`
+  for (const name of [
+    'AWS_ACCESS_KEY_ID',
+    'AWS_SECRET_ACCESS_KEY',
+    'AWS_PROFILE',
+    'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  ])
+    vi.stubEnv(name, undefined)
+  for (const name of ['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE']) vi.stubEnv(name, '/nowhere')
+  vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', lender.url)
+  vi.stubEnv('AWS_CONTAINER_AUTHORIZATION_TOKEN', 'a token')
+  const sdk = new LambdaClient({ endpoint, region: 'us-east-1', maxAttempts: 1 })
+  context.onTestFinished(async () => {
+    vi.unstubAllEnvs()
+    sdk.destroy()
+    server.closeAllConnections()
+    server.close()
+    await lender.close()
+  })
+  const common = { endpoint, functionName: 'task-notifier', region: 'us-east-1', timeoutMs: 60_000 }
+  const ours = createLambdaClient({
+    ...common,
+    invocation: 'RequestResponse',
+    credentials: openCredentials({ url: lender.url, token: 'a token' }),
+  })
+
+  expect(await sdk.send(new InvokeCommand({ FunctionName: 'task-notifier' }))).toMatchObject({
+    StatusCode: 200,
+  })
+  await ours.invoke(makeCompletionEvent())
+  expect(tokens).toEqual(Array(2).fill(`session of ${credentials.accessKeyId}`))
 })

@@ -5,7 +5,7 @@ import { listenOnLoopback } from './ports.ts'
 
 type Answer = (response: ServerResponse) => void | Promise<void>
 
-/** Every request is kept; `answer` is what the next ones are answered with, 200 until it is changed. */
+/** Every request is kept, with the time it came (ms since the epoch); `answer` is what the next ones are answered with, 200 until it is changed. */
 export async function startWebhookReceiver() {
   const received: {
     method: string
@@ -13,6 +13,7 @@ export async function startWebhookReceiver() {
     headers: IncomingHttpHeaders
     contentType: string | undefined
     body: string
+    at: number
   }[] = []
   let answer: Answer = (response) => void response.writeHead(200).end('ok')
   const server = createServer(async (request, response) => {
@@ -23,6 +24,7 @@ export async function startWebhookReceiver() {
       headers: request.headers,
       contentType: request.headers['content-type'],
       body,
+      at: Date.now(),
     })
     await answer(response)
   })

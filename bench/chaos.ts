@@ -28,7 +28,6 @@ async function main() {
     startTestRedis(),
     startWebhookReceiver(),
   ])
-  console.error('servers up')
   const database = postgres.url(await postgres.createDatabase())
   await migrateDatabase(database)
   const api = await startApi({
@@ -42,7 +41,6 @@ async function main() {
       RATE_LIMIT_ANONYMOUS: `${anonymous.limit}/${anonymous.windowMs / 1000}s`,
       TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
       NOTIFY_WEBHOOK_URL: webhook.url,
-      LOG_LEVEL: 'warn',
     },
   })
   const one = (command: RegExp) => {
@@ -76,7 +74,6 @@ async function main() {
     ['notifier killed', kills.notifier],
   ]
 
-  console.error('api up')
   const chronicle = newChronicle()
   const users = await Promise.all(Array.from({ length: actors }, () => createClient(api).register()))
   let over = false
@@ -93,7 +90,6 @@ async function main() {
   for (let round = 0; round < rounds && !over; round++) {
     for (const [name, kill] of plan) {
       const from = Date.now()
-      console.error(name, chronicle.requests, chronicle.failures.length)
       await kill()
       const back = Date.now()
       await sleep(calmMs)
@@ -136,6 +132,13 @@ async function main() {
   }
   console.log('\n| | |\n|---|---:|')
   for (const [what, figure] of Object.entries(figures)) console.log(`| ${what} | ${figure} |`)
+  const kinds = new Map<string, number>()
+  for (const { what } of chronicle.failures) {
+    const kind = what.replaceAll(/"request_id":"[^"]*"/g, '').replaceAll(/127\.0\.0\.1:\d+/g, 'the API')
+    kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+  }
+  console.log('\n| request that failed, and was sent again | times |\n|---|---:|')
+  for (const [kind, count] of kinds) console.log(`| ${kind} | ${count} |`)
   const wrong = [
     ...lost,
     ...missing.map((id) => `task ${id} was not notified`),

@@ -16,6 +16,7 @@ export const options = {
     migrate: 'src/migrate.ts',
     outbox: 'src/commands/outbox.ts',
     users: 'src/commands/users.ts',
+    doctor: 'src/commands/doctor.ts',
     'bcrypt-worker': 'src/runtime/bcrypt-worker.ts',
     notifier: 'workers/notifier/node.ts',
     'notifier-invoke': 'workers/notifier/invoke.ts',

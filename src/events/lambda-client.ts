@@ -96,7 +96,11 @@ export function createLambdaClient({ credentials: given, ...options }: LambdaCli
  * @throws InvocationError only when no answer came
  */
 export async function sendInvocation(
-  options: LambdaClientOptions & { credentials: Credentials },
+  options: Omit<LambdaClientOptions, 'credentials' | 'invocation'> & {
+    credentials: Credentials
+    /** `DryRun` only asks whether the caller may invoke the function. */
+    invocation: LambdaClientOptions['invocation'] | 'DryRun'
+  },
   body: string,
 ): Promise<LambdaAnswer> {
   const { endpoint, functionName, credentials, region, timeoutMs, fetch = globalThis.fetch } = options

@@ -57,9 +57,10 @@ async function checkSchema(sql: Sql, log: Logger) {
 /**
  * Behind a pooler in transaction mode a client's statements run on one server connection now, on another then. One that
  * hands no prepared statements on (PgBouncer before 1.21) fails then, or hangs: this brings it about, by occupying the
- * connection on which a statement was prepared.
+ * connection on which a statement was prepared. `sql` is a connection that `open` made.
+ * @throws StartError
  */
-async function checkPreparedStatements(sql: Sql, open: Open) {
+export async function checkPreparedStatements(sql: Sql, open: Open) {
   let sent = 0
   await using(
     (own) => open({ ...own, debug: () => sent++ }),

@@ -45,6 +45,7 @@ const entries = [
   'src/migrate.ts',
   'src/commands/outbox.ts',
   'src/commands/users.ts',
+  'src/commands/doctor.ts',
   'workers/notifier/node.ts',
   'workers/notifier/invoke.ts',
   'workers/notifier/inspect.ts',

@@ -15,6 +15,7 @@ export type EmailOptions = {
 /** At a time; servers allow few. They are kept for `idleMs`, for the next events of a burst. */
 const connections = 3
 const idleMs = 2_000
+const verifyMs = 5_000
 
 /** A channel for each address. Nothing is connected before the first event. */
 export function emailChannels({ smtpUrl, to, from }: EmailOptions): Channel[] {
@@ -49,6 +50,24 @@ export function emailChannels({ smtpUrl, to, from }: EmailOptions): Channel[] {
       }
     },
   }))
+}
+
+/** Connects, and logs in where there is a user; sends nothing. @throws Error in one line when that does not work */
+export async function verifySmtp(smtpUrl: string): Promise<void> {
+  const { user: _, ...server } = readSmtpUrl(smtpUrl)
+  const transport = createTransport({
+    ...server,
+    connectionTimeout: verifyMs,
+    greetingTimeout: verifyMs,
+    socketTimeout: verifyMs,
+  })
+  try {
+    await transport.verify()
+  } catch (error) {
+    throw new Error(reason(error, verifyMs), { cause: error })
+  } finally {
+    transport.close()
+  }
 }
 
 function readSmtpUrl(text: string) {

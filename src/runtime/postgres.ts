@@ -99,7 +99,7 @@ async function onConnection<T>(
   const { connection, giveBack } = await connections.lend(timeoutMs)
   let reusable = false
   try {
-    const result = await act(connection, Math.max(1, timeoutMs - Math.ceil(performance.now() - begun)))
+    const result = await act(connection, Math.max(1, Math.ceil(timeoutMs - (performance.now() - begun))))
     reusable = true
     return result
   } catch (error) {

@@ -7,6 +7,7 @@ import type { TestProject } from 'vitest/node'
 import { startBacking } from './backing.ts'
 import { listenOnLoopback } from './ports.ts'
 import { startApi } from './processes.ts'
+import { startTestDatabase } from './test-database.ts'
 
 type Limit = { limit: number; windowSeconds: number }
 
@@ -43,16 +44,22 @@ export const smallLimits: Target['limits'] = {
 }
 
 export default async function setup(project: TestProject) {
-  const [webhook, backing] = await Promise.all([startWebhook(), startBacking()])
-  const start = (name: string, limits: Target['limits']) =>
-    startApi({ environment: { ...settingsOf(limits, webhook.url), ...backing.settingsFor(name) } })
+  const [webhook, backing, database] = await Promise.all([
+    startWebhook(),
+    startBacking(),
+    startTestDatabase(),
+  ])
+  async function start(name: string, limits: Target['limits']) {
+    const settings = { ...settingsOf(limits, webhook.url), ...backing.settingsFor(name) }
+    return startApi({ environment: { ...settings, ...(await database.settingsFor(name)) } })
+  }
   const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])
   project.provide('wide', targetOf(wide.baseUrl, wideLimits, webhook.url))
   project.provide('small', targetOf(small.baseUrl, smallLimits, webhook.url))
   return async () => {
     await Promise.all([wide.stop(), small.stop()])
     webhook.close()
-    await backing.stop()
+    await Promise.all([backing.stop(), database.stop()])
   }
 }
 

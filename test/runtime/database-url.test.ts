@@ -1,0 +1,319 @@
+/** DATABASE_URL as libpq reads it: what each sslmode checks, against real servers with a CA of their own. */
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, chown, copyFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { DeadlineError } from '../../src/database.ts'
+import { connectTo } from '../../src/runtime/connect.ts'
+import { readDatabaseUrl } from '../../src/runtime/database-url.ts'
+import { findServerUser } from '../../src/runtime/embedded-postgres/user.ts'
+import { inspectServer } from '../../src/runtime/inspect-server.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { StartError } from '../../src/start-error.ts'
+import { hasPgBouncer, startPgBouncer } from '../support/pgbouncer.ts'
+import { listenOnLoopback } from '../support/ports.ts'
+import { type PostgresCluster, startPostgresCluster } from '../support/postgres-cluster.ts'
+import { migrateDatabase, startProgram, temporaryDirectory } from '../support/processes.ts'
+
+const read = (query: string, databaseCa?: string) =>
+  readDatabaseUrl({ databaseUrl: `postgres://user:secret@db.example.com:5433/tasks?${query}`, databaseCa })
+
+describe('what it says', () => {
+  test('is the server, and nothing that a server does not know', () => {
+    const { options, unused } = read(
+      'pgbouncer=true&connection_limit=5&channel_binding=require&application_name=mine&search_path=tasks&connect_timeout=3',
+    )
+    expect(options).toEqual({
+      host: 'db.example.com',
+      port: 5433,
+      database: 'tasks',
+      username: 'user',
+      password: 'secret',
+      ssl: 'prefer',
+      connect_timeout: 3,
+      connection: { application_name: 'mine', search_path: 'tasks' },
+    })
+    expect(unused).toEqual(['pgbouncer', 'connection_limit', 'channel_binding'])
+  })
+
+  test('may be an IPv6 address, or names and passwords of any characters', () => {
+    const { options } = readDatabaseUrl({
+      databaseUrl: 'postgres://us%40er:p%2F%3F%25@[::1]:5433/t%C3%A4sks',
+    })
+    const { host, port, user, pass, database } = postgres(options).options
+    expect({ host, port, user, pass, database }).toEqual({
+      host: ['::1'],
+      port: [5433],
+      user: 'us@er',
+      pass: 'p/?%',
+      database: 'täsks',
+    })
+  })
+
+  test.each([
+    ['sslmode=verify', 'DATABASE_URL: sslmode "verify" is not usable; give one of disable,'],
+    ['sslmode=verify-ca', 'DATABASE_URL: sslmode=verify-ca needs a CA; give sslrootcert or DATABASE_CA'],
+    [
+      'sslmode=prefer&sslrootcert=/ca.pem',
+      'DATABASE_URL: sslrootcert: is given, but sslmode=prefer checks no',
+    ],
+    ['sslmode=require&sslrootcert=system', 'DATABASE_URL: sslrootcert=system beside sslmode=require checks'],
+    [
+      'sslrootcert=/nowhere/ca.pem',
+      'DATABASE_URL: sslrootcert: /nowhere/ca.pem cannot be read (ENOENT); give',
+    ],
+    [
+      `sslrootcert=${import.meta.filename}`,
+      `DATABASE_URL: sslrootcert: ${import.meta.filename} holds no cert`,
+    ],
+    ['sslkey=/nowhere/key.pem&sslmode=require', 'DATABASE_URL: sslkey: /nowhere/key.pem cannot be read'],
+  ])('%s is refused in one line', (query, line) => {
+    expect(() => read(query)).toThrow(StartError)
+    expect(() => read(query)).toThrow(line)
+    expect(() => read(query)).not.toThrow(/secret|\n/)
+  })
+
+  test('several hosts, and what is no URL, are refused without being shown', () => {
+    for (const databaseUrl of [
+      'postgres://u:secret@one,two/tasks',
+      'postgres://u:secret@[/',
+      'postgres://u:secret%@h/',
+    ]) {
+      expect(() => readDatabaseUrl({ databaseUrl })).toThrow(/^DATABASE_URL(:| must)/)
+      expect(() => readDatabaseUrl({ databaseUrl })).not.toThrow('secret')
+    }
+  })
+})
+
+function hasOpenssl() {
+  try {
+    execFileSync('openssl', ['version'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A server that lets nobody in without TLS, with a certificate of a CA that is its own, for localhost alone. */
+describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () => {
+  let directory: string
+  let server: PostgresCluster
+  const file = (name: string) => join(directory, name)
+
+  beforeAll(async () => {
+    directory = await temporaryDirectory()
+    const openssl = (...parameters: string[]) =>
+      execFileSync('openssl', parameters, { cwd: directory, stdio: 'pipe' })
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']
+    for (const name of ['ca', 'other-ca']) {
+      openssl('req', '-x509', ...key, '-keyout', `${name}.key`, '-out', `${name}.pem`, '-subj', `/CN=${name}`)
+    }
+    for (const [name, alternative] of [
+      ['server', 'DNS:localhost'],
+      ['client', 'DNS:client'],
+    ] as const) {
+      await writeFile(file(`${name}.ext`), `subjectAltName=${alternative}\n`)
+      const subject = name === 'client' ? '/CN=tasks' : '/CN=server'
+      openssl('req', ...key.slice(0, 5), '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', subject)
+      const signing = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2']
+      openssl(
+        'x509',
+        '-req',
+        '-in',
+        `${name}.csr`,
+        '-out',
+        `${name}.pem`,
+        ...signing,
+        '-extfile',
+        `${name}.ext`,
+      )
+    }
+    const user = await findServerUser(undefined)
+    for (const name of ['server.key', 'server.pem', 'ca.pem']) {
+      await copyFile(file(name), file(`of-server-${name}`))
+      await chmod(file(`of-server-${name}`), 0o600)
+      if (user) await chown(file(`of-server-${name}`), user.uid, user.gid)
+    }
+    server = await startPostgresCluster({
+      parameters: {
+        ssl: 'on',
+        ssl_cert_file: file('of-server-server.pem'),
+        ssl_key_file: file('of-server-server.key'),
+        ssl_ca_file: file('of-server-ca.pem'),
+      },
+      access: [
+        'hostssl tasks tasks 127.0.0.1/32 scram-sha-256',
+        'hostssl cert tasks 127.0.0.1/32 cert',
+        'hostnossl plain tasks 127.0.0.1/32 scram-sha-256',
+      ].join('\n'),
+    })
+    await server.query('create database cert owner tasks')
+    await server.query('create database plain owner tasks')
+  })
+  afterAll(async () => {
+    await server?.remove()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  /** Whether the connection has TLS, or the code of what stopped it. */
+  async function connected(query: string, { host = 'localhost', database = 'tasks', ca = '' } = {}) {
+    const url = new URL(
+      server.url(query.replaceAll('DIR', encodeURIComponent(directory)), { host, port: server.port }),
+    )
+    url.pathname = `/${database}`
+    const { options } = readDatabaseUrl({ databaseUrl: url.href, databaseCa: ca ? file(ca) : undefined })
+    const sql = postgres({ ...valueOptions, ...options, max: 1 })
+    try {
+      const [row] = await sql<[{ ssl: boolean }]>`select ssl from pg_stat_ssl where pid = pg_backend_pid()`
+      return row.ssl ? 'TLS' : 'plain'
+    } catch (error) {
+      const code = (error as { code?: string }).code ?? String(error)
+      // Which of them depends on whether the server sends its CA along.
+      return /^(SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$/.test(code) ? 'untrusted' : code
+    } finally {
+      await sql.end({ timeout: 1 })
+    }
+  }
+
+  test.each([
+    ['', {}, 'TLS'],
+    ['sslmode=disable', {}, '28000'],
+    ['sslmode=disable', { database: 'plain' }, 'plain'],
+    ['sslmode=prefer', {}, 'TLS'],
+    ['sslmode=allow', {}, 'TLS'],
+    ['sslmode=require', {}, 'TLS'],
+    ['ssl=true', {}, 'TLS'],
+    ['sslmode=require', { host: '127.0.0.1' }, 'TLS'],
+    ['sslmode=require&sslrootcert=DIR/ca.pem', { host: '127.0.0.1' }, 'TLS'],
+    ['sslmode=require&sslrootcert=DIR/other-ca.pem', {}, 'untrusted'],
+    ['sslmode=verify-ca&sslrootcert=DIR/ca.pem', {}, 'TLS'],
+    ['sslmode=verify-ca&sslrootcert=DIR/ca.pem', { host: '127.0.0.1' }, 'TLS'],
+    ['sslmode=verify-ca&sslrootcert=DIR/other-ca.pem', {}, 'untrusted'],
+    ['sslmode=verify-full&sslrootcert=DIR/ca.pem', {}, 'TLS'],
+    ['sslmode=verify-full', { ca: 'ca.pem' }, 'TLS'],
+    ['', { ca: 'ca.pem' }, 'TLS'],
+    ['sslmode=verify-full&sslrootcert=DIR/ca.pem', { host: '127.0.0.1' }, 'ERR_TLS_CERT_ALTNAME_INVALID'],
+    ['', { ca: 'ca.pem', host: '127.0.0.1' }, 'ERR_TLS_CERT_ALTNAME_INVALID'],
+    ['sslmode=verify-full&sslrootcert=DIR/other-ca.pem', {}, 'untrusted'],
+    ['sslmode=verify-full', {}, 'untrusted'],
+    ['sslmode=require&sslcert=DIR/client.pem&sslkey=DIR/client.key', { database: 'cert' }, 'TLS'],
+    ['sslmode=require', { database: 'cert' }, '28000'],
+  ])('%s %o: %s', async (query, options, wanted) => {
+    expect(await connected(query, options)).toBe(wanted)
+  })
+
+  test('statements are cancelled over TLS', async () => {
+    const database = createDatabase(
+      connectTo(server.url('sslmode=verify-full', { host: 'localhost', port: server.port }), {
+        databaseCa: file('ca.pem'),
+        databasePrepare: true,
+      }),
+      { places: 1, timeoutMs: 60_000 },
+    )
+    const backend = () => database.run((sql) => sql<[{ pid: number }]>`select pg_backend_pid() pid`)
+    const before = await backend()
+    await expect(database.run((sql) => sql`select pg_sleep(60)`, { timeoutMs: 200 })).rejects.toThrow(
+      DeadlineError,
+    )
+    expect(await backend()).toEqual(before)
+    await database.close()
+  })
+
+  test('a start that can never reach it is refused in one line; npm run migrate as well', async () => {
+    const url = server.url('sslmode=verify-full', { host: 'localhost', port: server.port })
+    const environment = {
+      DATABASE_URL: url,
+      JWT_SECRET: 'x'.repeat(32),
+      DATA_DIR: directory,
+      DATABASE_CA: file('other-ca.pem'),
+    }
+    for (const entry of ['dist/api.js', 'dist/migrate.js']) {
+      const program = startProgram([process.execPath, entry], { environment })
+      const [code] = await once(program.child, 'close')
+      expect({ code, lines: program.lines }).toEqual({
+        code: 1,
+        lines: [{ text: expect.stringMatching(/certificate/) }],
+      })
+    }
+    const { DATABASE_CA: _, ...without } = environment
+    const migrated = startProgram([process.execPath, 'dist/migrate.js'], {
+      environment: { ...without, DATABASE_CA: file('ca.pem') },
+    })
+    expect(await once(migrated.child, 'close')).toEqual([0, null])
+  })
+})
+
+describe('what the start finds out', () => {
+  let server: PostgresCluster
+  beforeAll(async () => {
+    server = await startPostgresCluster()
+    await migrateDatabase(server.url())
+  })
+  afterAll(() => server?.remove())
+
+  async function inspect(databaseUrl: string, { prepare = true } = {}) {
+    const { options } = readDatabaseUrl({ databaseUrl })
+    const warnings: string[] = []
+    const log = { debug() {}, info() {}, error() {}, warn: (message: string) => warnings.push(message) }
+    await inspectServer(
+      (own) => postgres({ ...valueOptions, ...options, ...own }) as unknown as postgres.Sql,
+      {
+        prepare,
+        log,
+      },
+    )
+    return warnings
+  }
+
+  test('of a server as it should be: nothing', async () => {
+    expect(await inspect(server.url())).toEqual([])
+  })
+
+  test.each([
+    [
+      'a wrong password',
+      (url: string) => url.replace(/:[^:@]+@/, ':hunter2@'),
+      /the server refuses it: password/,
+    ],
+    [
+      'a wrong database',
+      (url: string) => url.replace(/tasks$/, 'nothing'),
+      /the server refuses it: database/,
+    ],
+  ])('%s is refused', async (_, change, reason) => {
+    const refusal = inspect(change(server.url()))
+    await expect(refusal).rejects.toThrow(StartError)
+    await expect(refusal).rejects.toThrow(reason)
+    await expect(refusal).rejects.not.toThrow('hunter2')
+  })
+
+  test('a server that is away, silent or closing at once stops no start', async () => {
+    const away = server.url('', { host: '127.0.0.1', port: 1 })
+    expect(await inspect(away)).toEqual(['the database is not ready yet'])
+    const silent = createServer(() => {})
+    const port = await listenOnLoopback(silent)
+    const url = (parameters: string) => server.url(parameters, { host: '127.0.0.1', port })
+    for (const sslmode of ['disable', 'require'])
+      expect(await inspect(url(`connect_timeout=1&sslmode=${sslmode}`))).toEqual([
+        'the database is not ready yet',
+      ])
+    silent.close()
+  })
+
+  test.skipIf(!hasPgBouncer)(
+    'a pooler that keeps no prepared statements: DATABASE_PREPARE=off is asked for',
+    async () => {
+      const pooler = await startPgBouncer(server)
+      await expect(inspect(pooler.url())).rejects.toThrow(/^DATABASE_PREPARE: .* give off$/)
+      expect(await inspect(pooler.url(), { prepare: false })).toEqual([])
+      await pooler.stop()
+      // With one connection behind it everything works, and nothing can be found out.
+      const narrow = await startPgBouncer(server, { poolSize: 1 })
+      expect(await inspect(narrow.url())).toEqual([])
+      await narrow.stop()
+    },
+  )
+})

@@ -137,14 +137,19 @@ test('an attempt that was dropped without a word is not waited for once its time
   expect(ended).toBe('still waiting')
 })
 
-test('when the webhook fails, those who wait fail too, nothing is logged and a retry works', async () => {
+test('when the webhook fails, those who wait fail too and a retry works; the log has one line all the same', async () => {
   receiver.answerWith((response) => void response.writeHead(500).end())
   const { lines, handle } = handlerWithLog({ channels: webhook() })
   const event = makeCompletionEvent()
   const attempts = await Promise.allSettled([handle(event, context()), handle(event, context())])
   expect(attempts.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
   expect(receiver.received).toHaveLength(1)
-  expect(lines).toEqual([])
+  expect(lines).toHaveLength(1)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+    message: 'task completed',
+    event_id: event.id,
+    told: [],
+  })
 
   receiver.answerWith((response) => void response.writeHead(204).end())
   expect(await handle(event, context())).toEqual({ handled: event.id, duplicate: false })

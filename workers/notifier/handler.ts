@@ -36,7 +36,7 @@ type HandlerOptions = {
   timeoutMs?: number
   /** How many event ids are remembered, the newest ones. */
   remembered?: number
-  /** Gets one JSON line for each handled event. */
+  /** Gets one JSON line for each event, whatever becomes of the channels. */
   log?: (line: string) => void
 }
 
@@ -44,6 +44,8 @@ type HandlerOptions = {
 type Progress = {
   /** Names of the channels that need not be told again. */
   told: Set<string>
+  /** Whether its line is in the log. */
+  logged: boolean
   /** Under way, or done. */
   attempt?: Promise<void> | undefined
   /** From when on, in ms since the epoch, one that is under way counts as lost: workerd drops it without a word when its caller hangs up. */
@@ -67,7 +69,8 @@ export function createHandler({
   // Delivery is at least once: the same event comes again when its caller didn't hear the answer, and when a channel failed.
   const known = new Map<string, Progress>()
 
-  async function notify(event: CompletionEvent, input: unknown, context: LambdaContext, told: Set<string>) {
+  async function notify(progress: Progress, event: CompletionEvent, input: unknown, context: LambdaContext) {
+    const { told } = progress
     const leftMs = Math.min(timeoutMs, context.getRemainingTimeInMillis() - reportMs)
     const message = { event, input, timeoutMs: Math.max(1, Math.floor(leftMs)) }
     const failures: string[] = []
@@ -81,17 +84,17 @@ export function createHandler({
       }
     })
     await Promise.all(telling)
+    // Once, and with a channel that fails as well: whoever reads the log hears of a task when it is completed.
+    if (!progress.logged) log(JSON.stringify(logLine(event, context, told)))
+    progress.logged = true
     if (failures.length > 0) {
       const done = told.size > 0 ? [`told: ${[...told].join(', ')}`] : []
       throw new NotificationError(capitalised([...failures, ...done].join('; ')))
     }
-    // Last, because the line says that the event is handled: printed first, a channel's failure would
-    // make it false and the retry would print it again.
-    log(JSON.stringify(logLine(event, context, channels)))
   }
 
   function recall(id: string): Progress {
-    const progress = known.get(id) ?? { told: new Set(), lostAt: Number.POSITIVE_INFINITY }
+    const progress = known.get(id) ?? { told: new Set(), logged: false, lostAt: Number.POSITIVE_INFINITY }
     // A Map keeps the order of insertion: its first key is the one that has not come for longest.
     known.delete(id)
     known.set(id, progress)
@@ -110,7 +113,7 @@ export function createHandler({
   }
 
   function begin(progress: Progress, event: CompletionEvent, input: unknown, context: LambdaContext) {
-    const attempt = notify(event, input, context, progress.told).then(
+    const attempt = notify(progress, event, input, context).then(
       () => {
         progress.lostAt = Number.POSITIVE_INFINITY
       },
@@ -128,11 +131,11 @@ export function createHandler({
 
 const capitalised = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
-/** The fields of a handled event's log line; it is made here, as a Lambda's only output is what it prints. */
+/** The fields of an event's log line; it is made here, as a Lambda's only output is what it prints. */
 function logLine(
   { id, detail: { task, completed_by: by } }: CompletionEvent,
   context: LambdaContext,
-  channels: Channel[],
+  told: Set<string>,
 ) {
   return {
     time: new Date().toISOString(),
@@ -143,7 +146,7 @@ function logLine(
     title: task.title,
     completed_by: by?.username ?? null,
     completed_at: task.completed_at,
-    told: channels.map(({ name }) => name),
+    told: [...told],
     request_id: context.awsRequestId,
   }
 }

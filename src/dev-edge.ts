@@ -2,6 +2,7 @@
 import { createServer } from 'node:http'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { openChannels } from '../workers/notifier/channels.ts'
 import { readNotifierSettings } from '../workers/notifier/settings.ts'
 import { type Config, readConfig, settingNames } from './config.ts'
 import { readEdgeConfig } from './edge-config.ts'
@@ -73,7 +74,7 @@ async function variablesOf(config: Config, dataDirectory: string): Promise<Recor
     ...(kept ? { AWS_ACCESS_KEY_ID: kept.accessKeyId, AWS_SECRET_ACCESS_KEY: kept.secretAccessKey } : {}),
   }
   readEdgeConfig(variables)
-  readNotifierSettings(variables)
+  openChannels(readNotifierSettings(variables).notifications)
   return variables
 }
 

@@ -44,6 +44,19 @@ type Isolate = {
 }
 let isolate: Isolate | undefined
 
+/**
+ * For so long a sweep takes up events. After an answer the platform gives 30 s, which must be enough for what was taken up last; a
+ * cron trigger has minutes, but the next one comes after one.
+ */
+const claimForMs = { request: 10_000, cron: 45_000 }
+
+/** No request waits for what another has begun: that one may be cancelled. Of two first ones each makes an isolate, and one stays. */
+async function openIsolate(env: Env): Promise<Isolate> {
+  const made = isolate ?? (await createIsolate(env))
+  isolate ??= made
+  return isolate
+}
+
 async function createIsolate(env: Env): Promise<Isolate> {
   const config = readEdgeConfig(env)
   const log = createLogger(config.logLevel)
@@ -112,12 +125,12 @@ function createInvoke(env: Env, { notifier }: EdgeConfig) {
 export default {
   async fetch(request: Request, env: Env, context: ExecutionContext): Promise<Response> {
     try {
-      isolate ??= await createIsolate(env)
+      const isolate = await openIsolate(env)
       const { app, shared } = isolate
       const { db, sweep } = open(env, shared)
       let sweeping: Promise<unknown> = Promise.resolve()
       const completionRecorded = () => {
-        sweeping = sweep().catch((error) =>
+        sweeping = sweep({ claimForMs: claimForMs.request }).catch((error) =>
           shared.log.warn('the outbox could not be read', errorFields(error)),
         )
       }
@@ -141,10 +154,10 @@ export default {
 
   /** The cron trigger: delivers what a request's own sweep left, and removes what nobody asks for any more. */
   async scheduled(_: unknown, env: Env): Promise<void> {
-    isolate ??= await createIsolate(env)
-    const { db, sweep } = open(env, isolate.shared)
+    const { shared } = await openIsolate(env)
+    const { db, sweep } = open(env, shared)
     try {
-      await sweep()
+      await sweep({ claimForMs: claimForMs.cron })
       await prune(db)
     } finally {
       await db.close()

@@ -21,6 +21,7 @@ import { openStore } from './runtime/open-store.ts'
 import { createNodeHasher } from './runtime/password-hasher.ts'
 import type { Prometheus } from './runtime/prometheus.ts'
 import { serveReferencePage } from './runtime/reference-page.ts'
+import { hearRenewals } from './runtime/renewal-notices.ts'
 import type { Stack } from './runtime/shutdown.ts'
 import { within } from './runtime/within.ts'
 
@@ -45,6 +46,8 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
   const metrics = prometheus?.metrics ?? noMetrics
   const { limiter, cache, isStoreThere } = await openStore(config, log, stack)
   const db = connectDatabase(config, backing.database, stack)
+  if (!config.store && typeof backing.database !== 'string')
+    await hearRenewals(backing.database, cache, stack)
   const { functionName, invocation, region } = config.notifier
   const { invoke } = createLambdaClient({
     endpoint: backing.notifier.endpoint,

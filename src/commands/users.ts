@@ -69,7 +69,7 @@ const commands: Record<string, Command> = {
     name: 'needed',
     async run({ db, config, name }) {
       const user = found(await administration.setDisabled(db, name, true), name)
-      await tellCache(config, [user.id])
+      await tellCache(db, config, [user.id])
       return { json: user, text: `disabled ${user.username}; all sessions have ended` }
     },
   },
@@ -89,7 +89,7 @@ const commands: Record<string, Command> = {
       })
       const passwordHash = await (await openHasher(config)).hash(password)
       const { disabled, ...user } = found(await administration.replacePassword(db, name, passwordHash), name)
-      await tellCache(config, [user.id])
+      await tellCache(db, config, [user.id])
       const still = disabled ? '; the account is still disabled' : ''
       return { json: user, text: `changed the password of ${user.username}; all sessions have ended${still}` }
     },
@@ -101,7 +101,7 @@ const commands: Record<string, Command> = {
       if (everybody === (name !== '')) throw wrongUsage('users', 'give either a name or --everybody')
       const user = everybody ? null : found(await administration.findAccount(db, name), name)
       const { count, users } = await administration.endSessionsOf(db, user?.id ?? null)
-      await tellCache(config, users)
+      await tellCache(db, config, users)
       return {
         json: { ended_sessions: count, users },
         text: `ended ${count} sessions${everybody ? ` of ${users.length} users` : ''}`,
@@ -156,8 +156,8 @@ const openHasher = ({ bcryptCost: cost }: Config) =>
   })
 
 /** The sessions have ended whatever comes of this, which is about answers that were cached before. */
-async function tellCache(config: Config, userIds: number[]) {
-  const left = await renewCached(config, userIds).catch((error: Error) => error.message)
+async function tellCache(db: Database, config: Config, userIds: number[]) {
+  const left = await renewCached(db, config, userIds).catch((error: Error) => error.message)
   if (left !== undefined) console.error(left)
 }
 

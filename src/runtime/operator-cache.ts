@@ -1,10 +1,12 @@
 /** Tells the cached answers of a running service that sessions were ended beside it. */
 import { createCache, entryTtlMs } from '../cache.ts'
 import type { Config } from '../config.ts'
+import type { Database } from '../database.ts'
 import { createLogger } from '../log.ts'
 import { createGuard } from '../store.ts'
 import { commandsOf } from './open-store.ts'
 import { redisStore } from './redis-store.ts'
+import { sendRenewals } from './renewal-notices.ts'
 import { createStack } from './shutdown.ts'
 
 /** So many users are told of in one round trip. */
@@ -14,11 +16,17 @@ const together = 1000
  * Answers what is left to say to the operator, or undefined when whoever's session has ended reads nothing any more.
  * Where several processes have no store that they share, nothing is cached.
  */
-export async function renewCached(config: Config, userIds: number[]): Promise<string | undefined> {
+export async function renewCached(
+  db: Database,
+  config: Config,
+  userIds: number[],
+): Promise<string | undefined> {
   const rest = `answers that were read before may be read again for up to ${entryTtlMs / 1000} s`
   if (userIds.length === 0) return undefined
-  if (!config.store)
-    return config.databaseUrl ? undefined : `a running npm start caches in its own memory: ${rest}`
+  if (!config.store) {
+    if (!config.databaseUrl) await sendRenewals(db, userIds)
+    return undefined
+  }
   const log = createLogger('silent')
   const stack = createStack(log)
   try {

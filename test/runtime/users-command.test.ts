@@ -1,13 +1,22 @@
 /** `npm run users` beside a running service, and what its clients see of it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
 import { runBuilt } from '../support/commands.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
-import { type ApiProcess, migrateDatabase, root, startApi } from '../support/processes.ts'
+import {
+  type ApiProcess,
+  createService,
+  endProcess,
+  migrateDatabase,
+  root,
+  startApi,
+} from '../support/processes.ts'
+import { until } from './fixtures/embedded-postgres.ts'
 
 let server: TestPostgres
 let environment: Record<string, string>
@@ -279,3 +288,41 @@ async function atTerminal(args: string[], answers: string[]) {
   const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, 'close')])
   return { code, output: output + stderr }
 }
+
+test('beside npm start, whose cache is in its own memory: at once as well, also after its database was away', async (context) => {
+  const service = await createService(context)
+  const started = await service.start()
+  const { request, register } = createClient(started)
+  const environment = { ...service.settings, DATA_DIR: service.dataDirectory }
+  const cached = async () => {
+    const { token, username } = await register()
+    const list = () => request('GET', '/api/tasks/', { token })
+    await until(async () => /hit/.test((await list()).headers.get('Cache-Status') ?? ''))
+    return { username, list }
+  }
+  const endsAtOnce = async () => {
+    const [one, other] = [await cached(), await cached()]
+    expect(await runBuilt('users', ['disable', one.username], { environment })).toMatchObject({
+      code: 0,
+      stderr: '',
+    })
+    await until(async () => (await one.list()).status === 401, 5_000)
+    expect((await other.list()).headers.get('Cache-Status')).toMatch(/hit/)
+    expect((await runBuilt('users', ['logout-all', '--everybody'], { environment })).code).toBe(0)
+    await until(async () => (await other.list()).status === 401, 5_000)
+  }
+  await endsAtOnce()
+
+  const lock = await readFile(join(service.dataDirectory, 'postgres/postmaster.pid'), 'utf8')
+  endProcess(Number.parseInt(lock, 10))
+  await started.line(({ message }) => message === 'the database runs again')
+  await until(async () => (await request('GET', '/readyz')).status === 200)
+  // The notices' own connection comes back by itself.
+  await until(async () => {
+    const rows = await service.query<{ count: string }>(
+      `select count(*) from pg_stat_activity where query like 'listen %task_api_renewals%'`,
+    )
+    return rows[0]?.count === '1'
+  })
+  await endsAtOnce()
+})

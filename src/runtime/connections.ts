@@ -10,7 +10,8 @@ export type Connection = {
   sql: Sql<ValueTypes>
   /** Never again: postgres.js would make a new one for the next statement, which would be outside of a transaction under way. */
   isClosed: () => boolean
-  closed: Promise<void>
+  /** Calls back once when it closes; answers what takes that back. A promise would keep whatever had ever waited for it. */
+  onClose: (act: () => void) => () => void
   /** On the clock of `performance.now()`. */
   openedAt: number
 }
@@ -32,20 +33,26 @@ export function createConnections(connect: Connect, places: number) {
 
   function open(): Connection {
     let isClosed = false
-    let markClosed = () => {}
-    const closed = new Promise<void>((resolve) => {
-      markClosed = resolve
-    })
+    const waiting = new Set<() => void>()
     const sql = connect({
       max: 1,
       onclose() {
         isClosed = true
-        markClosed()
+        for (const act of waiting) act()
+        waiting.clear()
         const place = idle.indexOf(connection)
         if (place >= 0) idle.splice(place, 1)
       },
     })
-    const connection = { sql, isClosed: () => isClosed, closed, openedAt: performance.now() }
+    const connection: Connection = {
+      sql,
+      isClosed: () => isClosed,
+      onClose(act) {
+        waiting.add(act)
+        return () => waiting.delete(act)
+      },
+      openedAt: performance.now(),
+    }
     return connection
   }
 

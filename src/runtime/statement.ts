@@ -31,7 +31,7 @@ export class SilenceError extends DeadlineError {}
  */
 export async function runWithin<T extends readonly Row[]>(
   query: PendingQuery<T>,
-  { isClosed, closed }: Connection,
+  { isClosed, onClose }: Connection,
   timeoutMs: number,
 ): Promise<RowList<T>> {
   const lost = (cause: unknown) => new ConnectionLostError(cause, { mayHaveRun: isSent(query) })
@@ -42,7 +42,10 @@ export async function runWithin<T extends readonly Row[]>(
       timers.add(setTimeout(resolve, ms, value))
     })
   // postgres.js forgets a statement now and then whose connection closes just as it is written.
-  const closing = closed.then(() => after(0, 'closed' as const))
+  let stopWaiting = () => {}
+  const closing = new Promise<'closed'>((resolve) => {
+    stopWaiting = onClose(() => after(0, 'closed' as const).then(resolve))
+  })
   try {
     const first = await Promise.race([query, closing, after(timeoutMs, 'overdue' as const)])
     if (first === 'closed') throw lost(undefined)
@@ -71,6 +74,7 @@ export async function runWithin<T extends readonly Row[]>(
     if (isReadOnly(error)) throw new ConnectionLostError(error, { mayHaveRun: false, readOnly: true })
     throw isLoss(error) || !isSent(query) ? lost(error) : error
   } finally {
+    stopWaiting()
     for (const timer of timers) clearTimeout(timer)
   }
 }

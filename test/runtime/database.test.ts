@@ -1,7 +1,9 @@
 /** The database port against a real server, and against one that falls silent. */
 import { connect, createServer, type Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import postgres from 'postgres'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { DeadlineError } from '../../src/database.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
 import { listenOnLoopback } from '../support/ports.ts'
@@ -51,6 +53,26 @@ test('statements that are cancelled under way disturb no others', async () => {
     for (let round = 0; round < 100; round++) expect(await say(`${name} ${round}`)).toBe(`${name} ${round}`)
   }
   await Promise.all([cancelling(), cancelling(), talking('one'), talking('other')])
+  await close()
+})
+
+test('nothing of a statement is kept on its connection once it has been answered', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const { run, close } = open(server.url())
+  const answers: WeakRef<object>[] = []
+  for (let round = 0; round < 20; round++)
+    answers.push(new WeakRef(await run((sql) => sql`select ${round}::integer as round`)))
+  // What postgres.js itself keeps is its last one or two.
+  await run((sql) => sql`select 'something else'`)
+  await run((sql) => sql`select 'something else'`)
+  await vi.waitFor(
+    () => {
+      collect()
+      expect(answers.filter((answer) => answer.deref() !== undefined).length).toBeLessThanOrEqual(2)
+    },
+    { timeout: 30_000, interval: 50 },
+  )
   await close()
 })
 

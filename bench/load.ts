@@ -1,12 +1,13 @@
 /**
- * Loads the default set-up with its limits raised: `npm run load [seconds] [clients]`. Three rounds of clients that create,
+ * Loads the default set-up with its limits raised: `npm run load [seconds] [clients]`; WEB_CONCURRENCY and REDIS_URL are
+ * handed on. Three rounds of clients that create,
  * read, list, change, complete and delete tasks, while others log in without pause. Prints a table in Markdown; fails on any
  * answer that is not what it should be, on an event loop that is late, and on memory that grows from round to round.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { type Client, createClient, type User } from '../test/support/client.ts'
-import { type ApiProcess, root, startApi } from '../test/support/processes.ts'
+import { type ApiProcess, descendantsOf, root, startApi } from '../test/support/processes.ts'
 
 const seconds = Number(process.argv[2] ?? 60)
 const clients = Number(process.argv[3] ?? 50)
@@ -25,6 +26,7 @@ async function main() {
       RATE_LIMIT_ANONYMOUS: wide,
       RATE_LIMIT_LOGIN: wide,
       RATE_LIMIT_USERNAME: wide,
+      ...handedOn('WEB_CONCURRENCY', 'REDIS_URL'),
       NODE_OPTIONS: `--import=${pathToFileURL(`${root}bench/event-loop-monitor.mjs`)}`,
     },
   })
@@ -106,12 +108,33 @@ async function useTasks(client: Client, { token }: User, tally: Tally) {
   await request(204, 'DELETE', path)
 }
 
-async function measure(api: ApiProcess) {
-  const seen = api.lines.length
-  api.child.kill('SIGUSR2')
+const handedOn = (...names: string[]) =>
+  Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
+
+type Monitored = Record<'p99' | 'max' | 'rss' | 'heap', number>
+
+/** Of the processes that serve: the latest event loop, and the memory of all. */
+async function measure({ child, lines }: ApiProcess): Promise<Monitored> {
+  const seen = lines.length
+  const workers = descendantsOf(child).filter(({ command }) => command.includes('api-worker.js'))
+  const serving = workers.length > 0 ? workers.map(({ pid }) => pid) : [Number(child.pid)]
+  for (const pid of serving) process.kill(pid, 'SIGUSR2')
   for (;;) {
-    const line = api.lines.slice(seen).find(({ message }) => message === 'monitor')
-    if (line) return line as unknown as Record<'p50' | 'p99' | 'max' | 'rss' | 'heap', number>
+    const told = lines.slice(seen).filter(({ message }) => message === 'monitor') as unknown as Monitored[]
+    const all = (name: keyof Monitored) => told.map((line) => line[name])
+    const sum = (name: keyof Monitored) =>
+      Number(
+        all(name)
+          .reduce((a, b) => a + b)
+          .toFixed(1),
+      )
+    if (told.length === serving.length)
+      return {
+        p99: Math.max(...all('p99')),
+        max: Math.max(...all('max')),
+        rss: sum('rss'),
+        heap: sum('heap'),
+      }
     await sleep(20)
   }
 }

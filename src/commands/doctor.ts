@@ -5,8 +5,8 @@ import { verifySmtp } from '../../workers/notifier/email.ts'
 import { formatTable, readArguments, runCommand, wrongUsage } from '../runtime/command.ts'
 import { checkDatabase } from '../runtime/doctor/database.ts'
 import { type Check, type Finding, runCheck } from '../runtime/doctor/finding.ts'
-import { checkDataDirectory, checkNode, checkPort } from '../runtime/doctor/machine.ts'
-import { checkChannels, checkNotifier } from '../runtime/doctor/notifier.ts'
+import { checkDataDirectory, checkMetrics, checkNode, checkPort } from '../runtime/doctor/machine.ts'
+import { checkChannels, checkNotifier, checkQueue } from '../runtime/doctor/notifier.ts'
 import { checkSecrets, readSettingsKindly } from '../runtime/doctor/settings.ts'
 import { checkStore } from '../runtime/doctor/store.ts'
 
@@ -44,6 +44,12 @@ const checks: Check[] = [
     ],
     run: checkChannels(verifySmtp),
   },
+  {
+    name: 'queue',
+    needs: ['NOTIFIER_DATABASE_URL', 'NOTIFIER_ON_FAILURE'],
+    run: checkQueue,
+  },
+  { name: 'metrics', needs: ['METRICS_HOST', 'METRICS_PORT'], run: checkMetrics },
   { name: 'port', needs: ['HOST', 'PORT'], run: checkPort },
 ]
 

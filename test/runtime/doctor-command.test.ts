@@ -7,8 +7,10 @@ import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { schemaVersion } from '../../src/schema-version.ts'
 import { runBuilt } from '../support/commands.ts'
+import { hasPgBouncer, startPgBouncer } from '../support/pgbouncer.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { startPostgresCluster } from '../support/postgres-cluster.ts'
 import { createService, migrateDatabase, temporaryDirectory } from '../support/processes.ts'
 import { startSmtpServer } from '../support/smtp-server.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'
@@ -194,6 +196,25 @@ test('the way to a database: what its URL says for nothing, prepared statements,
   expect(strict.bad).toEqual(['database failed'])
 })
 
+test('a standby, and a pooler that keeps no prepared statements', async ({ onTestFinished, skip }) => {
+  const cluster = await startPostgresCluster()
+  onTestFinished(() => cluster.remove())
+  await migrateDatabase(cluster.url())
+  expect((await doctor(external(cluster.url()))).bad).toEqual([])
+  const standby = await cluster.makeStandby()
+  expect((await doctor(external(standby.url()))).of('database')[0]).toMatchObject({
+    status: 'failed',
+    detail: expect.stringContaining('standby'),
+  })
+  if (!hasPgBouncer) return skip('there is no pgbouncer')
+  const pooler = await startPgBouncer(cluster)
+  onTestFinished(() => pooler.stop())
+  const behind = await doctor(external(pooler.url()))
+  expect(behind.bad).toEqual(['prepared statements failed'])
+  expect(behind.of('prepared statements')[0]?.advice).toBe('set DATABASE_PREPARE=off')
+  expect((await doctor({ ...external(pooler.url()), DATABASE_PREPARE: 'off' })).bad).toEqual([])
+})
+
 test('a database that cannot hold every text', async () => {
   const sql = server.sql(undefined, { max: 1 })
   await sql`create database latin encoding 'LATIN1' template template0 locale_provider libc locale 'C'`
@@ -276,6 +297,26 @@ test('webhooks and mail servers: looked up, logged in to, and told nothing', asy
   expect({ posted: receiver.received, mails: smtp.mails }).toEqual({ posted: [], mails: [] })
   const gone = { NOTIFY_EMAIL_TO: 'ops@example.com', SMTP_URL: 'smtp://127.0.0.1:1' }
   expect((await doctor(gone)).of('smtp')[0]?.detail).toMatch(/ECONNREFUSED/)
+})
+
+test('metrics, the notifier’s own queue, and where it tells of what it gives up', async (context) => {
+  const METRICS_PORT = String(await findFreePort())
+  const queue = { NOTIFIER_DATABASE_URL: server.url(), NOTIFIER_ON_FAILURE: join(directory, 'failed.jsonl') }
+  const before = await doctor({ METRICS_PORT, ...queue })
+  expect(before.bad).toEqual([])
+  expect(before.of('metrics')[0]?.detail).toBe(`${METRICS_PORT} on 127.0.0.1 is free`)
+  expect(before.of('notifier database')[0]?.detail).toBe('has the queue of Events')
+  await (await createService(context, { METRICS_PORT })).start()
+  expect((await doctor({ METRICS_PORT })).of('metrics')[0]?.detail).toMatch(/^are at http/)
+
+  const worse = await doctor({
+    NOTIFIER_DATABASE_URL: server.url(await server.createDatabase()),
+    NOTIFIER_ON_FAILURE: join(directory, 'nowhere/failed.jsonl'),
+  })
+  expect(worse.bad).toEqual(['notifier database failed', 'on-failure destination failed'])
+  const away = await doctor({ NOTIFIER_ON_FAILURE: 'https://failed.invalid/hunter2' })
+  expect(away.bad).toEqual(['on-failure destination failed'])
+  expect(JSON.stringify(away.findings)).not.toContain('hunter2')
 })
 
 test('for a person: a line each, what to do below it, the sum at the end', async () => {

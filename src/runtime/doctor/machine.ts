@@ -92,27 +92,53 @@ const isWritable = (path: string) =>
 /** Of a running service its own word for how it is; else whether one could listen. */
 export async function checkPort({ config: { host, port } }: Patient): Promise<Finding[]> {
   if (port === 0) return [ok('port', 'the system chooses one')]
-  const at = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
-  const url = `http://${at.includes(':') ? `[${at}]` : at}:${port}/readyz`
+  const url = `${originOf(host, port)}/readyz`
   const answer = await fetch(url, { signal: AbortSignal.timeout(5000), redirect: 'manual' }).then(
     async (response) => readiness(await response.text(), url),
     () => undefined,
   )
   if (answer) return [answer]
+  return [await checkFree('port', { host, port, names: { host: 'HOST', port: 'PORT' } })]
+}
+
+export async function checkMetrics({ config: { metrics } }: Patient): Promise<Finding[]> {
+  if (!metrics || metrics.port === 0) return []
+  const { host, port } = metrics
+  const url = `${originOf(host, port)}/metrics`
+  const isOurs = await fetch(url, { signal: AbortSignal.timeout(5000), redirect: 'manual' }).then(
+    async (response) => /^# (HELP|TYPE) /m.test(await response.text()),
+    () => false,
+  )
+  const names = { host: 'METRICS_HOST', port: 'METRICS_PORT' }
+  if (!isOurs) return [await checkFree('metrics', { host, port, names })]
+  if (isHere(host)) return [ok('metrics', `are at ${url}`)]
+  const advice = 'let nobody reach it but Prometheus, or leave METRICS_HOST on loopback'
+  return [warning('metrics', `are at ${url}, for whoever reaches this machine`, advice)]
+}
+
+const originOf = (host: string, port: number) => {
+  const at = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  return `http://${at.includes(':') ? `[${at}]` : at}:${port}`
+}
+
+type Address = { host: string; port: number; names: { host: string; port: string } }
+
+async function checkFree(name: string, { host, port, names }: Address): Promise<Finding> {
   const code = await tryPort(host, port)
   if (code === undefined)
-    return [
-      ok('port', `${port} on ${host} is free${isHere(host) ? '' : ', for whoever reaches this machine'}`),
-    ]
+    return ok(name, `${port} on ${host} is free${isHere(host) ? '' : ', for whoever reaches this machine'}`)
   const advice: Record<string, [string, string]> = {
-    EADDRINUSE: [`${port} on ${host} is taken by another program`, 'stop that one, or give another PORT'],
-    EACCES: [`${port} may not be used by this user`, 'give a PORT from 1024 on'],
+    EADDRINUSE: [
+      `${port} on ${host} is taken by another program`,
+      `stop that one, or give another ${names.port}`,
+    ],
+    EACCES: [`${port} may not be used by this user`, `give a ${names.port} from 1024 on`],
   }
   const [detail, what] = advice[code] ?? [
     `cannot listen on ${host} (${code})`,
-    'give as HOST an address of this machine, such as 127.0.0.1',
+    `give as ${names.host} an address of this machine, such as 127.0.0.1`,
   ]
-  return [failed('port', detail, what)]
+  return failed(name, detail, what)
 }
 
 function readiness(body: string, url: string): Finding | undefined {

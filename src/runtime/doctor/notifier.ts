@@ -1,13 +1,20 @@
 /** The notifier, asked without an event to handle; and where it tells people, to whom nothing is sent. */
+
 import { lookup } from 'node:dns/promises'
+import { constants } from 'node:fs'
+import { access } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import postgres from 'postgres'
 import * as z from 'zod'
 import type { Credentials } from '../../events/credentials.ts'
 import { type LambdaAnswer, sendInvocation } from '../../events/lambda-client.ts'
 import { NotificationSettings, notificationsOf } from '../../notification-settings.ts'
-import { readSettings } from '../../settings.ts'
+import { EventSettings, readSettings } from '../../settings.ts'
 import { openCredentials } from '../container-credentials.ts'
+import { readDatabaseUrl } from '../database-url.ts'
 import { credentialsPath, readCredentials } from '../notifier-credentials.ts'
 import { describeFailure } from '../operator-database.ts'
+import { valueOptions } from '../postgres.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 import { tryPort } from './machine.ts'
 
@@ -73,7 +80,7 @@ export function checkChannels(verifySmtp: (smtpUrl: string) => Promise<void>) {
   return async ({ env }: Patient): Promise<Finding[]> => {
     const { webhook, email } = notificationsOf(readSettings(z.object(NotificationSettings), env))
     return [
-      ...(webhook ? [await checkWebhook(new URL(webhook.url))] : []),
+      ...(webhook ? [await checkHost('webhook', new URL(webhook.url), 'NOTIFY_WEBHOOK_URL')] : []),
       ...(email ? [await checkSmtp(email.smtpUrl, verifySmtp)] : []),
       ...(webhook || email ? [] : [ok('channels', 'none: the notifier only prints its line')]),
     ]
@@ -81,19 +88,19 @@ export function checkChannels(verifySmtp: (smtpUrl: string) => Promise<void>) {
 }
 
 /** Not even connected to: what is posted there, people see. The path, which may be a secret, is not shown. */
-async function checkWebhook({ protocol, hostname, host }: URL): Promise<Finding> {
+async function checkHost(name: string, { protocol, hostname, host }: URL, setting: string): Promise<Finding> {
   try {
     await lookup(hostname.replace(/^\[(.*)\]$/, '$1'))
   } catch (error) {
     return failed(
-      'webhook',
+      name,
       `${host} has no address (${describeFailure(error)})`,
-      'mend NOTIFY_WEBHOOK_URL, or the name service',
+      `mend ${setting}, or the name service`,
     )
   }
   if (protocol === 'http:' && !isHere(hostname))
-    return warning('webhook', `${host} has an address, but titles go there unencrypted`, 'give an https URL')
-  return ok('webhook', `${host} has an address; nothing was posted`)
+    return warning(name, `${host} has an address, but titles go there unencrypted`, 'give an https URL')
+  return ok(name, `${host} has an address; nothing was posted`)
 }
 
 async function checkSmtp(smtpUrl: string, verifySmtp: (smtpUrl: string) => Promise<void>): Promise<Finding> {
@@ -104,4 +111,48 @@ async function checkSmtp(smtpUrl: string, verifySmtp: (smtpUrl: string) => Promi
   } catch (error) {
     return failed('smtp', `${host}: ${describeFailure(error)}`, 'mend SMTP_URL, or start that server')
   }
+}
+
+/** Where the notifier keeps Events, when it is told so itself, and where it tells of those it gives up. */
+export async function checkQueue({ env }: Patient): Promise<Finding[]> {
+  const settings = readSettings(z.object(EventSettings), env)
+  const { NOTIFIER_DATABASE_URL: databaseUrl, NOTIFIER_ON_FAILURE: target } = settings
+  return [
+    ...(databaseUrl ? [await checkQueueDatabase(databaseUrl)] : []),
+    ...(target ? [await checkTarget(target)] : []),
+  ]
+}
+
+async function checkQueueDatabase(databaseUrl: string): Promise<Finding> {
+  const name = 'notifier database'
+  const setting = 'NOTIFIER_DATABASE_URL'
+  const { options } = readDatabaseUrl({ databaseUrl, setting })
+  const sql = postgres({ ...valueOptions, ...options, max: 1, prepare: false })
+  try {
+    const [row] = await sql<[{ ready: boolean }]>`select to_regclass('notifier_events') is not null ready`
+    return row.ready
+      ? ok(name, 'has the queue of Events')
+      : failed(name, 'has no table notifier_events', `DATABASE_URL="$${setting}" npm run migrate`)
+  } catch (error) {
+    return failed(name, `cannot be used: ${describeFailure(error)}`, `start it, or mend ${setting}`)
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+async function checkTarget(target: string): Promise<Finding> {
+  const name = 'on-failure destination'
+  if (/^https?:/.test(target)) return checkHost(name, new URL(target), 'NOTIFIER_ON_FAILURE')
+  const directory = dirname(resolve(target))
+  const problem = await access(directory, constants.W_OK).then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error.code,
+  )
+  return problem === undefined
+    ? ok(name, `a file in ${directory}`)
+    : failed(
+        name,
+        `${directory} cannot be written to (${problem})`,
+        'make that directory, or mend NOTIFIER_ON_FAILURE',
+      )
 }

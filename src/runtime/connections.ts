@@ -12,6 +12,8 @@ export type Connection = {
   isClosed: () => boolean
   /** Calls back once when it closes; answers what takes that back. A promise would keep whatever had ever waited for it. */
   onClose: (act: () => void) => () => void
+  /** It is ended when it is given back. */
+  retire: () => void
   /** On the clock of `performance.now()`. */
   openedAt: number
 }
@@ -51,6 +53,7 @@ export function createConnections(connect: Connect, places: number) {
         waiting.add(act)
         return () => waiting.delete(act)
       },
+      retire: () => void outdated.add(connection),
       openedAt: performance.now(),
     }
     return connection

@@ -94,6 +94,9 @@ function refusalOf(error: unknown): string | undefined {
     return /^(28...|3D000)$/.test(code) ? `the server refuses it: ${error.message}` : undefined
   if (/CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|^HOSTNAME_MISMATCH$|^INVALID_CA$/.test(code))
     return `the server's certificate is not accepted: ${error.message.replace(/\s+/g, ' ')}; give its CA as DATABASE_CA and the host that it names`
+  // Seen only when the server has answered the wish for TLS, and then went on without, or not at all.
+  if (/^(ERR_SSL_|EPROTO)/.test(code) || /before secure TLS connection/.test(error.message))
+    return 'the server takes no TLS; turn it on there, or give another sslmode'
   return undefined
 }
 

@@ -5,6 +5,7 @@ import type { Connection } from './connections.ts'
 
 /** How long a cancelled statement may take to say so before its connection is held to be dead. */
 const cancellationMs = 1000
+const repeatedAfterMs = 250
 
 /** The connection could not be made, or broke; postgres.js's error is the cause. */
 export class ConnectionLostError extends Error {
@@ -31,7 +32,7 @@ export class SilenceError extends DeadlineError {}
  */
 export async function runWithin<T extends readonly Row[]>(
   query: PendingQuery<T>,
-  { isClosed, onClose }: Connection,
+  { isClosed, onClose, retire }: Connection,
   timeoutMs: number,
 ): Promise<RowList<T>> {
   const lost = (cause: unknown) => new ConnectionLostError(cause, { mayHaveRun: isSent(query) })
@@ -57,11 +58,13 @@ export async function runWithin<T extends readonly Row[]>(
       query.catch(() => {})
       throw new ConnectionLostError(late, { mayHaveRun: false })
     }
-    // A cancellation that arrived later would hit the connection's next statement, so both are waited for.
-    const ended = Promise.allSettled([query, cancelUntilEnded(query)]).then(() => query)
+    const ended = cancelUntilEnded(query).then((isOver) => {
+      if (!isOver) retire()
+      return query
+    })
     const second = await Promise.race([ended, closing, after(cancellationMs, 'silent' as const)]).catch(
       (error: unknown) => {
-        if (isUndoneAlone(error)) throw late
+        if (isCanceled(error)) throw late
         throw error
       },
     )
@@ -84,18 +87,32 @@ function isSent(query: object): boolean {
   return (query as { state?: unknown }).state !== null
 }
 
-/** Again and again: one that comes between two messages of a statement, when the server is at nothing, is lost. */
-async function cancelUntilEnded(query: Promise<unknown>) {
-  let ended = false
-  const end = () => {
-    ended = true
+/**
+ * Again and again: one that comes between two messages of a statement, when the server is at nothing, is lost. False when
+ * one may still be on its way: it would hit the connection's next statement. (postgres.js tells when one has been
+ * delivered, but not over TLS.)
+ */
+async function cancelUntilEnded(query: Promise<unknown>): Promise<boolean> {
+  let outcome: 'running' | 'cancelled' | 'other' = 'running'
+  const ended = query.then(
+    () => {
+      outcome = 'other'
+    },
+    (error: unknown) => {
+      outcome = isCanceled(error) ? 'cancelled' : 'other'
+    },
+  )
+  let underWay = 0
+  const begun = performance.now()
+  while (outcome === 'running' && performance.now() - begun < cancellationMs) {
+    underWay++
+    const delivered = cancel(query).then(() => underWay--)
+    await Promise.race([ended, delivered.then(() => pause(10)), pause(repeatedAfterMs)])
   }
-  query.then(end, end)
-  for (const begun = performance.now(); !ended && performance.now() - begun < cancellationMs; ) {
-    await cancel(query)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
+  return underWay === 0 || ((outcome as string) === 'cancelled' && underWay === 1)
 }
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
 /** `query.cancel()` is this, but for the failure, which it leaves to nobody: it would end the process. */
 async function cancel(query: object): Promise<void> {
@@ -104,7 +121,7 @@ async function cancel(query: object): Promise<void> {
 }
 
 /** query_canceled */
-const isUndoneAlone = (error: unknown) => error instanceof postgres.PostgresError && error.code === '57014'
+const isCanceled = (error: unknown) => error instanceof postgres.PostgresError && error.code === '57014'
 
 /** read_only_sql_transaction: an Aurora writer that has become a reader keeps its connections. */
 const isReadOnly = (error: unknown) => error instanceof postgres.PostgresError && error.code === '25006'

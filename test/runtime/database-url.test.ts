@@ -290,6 +290,12 @@ describe('what the start finds out', () => {
     await expect(refusal).rejects.not.toThrow('hunter2')
   })
 
+  test('a server without TLS is refused where sslmode demands it', async () => {
+    await expect(inspect(server.url('sslmode=require'))).rejects.toThrow(
+      /^DATABASE_URL: the server takes no TLS; .* sslmode$/,
+    )
+  })
+
   test('a server that is away, silent or closing at once stops no start', async () => {
     const away = server.url('', { host: '127.0.0.1', port: 1 })
     expect(await inspect(away)).toEqual(['the database is not ready yet'])

@@ -21,7 +21,7 @@ export async function startPgBouncer(server: Pick<PostgresCluster, 'port' | 'url
   const port = await findFreePort()
   const users = join(directory, 'users.txt')
   const settings = join(directory, 'pgbouncer.ini')
-  await writeFile(users, `"${role}" "${password}"\n`)
+  await writeFile(users, [role, 'tasks_app'].map((name) => `"${name}" "${password}"\n`).join(''))
   await writeFile(
     settings,
     `[databases]

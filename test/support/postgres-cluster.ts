@@ -15,11 +15,12 @@ import { root, temporaryDirectory } from './processes.ts'
 
 export const role = 'tasks'
 export const password = 'the role has this password'
-const debianPrograms = '/usr/lib/postgresql/15'
+/** Debian's, or another folder that has bin. */
+const installedPrograms = process.env.TEST_POSTGRES ?? '/usr/lib/postgresql/15'
 
 type Options = {
-  /** Debian's Postgres 15 in place of the packaged one. */
-  version15?: boolean
+  /** Debian's Postgres 15, or what is in the folder TEST_POSTGRES, in place of the packaged one. */
+  installed?: boolean
   /** Over ours, which sync nothing. */
   parameters?: Record<string, string>
   /** Lines of pg_hba.conf for clients by TCP. */
@@ -29,16 +30,16 @@ type Options = {
 export type PostgresCluster = Awaited<ReturnType<typeof startPostgresCluster>>
 
 export async function startPostgresCluster({
-  version15 = false,
+  installed = false,
   parameters = {},
   access = 'host all all 127.0.0.1/32 scram-sha-256',
 }: Options = {}) {
-  if (version15 && !existsSync(debianPrograms))
-    throw new Error(`there is no Postgres in ${debianPrograms}: apt-get install postgresql-15`)
+  if (installed && !existsSync(installedPrograms))
+    throw new Error(`there is no Postgres in ${installedPrograms}: apt-get install postgresql-15`)
   const user = await findServerUser(undefined)
   const directory = await temporaryDirectory()
   const copies = async () => directory
-  const programs = version15 ? debianPrograms : await prepareNative(await findNative(root), user, copies)
+  const programs = installed ? installedPrograms : await prepareNative(await findNative(root), user, copies)
   const giveTo = async (path: string) => user && chown(path, user.uid, user.gid)
   const own = { directory, programs, user, parameters, giveTo }
 

@@ -2,9 +2,12 @@
  * The database behind the services of the black-box suite, as TEST_DATABASE says: the one that comes with the API (the
  * default), Debian's Postgres 15, or that behind PgBouncer in transaction mode.
  */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import postgres from 'postgres'
 import { startPgBouncer } from './pgbouncer.ts'
-import { startPostgresCluster } from './postgres-cluster.ts'
-import { migrateDatabase } from './processes.ts'
+import { password, startPostgresCluster } from './postgres-cluster.ts'
+import { migrateDatabase, root } from './processes.ts'
 
 const choices = ['embedded', 'postgres15', 'pgbouncer']
 
@@ -12,15 +15,27 @@ export async function startTestDatabase() {
   const choice = process.env.TEST_DATABASE ?? 'embedded'
   if (!choices.includes(choice)) throw new Error(`TEST_DATABASE: give one of ${choices.join(', ')}`)
   if (choice === 'embedded') return { settingsFor: async () => ({}), stop: async () => {} }
-  const server = await startPostgresCluster({ version15: true })
+  const server = await startPostgresCluster({ installed: true })
   const pooler = choice === 'pgbouncer' ? await startPgBouncer(server) : undefined
 
-  /** The settings of one of several services, each of which has a database of its own, migrated. */
+  const [, grants = ''] =
+    /<!-- tested: test\/support\/test-database.ts -->\n```sql\n(.*?)```/s.exec(
+      await readFile(join(root, 'docs/postgres.md'), 'utf8'),
+    ) ?? []
+  await server.query(`create role tasks_app login password '${password}'`)
+
+  /**
+   * The settings of one of several services, each of which has a database of its own, migrated by its owner. The service has
+   * no more rights than docs/postgres.md gives it.
+   */
   async function settingsFor(service: string): Promise<Record<string, string>> {
     const url = new URL((pooler ?? server).url())
     url.pathname = `/${service}`
     await server.query(`create database ${service} owner tasks`)
+    const owner = postgres(url.href, { max: 1, fetch_types: false })
+    await owner.unsafe(grants).finally(() => owner.end())
     await migrateDatabase(url.href)
+    url.username = 'tasks_app'
     return { DATABASE_URL: url.href, ...(pooler ? { DATABASE_PREPARE: 'off' } : {}) }
   }
 

@@ -2,12 +2,12 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import type { Sql } from 'postgres'
+import postgres from 'postgres'
 import { type Config, readConfig } from '../config.ts'
-import { type Database, DatabaseUnavailableError, DeadlineError, type ValueTypes } from '../database.ts'
+import { type Database, DatabaseUnavailableError, DeadlineError } from '../database.ts'
 import { Problem } from '../problem.ts'
 import { StartError } from '../start-error.ts'
-import { connectAsOperator, describeFailure } from './operator-database.ts'
+import { describeFailure, findOperatorDatabase } from './operator-database.ts'
 import { createDatabase } from './postgres.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
@@ -61,13 +61,16 @@ export async function withDatabase(
   work: (db: Database, config: Config) => Promise<void>,
 ) {
   const config = readConfig(env)
-  const sql: Sql<ValueTypes> = await connectAsOperator({
+  const options = await findOperatorDatabase({
     databaseUrl: config.databaseUrl,
     databaseCa: config.databaseCa,
     dataDirectory: resolve(config.dataDirectory),
     packageRoot,
   })
-  const database = createDatabase(() => sql, { places: 1, timeoutMs: statementTimeoutMs })
+  const database = createDatabase((own) => postgres({ ...options, ...own }), {
+    places: 1,
+    timeoutMs: statementTimeoutMs,
+  })
   try {
     await work(database, config)
   } finally {

@@ -13,19 +13,22 @@ type Place = {
 }
 
 /**
- * The one that DATABASE_URL names, or without it the one that a running `npm start` keeps under DATA_DIR. One connection, and
- * nothing that a transaction pooler would lose between statements.
+ * Options of postgres.js for the one that DATABASE_URL names, or without it for the one that a running `npm start` keeps under
+ * DATA_DIR. One connection, and nothing that a transaction pooler would lose between statements.
  * @throws StartError when there is none, or DATABASE_URL cannot be read
  */
-export async function connectAsOperator({ databaseUrl, databaseCa, dataDirectory, packageRoot }: Place) {
-  const options = { ...valueOptions, max: 1, prepare: false, connect_timeout: 10 }
-  if (databaseUrl) return postgres({ ...options, ...readDatabaseUrl({ databaseUrl, databaseCa }).options })
+export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory, packageRoot }: Place) {
+  const options = { ...valueOptions, max: 1, prepare: false, connect_timeout: 10 } as const
+  if (databaseUrl) return { ...options, ...readDatabaseUrl({ databaseUrl, databaseCa }).options }
   const embedded = await findEmbeddedPostgres({ dataDirectory, packageRoot })
-  if (embedded) return postgres({ ...embedded, ...options })
+  if (embedded) return { ...options, ...embedded }
   throw new StartError(
     `no database: run npm start first (no server is running on ${dataDirectory}), or set DATABASE_URL`,
   )
 }
+
+/** A client of it, for statements one after another. @throws StartError as findOperatorDatabase does */
+export const connectAsOperator = async (place: Place) => postgres(await findOperatorDatabase(place))
 
 /** One line; a refused connection to a name with several addresses has its messages one level down. */
 export function describeFailure(error: unknown): string {

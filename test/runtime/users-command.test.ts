@@ -244,21 +244,32 @@ describe('what cannot be is told in one line:', () => {
     expect(stderr.trimEnd()).not.toContain('\n')
   })
 
-  test('a database without migrations, and none', async () => {
+  test('a database without migrations', async () => {
     const url = server.url(await server.createDatabase())
-    const unmigrated = await runBuilt('users', ['list'], { environment: { DATABASE_URL: url } })
-    expect(unmigrated).toMatchObject({
+    expect(await runBuilt('users', ['list'], { environment: { DATABASE_URL: url } })).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/^cannot .*; run npm run migrate\n$/),
     })
-    const away = await runBuilt('users', ['list'], {
-      environment: { DATABASE_URL: 'postgres://a:hunter2@127.0.0.1:1/c' },
+  })
+
+  test.each([
+    ['users', 'list'],
+    ['outbox', 'status'],
+  ])('why the database cannot be used: %s %s', async (command, argument) => {
+    const attempt = async (change: (url: URL) => void) => {
+      const url = new URL(server.url())
+      url.password = 'hunter2'
+      change(url)
+      const ran = await runBuilt(command, [argument], { environment: { DATABASE_URL: url.href } })
+      expect(ran).toMatchObject({ code: 1, stdout: '' })
+      expect(ran.stderr).not.toContain('hunter2')
+      return ran.stderr
+    }
+    const refused = await attempt((url) => {
+      url.port = '1'
     })
-    expect(away).toMatchObject({
-      code: 1,
-      stderr: expect.stringMatching(/^cannot use the database: .*ECONNREFUSED.*\n$/),
-    })
-    expect(away.stderr).not.toContain('hunter2')
+    expect(refused).toMatch(/^cannot use the database: .*ECONNREFUSED.*\n$/)
+    expect(await attempt(() => {})).toMatch(/^cannot use the database: password authentication failed .*\n$/)
   })
 
   test('--help is no error', async () => {

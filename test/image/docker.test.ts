@@ -189,8 +189,11 @@ test('every service runs by its own command, is healthy, and ends at SIGTERM', a
   await notifier.line(({ message, task_id }) => message === 'task completed' && task_id === task.id)
   expect((await client.request('GET', '/readyz')).body).toEqual({ status: 'ready' })
   expect((await client.request('GET', '/docs')).status).toBe(200)
-  const listed = await inContainer('api', environment('api'), ['node', 'dist/users.js', 'list', '--json'])
+  const listed = await inContainer(environment('api'), ['node', 'dist/users.js', 'list', '--json'])
   expect(JSON.parse(listed)).toHaveLength(1)
+  const doctor = await inContainer(environment('api'), ['node', 'dist/doctor.js', '--json'])
+  const { findings } = JSON.parse(doctor)
+  expect(findings.filter(({ status }: { status: string }) => status === 'failed')).toEqual([])
 
   for (const program of [api, notifier]) {
     const begun = Date.now()
@@ -224,7 +227,7 @@ function asOrdinaryUser(command: string[]): [string, ...string[]] {
 
 const commandOf = (name: string) => asOrdinaryUser(serviceOf(name).command ?? image.command)
 
-async function inContainer(_name: string, env: Record<string, string>, command: string[]) {
+async function inContainer(env: Record<string, string>, command: string[]) {
   const [program, ...args] = asOrdinaryUser(command)
   const { stdout } = await promisify(execFile)(program, args, {
     cwd: app,

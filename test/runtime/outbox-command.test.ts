@@ -32,7 +32,7 @@ test('status counts what waits, fails and was given up; requeue delivers it, dro
   const service = await createService(context)
   const [pulled, requeued, kept] = await failing(service, 3)
   await service.query(`
-    update outbox set dead_at = now(), created_at = now() - interval '7 hours'
+    update outbox set dead_at = now(), created_at = created_at - interval '7 hours'
     where (payload -> 'detail' -> 'task' ->> 'id')::int in (${requeued}, ${kept})`)
 
   const status = await statusOf(service)
@@ -79,7 +79,7 @@ test('one of several is requeued, as new; what is under way is left alone', asyn
   await failing(service, 2)
   const [one, other] = (await statusOf(service)).events
   // Given up for its age: as old at its next failure, it would be given up again.
-  await service.query(`update outbox set dead_at = now(), created_at = now() - interval '7 hours'`)
+  await service.query(`update outbox set dead_at = now(), created_at = created_at - interval '7 hours'`)
   const answer = await outbox(service, 'requeue', '--id', one.id, '--json')
   expect(JSON.parse(answer.stdout)).toEqual({ requeued: [one.id] })
   await until(async () => {

@@ -4,7 +4,7 @@
  * user a new stamp before it is answered, so that a client always reads its own writes.
  */
 import type { Caller } from './accounts/access-tokens.ts'
-import { type Guard, StoreLostError, type Texts } from './store.ts'
+import { type Guard, StoreLostError, type Texts, within } from './store.ts'
 
 /** `head` is the feature's own, on one line; `body` the answer's. */
 export type Content = { head: string; body: string }
@@ -30,8 +30,9 @@ export type Cache = {
   /** Keeps an answer that fits and was made after the look-up. Does nothing without a place. Never rejects. */
   keep(lookup: Lookup, content: Content): Promise<void>
   /**
-   * To be called once what these users may see has been changed, or a session of theirs has ended, and before that is answered. In
-   * one round trip. Never rejects: what cannot be told now is told as soon as the store is back, before it is asked again.
+   * To be called once what these users may see has been changed, or a session of theirs has ended, and before that is answered; and
+   * when it turns out that an earlier attempt had done so, which may not have come as far as this. In one round trip. Never
+   * rejects: what cannot be told now is owed, and told before the store is next asked for an answer.
    */
   renew(userIds: Iterable<number | null | undefined>): Promise<void>
 }
@@ -42,7 +43,10 @@ export const entryTtlMs = 30_000
 const stampTtlMs = 10 * 60_000
 /** A renewal that is owed for longer concerns no entry any more: the slowest statement and an entry's life are over. */
 const owedMs = 2 * entryTtlMs
-const longestBody = 64 * 1024
+/** What a write waits at most for a store that is believed lost. */
+const hurriedMs = 300
+/** In UTF-16 units; a page of the default length has some 6,500. */
+const longestBody = 32 * 1024
 const longestRepresentation = 1000
 /** Other forms of answers, from other versions of the program, are never found. */
 const version = 1
@@ -71,31 +75,39 @@ export function createCache({
     return { key: `cache:{${userId}}:${version}`, value: crypto.randomUUID(), ttlMs: stampTtlMs }
   }
 
-  async function renewNow(userIds: number[]): Promise<boolean> {
-    const stamps = userIds.map(stampOf)
-    try {
-      await guard.ask(() => texts.put(stamps))
-      return true
-    } catch (error) {
-      // Sent all the same, though nobody waits for it: a store that only stands still finds it before what others ask then.
-      if (error instanceof StoreLostError) texts.put(stamps).catch(() => {})
-      return false
-    }
+  function debts() {
+    for (const [userId, until] of owed) if (until <= now()) owed.delete(userId)
+    return [...owed]
   }
 
-  async function settle(): Promise<boolean> {
-    const debts = [...owed]
-    const due = debts.filter(([, until]) => until > now())
-    if (due.length > 0 && !(await renewNow(due.map(([userId]) => userId)))) return false
-    // One that was owed anew meanwhile is owed still.
+  /** One that was owed anew meanwhile is owed still. */
+  function paid(debts: [number, number][]) {
     for (const [userId, until] of debts) if (owed.get(userId) === until) owed.delete(userId)
-    return owed.size === 0
+  }
+
+  /** @throws what the guard does */
+  async function put(userIds: number[]) {
+    const paying = debts()
+    const everybody = new Set([...userIds, ...paying.map(([userId]) => userId)])
+    await guard.ask(() => texts.put([...everybody].map(stampOf)))
+    paid(paying)
+  }
+
+  /** For a store that is believed lost: it may be back, and others serve from it what these users must not see any more. */
+  async function putAllTheSame(userIds: number[]) {
+    await within(hurriedMs, texts.put(userIds.map(stampOf)))
   }
 
   return {
     async look({ userId, sessionId }, representation) {
       if (representation.length > longestRepresentation) return { outcome: 'bypass' }
-      if (owed.size > 0 && !(await settle())) return { outcome: 'bypass' }
+      const settled =
+        owed.size === 0 ||
+        (await put([]).then(
+          () => owed.size === 0,
+          () => false,
+        ))
+      if (!settled) return { outcome: 'bypass' }
       const at = now()
       const stamp = stampOf(userId)
       const key = `${stamp.key}:${sessionId}:${representation}`
@@ -118,8 +130,15 @@ export function createCache({
 
     async renew(userIds) {
       const concerned = [...new Set(userIds)].filter((id) => typeof id === 'number')
-      if (concerned.length === 0 || (await renewNow(concerned))) return
-      for (const userId of concerned) owed.set(userId, now() + owedMs)
+      if (concerned.length === 0) return
+      try {
+        await put(concerned).catch((error: unknown) => {
+          if (!(error instanceof StoreLostError)) throw error
+          return putAllTheSame(concerned)
+        })
+      } catch {
+        for (const userId of concerned) owed.set(userId, now() + owedMs)
+      }
     },
   }
 }

@@ -31,6 +31,8 @@ const defaultPool = 2
  * statement on it would fail. After so long without an event, connections are made anew.
  */
 const staleAfterMs = 30_000
+/** A Redis is away for everything that is asked in the same turn, and what is counted then counts here alone: the sooner. */
+const redisStaleAfterMs = 2_000
 /** What an answer waits at most for work beside it, deliveries above all; the schedule sees to what is left. */
 const besideMs = 2000
 /** Kept back of a scheduled invocation's time for deliveries under way, and for pruning. */
@@ -48,7 +50,7 @@ if (!databaseUrl || !jwtSecrets) {
   throw new StartError(missing.flat().join('\n'))
 }
 const log = createLogger(config.logLevel)
-const store = await openStore(config, log, createStack(log))
+const store = await openStore(config, log, createStack(log), { staleAfterMs: redisStaleAfterMs })
 if (!config.store)
   log.warn('each environment counts limits by itself: neither REDIS_URL nor UPSTASH_REDIS_REST_URL is set')
 const { invoke } = createInvoke()

@@ -84,7 +84,8 @@ export function createGuard({
   }
 }
 
-async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
+/** @throws Error when the work takes longer; it goes on then, and nobody waits for it */
+export async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)

@@ -129,13 +129,16 @@ export async function lockUser(tx: Database, caller: Caller, passwordHash: strin
 
 /**
  * The creator's tasks, sessions and keys go with the account; tasks assigned to it are unassigned by the database. Answers who
- * else saw any of these tasks: all of them, when the user was locked by an earlier statement of the transaction.
+ * else saw any of these tasks: all of them, when the user was locked by an earlier statement of the transaction. The tasks are
+ * locked, since one that is being given to somebody else at this moment would name only whom it was taken from.
  */
 export async function deleteUser(tx: Database, userId: number, timeoutMs: number): Promise<number[]> {
   const [row] = await tx.run(
     (sql) => sql<[{ touched: number[] }]>`
-      with touched as materialized (
-        select assigned_to id from tasks where created_by = ${userId} and assigned_to is not null
+      with mine as materialized (
+        select assigned_to from tasks where created_by = ${userId} for update
+      ), touched as materialized (
+        select assigned_to id from mine where assigned_to is not null
         union
         select created_by from tasks where assigned_to = ${userId}
       ), gone as (
@@ -172,6 +175,17 @@ export async function findSession(db: Database, id: number, now: number) {
       select id, user_id, salt, generation, spent, created_at, last_used_at, expires_at, user_agent
       from sessions
       where id = ${id} and ended_at is null and expires_at > ${rfc3339(now)}`,
+    { read: true },
+  )
+  return row
+}
+
+export type SessionKey = Pick<SessionRow, 'id' | 'user_id' | 'salt'>
+
+/** Whether it has ended or not. */
+export async function findSessionKey(db: Database, id: number) {
+  const [row] = await db.run(
+    (sql) => sql<SessionKey[]>`select id, user_id, salt from sessions where id = ${id}`,
     { read: true },
   )
   return row

@@ -62,11 +62,12 @@ export async function refreshSession(deps: Deps, token: string): Promise<TokenAn
 /** Ends the session that the token was issued for, spent or not; anything else changes nothing (RFC 7009). */
 export async function revokeSession(deps: Deps, token: string): Promise<void> {
   const claim = readRefreshToken(token)
-  const row = claim && (await queries.findSession(deps.db, claim.sessionId, deps.now()))
+  // One that has ended as well: the request that did so may not have told the cache.
+  const row = claim && (await queries.findSessionKey(deps.db, claim.sessionId))
   if (row && (await deps.refreshTokens.isGenuine(token, row.salt))) await endSession(deps, row)
 }
 
-async function endSession({ db, cache }: Deps, { id, user_id }: queries.SessionRow): Promise<void> {
+async function endSession({ db, cache }: Deps, { id, user_id }: queries.SessionKey): Promise<void> {
   await queries.endSession(db, id)
   await cache.renew([user_id])
 }
@@ -74,7 +75,7 @@ async function endSession({ db, cache }: Deps, { id, user_id }: queries.SessionR
 /** For one of the caller's own; `live` is whether the caller's session is. Null stands for an id that is none. */
 export async function endOwnSession({ db, cache, now }: Deps, caller: Caller, id: number | null) {
   const result = await queries.endOwnSession(db, caller, id, now())
-  if (result.ended) await cache.renew([caller.userId])
+  if (result.live) await cache.renew([caller.userId])
   return result
 }
 

@@ -10,7 +10,8 @@ import type { AppEnv } from '../deps.ts'
  */
 export const mayBeCached = createMiddleware<AppEnv>(async function mayBeCached(c, next) {
   const { cache } = c.get('deps')
-  const [, query = ''] = c.req.url.split('?')
+  // A query may have question marks of its own.
+  const [, query = ''] = /\?(.*)$/s.exec(c.req.url) ?? []
   const representation = `${c.req.path.replace(/\/$/, '')}?${query.split('&').sort().join('&')}`
   c.set('lookUp', (caller) => cache.look(caller, representation))
   return next()

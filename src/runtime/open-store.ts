@@ -3,28 +3,35 @@ import type { Config } from '../config.ts'
 import { createLimiter } from '../limiter.ts'
 import type { Logger } from '../log.ts'
 import { memoryCounters } from './memory-counters.ts'
+import type { RedisOptions } from './redis.ts'
 import { redisStore } from './redis-store.ts'
 import { createStoreState, overMemory, overShared } from './shared-store.ts'
 import type { Stack } from './shutdown.ts'
 import { upstashCommands } from './upstash.ts'
 
 /** @throws StartError when the store refuses its credentials; one that is away is waited for a little, then done without. */
-export async function openStore(config: Config, log: Logger, stack: Stack) {
+export async function openStore(config: Config, log: Logger, stack: Stack, options: RedisOptions = {}) {
   // A database that is not embedded may have other processes that write to it.
   if (!config.store)
     return overMemory(createLimiter({ counters: memoryCounters() }), config.cache && !config.databaseUrl)
-  return overShared(redisStore(await commandsOf(config.store, log, stack), config.store.prefix), {
+  const commands = await commandsOf(config.store, log, stack, options)
+  return overShared(redisStore(commands, config.store.prefix), {
     state: createStoreState(log),
     cached: config.cache,
   })
 }
 
 /** The connection of one that is shared; it is closed with the stack. */
-export async function commandsOf(store: NonNullable<Config['store']>, log: Logger, stack: Stack) {
+export async function commandsOf(
+  store: NonNullable<Config['store']>,
+  log: Logger,
+  stack: Stack,
+  options: RedisOptions = {},
+) {
   if (store.kind === 'upstash') return upstashCommands(store)
   // Half of a bundle's code, and of its start: only where it is used.
   const { connectRedis } = await import('./redis.ts')
-  const { close, ...commands } = await connectRedis(store.url, log)
+  const { close, ...commands } = await connectRedis(store.url, log, options)
   stack.push('redis', close)
   return commands
 }

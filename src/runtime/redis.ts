@@ -7,61 +7,130 @@ import type { RedisCommands } from './redis-store.ts'
 
 /** A start waits so long for the first connection; then it goes on without, and the store counts as lost. */
 const startWaitMs = 3000
-/** A connection over which nothing comes for so long is made anew: a server that has vanished sends no goodbye. */
-const silenceMs = 5000
+/** A connection on which commands wait for so long without any answer is made anew: a server that has vanished sends no goodbye. */
+const silenceMs = 4000
+
+export type RedisOptions = {
+  /**
+   * After so long without a command the connection is made anew before the next one: for a process that is frozen in
+   * between, and does not see it close.
+   */
+  staleAfterMs?: number
+}
 
 /**
- * Resolves when connected, or when a server that is away has been waited for. Commands reject while there is no connection; it is made
- * anew for as long as it takes.
+ * Resolves when connected, or when a server that is away has been waited for. Commands reject while there is no connection;
+ * it is made anew for as long as it takes.
  * @throws StartError when the server refuses the user or the password
  */
 export async function connectRedis(
   url: string,
   log: Logger,
+  { staleAfterMs = Number.POSITIVE_INFINITY }: RedisOptions = {},
 ): Promise<RedisCommands & { close(): Promise<void> }> {
+  let client = open(url, log)
+  const connected = client.connect()
+  connected.catch(() => {})
+  try {
+    await Promise.race([connected, refusal(client), sleep(startWaitMs, undefined, { ref: false })])
+  } catch (error) {
+    client.destroy()
+    throw error
+  }
+
+  let waiting = 0
+  /** When the last answer came, or the first of those that wait was sent; ms since the epoch. */
+  let heardAt = Date.now()
+  let usedAt = Date.now()
+
+  /** Rejects whatever waits. */
+  function reopen() {
+    if (client.isOpen) client.destroy()
+    client = open(url, log)
+    const reconnected = client.connect()
+    reconnected.catch(() => {})
+    return reconnected
+  }
+
+  const watchdog = setInterval(() => {
+    if (waiting === 0 || Date.now() - heardAt < silenceMs) return
+    log.debug('redis does not answer: connecting anew')
+    heardAt = Date.now()
+    reopen()
+  }, 500)
+  watchdog.unref()
+
+  /** The connection to use; a promise only where it is being made anew: what is given in one turn is to be sent in one. */
+  let fresh: Promise<unknown> | undefined
+  function refresh() {
+    if (Date.now() - usedAt > staleAfterMs) {
+      const opened = reopen().finally(() => {
+        if (fresh === opened) fresh = undefined
+      })
+      opened.catch(() => {})
+      fresh = opened
+    }
+    usedAt = Date.now()
+    return fresh
+  }
+
+  async function act<T>(command: (on: typeof client) => Promise<T>): Promise<T> {
+    const opening = refresh()
+    if (opening) await opening
+    if (waiting === 0) heardAt = Date.now()
+    waiting++
+    try {
+      return await command(client)
+    } finally {
+      waiting--
+      heardAt = Date.now()
+    }
+  }
+
+  const send = (...command: string[]) => act((on) => on.sendCommand(command))
+  const script = (name: string, text: string, keys: string[], args: string[]) =>
+    send(name, text, String(keys.length), ...keys, ...args)
+  return {
+    evalsha: (sha, keys, args) => script('EVALSHA', sha, keys, args),
+    eval: (text, keys, args) => script('EVAL', text, keys, args),
+    mget: (keys) => act((on) => on.mGet(keys)),
+    set: (key, value, ttlMs) => send('SET', key, value, 'PX', String(ttlMs)),
+    ping: () => send('PING'),
+    async close() {
+      clearInterval(watchdog)
+      if (client.isOpen) client.destroy()
+    },
+  }
+}
+
+function open(url: string, log: Logger) {
   const client = createClient({
     url,
     name: 'task-api',
     // Waiting in a queue, a command would miss its deadline and be counted all the same.
     disableOfflineQueue: true,
-    pingInterval: silenceMs / 2,
+    commandsQueueMaxLength: 10_000,
+    // Keeps what lies between from forgetting a connection that is seldom used.
+    pingInterval: 30_000,
     socket: {
       connectTimeout: 2000,
-      socketTimeout: silenceMs,
       reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000),
     },
   })
+  // Each try that fails; without a listener it would end the process.
+  client.on('error', (error: Error) => log.debug('redis', errorFields(error)))
+  return client
+}
+
+/** Rejects when the server refuses the user or the password. */
+function refusal(client: ReturnType<typeof open>): Promise<never> {
   const refused = new Promise<never>((_, reject) => {
-    client.on('error', (error: Error) => {
-      log.debug('redis', errorFields(error))
-      if (isRefusal(error))
-        reject(new StartError(`REDIS_URL: the server refuses its user or password (${error.message})`))
+    client.on('error', ({ message }: Error) => {
+      if (/^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password))/.test(message))
+        reject(new StartError(`REDIS_URL: the server refuses its user or password (${message})`))
     })
   })
   // Nobody waits any more for what comes after the start.
   refused.catch(() => {})
-  const connected = client.connect()
-  connected.catch(() => {})
-  try {
-    await Promise.race([connected, refused, sleep(startWaitMs, undefined, { ref: false })])
-  } catch (error) {
-    client.destroy()
-    throw error
-  }
-  const send = (command: string[]) => client.sendCommand(command)
-  const script = (name: string, text: string, keys: string[], args: string[]) =>
-    send([name, text, String(keys.length), ...keys, ...args])
-  return {
-    evalsha: (sha, keys, args) => script('EVALSHA', sha, keys, args),
-    eval: (text, keys, args) => script('EVAL', text, keys, args),
-    mget: (keys) => client.mGet(keys),
-    set: (key, value, ttlMs) => send(['SET', key, value, 'PX', String(ttlMs)]),
-    ping: () => send(['PING']),
-    async close() {
-      client.destroy()
-    },
-  }
+  return refused
 }
-
-const isRefusal = ({ message }: Error) =>
-  /^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password))/.test(message)

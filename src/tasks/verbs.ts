@@ -55,10 +55,9 @@ export async function createTaskOnce(
   if (!result.created && !result.same) {
     throw new Problem(422, 'The Idempotency-Key was used with another body within 24 hours.')
   }
-  if (result.created) {
-    if (result.response.status === 'completed') deps.completionRecorded()
-    await deps.cache.renew([result.response.created_by, result.response.assigned_to])
-  }
+  if (result.created && result.response.status === 'completed') deps.completionRecorded()
+  // A repeat too: the first may have been killed before it came to this, or be just about to.
+  await deps.cache.renew([result.response.created_by, result.response.assigned_to])
   return { task: result.response, version: 1, replayed: !result.created }
 }
 
@@ -80,8 +79,8 @@ export async function changeTask(
     throw changedSince(result.found)
   }
   if (result.task.status === 'completed' && result.was?.status !== 'completed') deps.completionRecorded()
-  if (result.task.version !== result.found)
-    await deps.cache.renew([result.task.created_by, result.task.assigned_to, result.was?.assigned_to])
+  // Also where nothing was left to change, since the request that did may not have come to this yet.
+  await deps.cache.renew([result.task.created_by, result.task.assigned_to, result.was?.assigned_to])
   return versioned(result.task)
 }
 
@@ -92,10 +91,11 @@ export async function removeTask(
 ): Promise<undefined | Ended> {
   const result = await queries.deleteTask(db, caller, id, precondition)
   if (!result.live) return ended
+  // Also where it has gone already: by an attempt of the caller's, perhaps, that was never answered.
+  await cache.renew([caller.userId, result.assigned_to])
   if (result.found === null) throw notFound()
   if (!result.mine) throw new Problem(403, 'Only its creator may delete a task.')
   if (!result.deleted) throw changedSince(result.found)
-  await cache.renew([caller.userId, result.assigned_to])
   return undefined
 }
 

@@ -1,4 +1,5 @@
 /** Two environments of the API on AWS Lambda share a Redis. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createClient } from '../support/client.ts'
 import { startLambda } from '../support/lambda.ts'
@@ -60,4 +61,19 @@ test('limits and cached answers are theirs together, though each stands still wh
   const { body } = await one.client.request('GET', `/api/tasks/${task.id}/`, { token })
   expect(body.title).toBe('New')
   expect([...one.lambda.lines, ...other.lambda.lines]).toEqual([])
+})
+
+test('a connection that went while an environment stood still is made anew before it is used', async () => {
+  const { lambda, client } = await start()
+  const { token } = await client.register()
+  const { id } = await client.createTask(token)
+  const read = () => client.request('GET', `/api/tasks/${id}/`, { token })
+  expect((await read()).headers.get('X-RateLimit-Remaining')).toBe('998')
+  await redis.ask(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'])
+  // Longer than a connection is trusted unseen.
+  await sleep(2500)
+  const { headers } = await read()
+  expect(headers.get('X-RateLimit-Remaining')).toBe('997')
+  expect(headers.get('Cache-Status')).toMatch(/^task-api; hit/)
+  expect(lambda.lines).toEqual([])
 })

@@ -84,6 +84,68 @@ test('what one process writes the others read at once, and from the cache after 
   expect((await read(other, ann, path)).status).toBe(404)
 })
 
+test('a query is known by all of it, question marks of its own included', async () => {
+  const { client } = await start()
+  const { token } = await client.register()
+  const pending = await client.createTask(token, { title: 'why?' })
+  const completed = await client.createTask(token, { title: 'why?', status: 'completed' })
+  for (const _ of ['made', 'kept']) {
+    for (const { id, status } of [pending, completed]) {
+      const { body } = await client.request('GET', `/api/tasks/?search=why?&status=${status}`, { token })
+      expect(body.results).toMatchObject([{ id }])
+    }
+  }
+})
+
+test('a repeat of a write that was never answered renews what was cached before it', async () => {
+  const { api, client } = await start()
+  const { id: userId, token, refreshToken } = await client.register()
+  const { id } = await client.createTask(token, { title: 'Old' })
+  const path = `/api/tasks/${id}/`
+  const cached = async () => {
+    await client.request('GET', path, { token })
+    await until(
+      async () => (cacheStatus(await client.request('GET', path, { token })) ?? '').includes('hit'),
+      'a hit',
+    )
+  }
+  await cached()
+  // As by a process that was killed between its commit and what comes after it.
+  const sql = postgres.sql(new URL(database).pathname.slice(1))
+  await sql`update tasks set title = 'New' where id = ${id}`
+  expect((await client.request('GET', path, { token })).body.title).toBe('Old')
+  const repeat = await client.request('PATCH', path, { token, json: { title: 'New' } })
+  expect([repeat.status, repeat.headers.get('ETag')]).toEqual([200, '"2"'])
+  expect((await client.request('GET', path, { token })).body.title).toBe('New')
+
+  await cached()
+  await sql`update sessions set ended_at = now() where user_id = ${userId}`
+  await client.request('POST', '/api/token/revoke/', { json: { refresh_token: refreshToken } })
+  expect((await client.request('GET', path, { token })).status).toBe(401)
+  expect(api.lines.some(({ message }) => message?.startsWith('the store is lost'))).toBe(false)
+})
+
+test('a Redis that falls silent is connected to anew, and nothing piles up meanwhile', async () => {
+  const own = await startTestRedis()
+  const { client } = await start({ REDIS_URL: own.url })
+  const { token } = await client.register()
+  const connections = async () =>
+    [...String(await own.ask(['CLIENT', 'LIST'])).matchAll(/id=(\d+) .*name=task-api/g)].map(([, id]) => id)
+  const [first] = await connections()
+  own.freeze()
+  const begun = Date.now()
+  // Long enough for the silence to be noticed, with writes all the while, which must go on.
+  for (let i = 0; Date.now() - begun < 7000; i++) await client.createTask(token, { title: `${i}` })
+  own.thaw()
+  await until(async () => (await client.request('GET', '/readyz')).body.status === 'ready', 'ready again')
+  await until(async () => (await connections()).length === 1, 'the first connection to be gone')
+  expect(await connections()).not.toContain(first)
+  const { body } = await client.request('GET', '/api/tasks/?count=true&limit=1', { token })
+  const fresh = await client.request('GET', '/api/tasks/?limit=1&count=true&ordering=title', { token })
+  expect(body.count).toBe(fresh.body.count)
+  await own.stop()
+})
+
 test('preconditions and HEAD hold for cached answers too', async () => {
   const { client } = await start()
   const { token } = await client.register()

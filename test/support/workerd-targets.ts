@@ -66,6 +66,23 @@ export async function bundleWorkers(): Promise<Bundles> {
   }
 }
 
+/**
+ * Reads what a Worker has left unread of a request, as `wrangler dev` does with a middleware of its own: workerd otherwise
+ * closes the connection after the answer, and a client that keeps connections open may be sending its next request on it.
+ */
+const draining = `
+import worker from './worker.js'
+export default {
+  ...worker,
+  async fetch(request, env, context) {
+    try {
+      return await worker.fetch(request, env, context)
+    } finally {
+      if (request.body && !request.bodyUsed) for await (const _ of request.body);
+    }
+  },
+}`
+
 export async function startWorkers(bundles: Bundles, databaseUrl: string, settings: Record<string, string>) {
   const keys = {
     AWS_ACCESS_KEY_ID: 'test',
@@ -75,7 +92,10 @@ export async function startWorkers(bundles: Bundles, databaseUrl: string, settin
   }
   const worker = (name: string, contents: string) => ({
     name,
-    modules: [{ type: 'ESModule' as const, path: 'worker.js', contents }],
+    modules: [
+      { type: 'ESModule' as const, path: 'entry.js', contents: draining },
+      { type: 'ESModule' as const, path: 'worker.js', contents },
+    ],
     compatibilityDate: '2026-04-01',
     compatibilityFlags: ['nodejs_compat'],
   })

@@ -168,3 +168,11 @@ test('no Authorization, or one that is no signature, is refused', async () => {
   }
   expect(await verdict(editAuthorization(request, /.$/, ''))).toBe('IncompleteSignatureException')
 })
+
+test.each(['host;;x-amz-date', ';host;x-amz-date', 'host;x-amz-date;', ';'])(
+  'a list of signed headers with an empty name, %s, is none',
+  async (list) => {
+    const request = editAuthorization(await sign(), /SignedHeaders=[^,]+/, `SignedHeaders=${list}`)
+    expect(await verdict(request)).toBe('IncompleteSignatureException')
+  },
+)

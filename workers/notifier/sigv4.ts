@@ -73,7 +73,7 @@ function parseAuthorization(headers: Headers) {
     throw new ServiceError(403, 'MissingAuthenticationTokenException', 'Missing Authentication Token')
   }
   const [, credential, signedHeaders, signature] =
-    /^AWS4-HMAC-SHA256 +Credential=([^\s,]+) *, *SignedHeaders=([a-z0-9;-]+) *, *Signature=([0-9a-f]{64})$/.exec(
+    /^AWS4-HMAC-SHA256 +Credential=([^\s,]+) *, *SignedHeaders=([a-z0-9-]+(?:;[a-z0-9-]+)*) *, *Signature=([0-9a-f]{64})$/.exec(
       header,
     ) ?? []
   const [accessKeyId, ...scope] = credential?.split('/') ?? []

@@ -192,10 +192,13 @@ function parseObject(text: string): Record<string, unknown> {
 const firstText = (...values: unknown[]) =>
   values.find((value) => typeof value === 'string' && value !== '') as string | undefined
 
-/** One line, short enough for a log and for the outbox. */
+/**
+ * One line, short enough for a log, and one that the outbox takes: a function's message is any JSON string, and Postgres
+ * refuses a text with a NUL or half a surrogate pair.
+ */
 function shorten(message: string) {
-  const line = message.replace(/\s+/g, ' ').trim()
-  return line.length > 500 ? `${line.slice(0, 499)}…` : line
+  const line = message.replace(/[\s\p{Cc}\p{Cs}]+/gu, ' ').trim()
+  return line.length > 500 ? `${line.slice(0, 499).replace(/\p{Cs}$/u, '')}…` : line
 }
 
 /** Seconds or a date, as RFC 9110 has it, in milliseconds from now. */

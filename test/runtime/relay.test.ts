@@ -1,12 +1,16 @@
 /** One pass of the relay over a real outbox; what it invokes is the test's. */
+import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { getRequestListener } from '@hono/node-server'
 import type postgres from 'postgres'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { CompletionEvent } from '../../src/events/completion-event.ts'
-import { InvocationError } from '../../src/events/lambda-client.ts'
+import { createLambdaClient, InvocationError } from '../../src/events/lambda-client.ts'
 import { createSweep, startRelay } from '../../src/events/relay.ts'
 import { createLogger } from '../../src/log.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { createTestApi, credentials } from '../support/invoke-api.ts'
+import { listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { migrateDatabase } from '../support/processes.ts'
 
@@ -156,6 +160,33 @@ test('an event that can never be delivered, or is older than six hours, is kept 
     { dead: true, last_error: 'refused' },
   ])
   expect(await sweepBy(async () => expect.unreachable())()).toEqual({ failed: false, pauseMs: 0 })
+})
+
+test('a function may fail in any words: they are kept, and the event waits like any other', async ({
+  onTestFinished,
+}) => {
+  const { app } = createTestApi(async (event) => {
+    throw new Error(`${(event as CompletionEvent).detail.task.title} \0 \u0085 \ud800 failed`)
+  })
+  const invokeApi = createServer(getRequestListener(app.fetch))
+  const port = await listenOnLoopback(invokeApi)
+  onTestFinished(() => void invokeApi.closeAllConnections())
+  onTestFinished(() => void invokeApi.close())
+  const { invoke } = createLambdaClient({
+    endpoint: `http://127.0.0.1:${port}`,
+    functionName: 'task-notifier',
+    invocation: 'RequestResponse',
+    region: 'us-east-1',
+    credentials,
+    timeoutMs: 60_000,
+  })
+  await complete(2)
+  await sql`update outbox set created_at = now() - interval '7 hours' where payload->'detail'->'task'->>'title' = 'Task 1'`
+  await sweepBy(invoke)()
+  expect(await sql`select dead_at is not null dead, last_error from outbox order by last_error`).toEqual([
+    { dead: true, last_error: 'function failed: Error: Task 1 failed' },
+    { dead: false, last_error: 'function failed: Error: Task 2 failed' },
+  ])
 })
 
 test('whoever has lost its claim has no say any more', async () => {

@@ -83,6 +83,14 @@ test('an error of the function is an error', async () => {
   expect(error.message.length).toBeLessThanOrEqual(500)
 })
 
+test('a message is one line of characters that stand for themselves, cut between them', async () => {
+  const endpoint = await startInvokeApi(async () => {
+    throw new Error(`a\0b\u009b31m\ud800c ${'🐎'.repeat(300)}`)
+  })
+  const { message } = await failure(client(endpoint).invoke(makeCompletionEvent()))
+  expect(message).toMatch(/^function failed: Error: a b 31m c 🐎+…$/u)
+})
+
 test.each<[string, Partial<LambdaClientOptions>, number, string]>([
   [
     'a wrong secret',

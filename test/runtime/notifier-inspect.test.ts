@@ -61,8 +61,8 @@ const credentials = async () => {
   return kept
 }
 
-async function send(invocation: 'RequestResponse' | 'Event') {
-  const event = makeCompletionEvent({ title: `By ${invocation}` })
+async function send(invocation: 'RequestResponse' | 'Event', title = `By ${invocation}`) {
+  const event = makeCompletionEvent({ title })
   const endpoint = `http://127.0.0.1:${api.notifierPort}`
   const options = { functionName: 'task-notifier', region: 'us-east-1', timeoutMs: 30_000 }
   await createLambdaClient({ ...options, endpoint, invocation, credentials: await credentials() }).invoke(
@@ -120,6 +120,23 @@ test('an Event that failed is listed, written to the file, and handled once it i
     stderr: `${id}: no event with this request id was given up\n`,
   })
   expect(await run(['redrive', '--all'])).toMatchObject({ code: 0, stdout: '0 put back into the queue\n' })
+})
+
+test('what users wrote has no effect on the terminal it is shown on', async () => {
+  receiver.answerWith((response) => void response.writeHead(500).end())
+  const hostile = 'a\u009b2Jb\u2028c\u202ed'
+  await send('Event', hostile)
+  await vi.waitFor(
+    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 1 given up'),
+    patience,
+  )
+  const shown = [await run(['events']), await run(['invocations', '--logs'])].map(({ stdout }) => stdout)
+  for (const text of shown) {
+    expect(text).toContain('"a 2Jb c d"')
+    expect(text.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\u2028\u202e]/u)
+  }
+  expect(JSON.parse((await run(['events', '--json'])).stdout).events[0].payload).toContain(hostile)
+  expect(await run(['drop', '--all'])).toMatchObject({ code: 0, stdout: '1 dropped\n' })
 })
 
 test('Events that were given up are forgotten, one or all', async () => {

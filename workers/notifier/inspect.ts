@@ -5,6 +5,7 @@ import { AwsV4Signer } from 'aws4fetch'
 import { StartError } from '../../src/start-error.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
 import type { RecentInvocation } from './execution.ts'
+import { oneLine, printable } from './text.ts'
 
 const help = `Looks into the running notifier.
 
@@ -103,22 +104,27 @@ async function connect(env: NodeJS.ProcessEnv) {
   }
 }
 
+/** What was printed, thrown or sent may have been written by anyone: on the terminal it has no effect. `--json` has it whole. */
 function showInvocations({ invocations }: { invocations: RecentInvocation[] }, { logs }: Options) {
   if (invocations.length === 0) console.log('none since the notifier was started')
   for (const invocation of invocations) {
     const { started_at, request_id, type, attempt, duration_ms, error, log_tail } = invocation
     console.log(
-      [started_at, request_id, type, `attempt ${attempt}`, `${duration_ms} ms`, error ?? 'ok'].join('  '),
+      [started_at, request_id, type, `attempt ${attempt}`, `${duration_ms} ms`, oneLine(error ?? 'ok')].join(
+        '  ',
+      ),
     )
-    if (logs) console.log(log_tail.trimEnd().replace(/^/gm, '  | '))
+    if (logs) for (const line of log_tail.trimEnd().split('\n')) console.log(`  | ${printable(line)}`)
   }
 }
 
 function showEvents({ waiting, dead, events }: { waiting: number; dead: number; events: DeadEvent[] }) {
   console.log(`${waiting} waiting, ${dead} given up`)
   for (const { dead_at, request_id, condition, invocations, error, payload } of events) {
-    console.log([dead_at, request_id, condition, `${invocations} tries`, error ?? 'never tried'].join('  '))
-    console.log(`  | ${payload}`)
+    console.log(
+      [dead_at, request_id, condition, `${invocations} tries`, oneLine(error ?? 'never tried')].join('  '),
+    )
+    console.log(`  | ${oneLine(payload)}`)
   }
 }
 

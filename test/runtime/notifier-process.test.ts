@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -310,6 +310,26 @@ describe('supervision', () => {
     expect(environment).toContain(`NOTIFIER_PORT=${port}`)
     expect(environment).not.toContain('JWT_SECRET')
   })
+})
+
+test('of more connections than it can use the last are closed, and once the others end there is room again', async () => {
+  await start({ environment: { LOG_LEVEL: 'silent', NOTIFIER_CONCURRENCY: '1' } })
+  let closed = 0
+  const sockets: Socket[] = []
+  cleanups.push(() => sockets.map((socket) => socket.destroy()))
+  while (sockets.length < 450) {
+    const socket = connect(port, '127.0.0.1').on('error', () => undefined)
+    socket.on('close', () => closed++).resume()
+    sockets.push(socket)
+  }
+  await vi.waitFor(() => expect(closed).toBeGreaterThanOrEqual(450 - 401), patience)
+  // Silent ones would be closed too, but after a minute.
+  expect(closed).toBeLessThan(450)
+  for (const socket of sockets) socket.destroy()
+  await vi.waitFor(
+    async () => expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200),
+    patience,
+  )
 })
 
 function closeLater(server: ReturnType<typeof createServer>) {

@@ -237,6 +237,39 @@ test('a wrong signature is refused before anything is told of the function', asy
   expect(answer).toMatchObject({ status: 403, requestId: isUuid })
 })
 
+test.each(['/2015-03-31/functions/task-notifier/invocations', '/notifier/redrive'])(
+  'the body of a stranger to %s is not read',
+  async (path) => {
+    const { app } = createApi()
+    for (const accessKeyId of ['AKOTHER', undefined]) {
+      const { headers } = accessKeyId
+        ? await new AwsV4Signer({
+            method: 'POST',
+            url: `${origin}${path}`,
+            region: 'us-east-1',
+            service: 'lambda',
+            ...credentials,
+            accessKeyId,
+          }).sign()
+        : new Request(origin)
+      // It never ends: whoever reads it to the end does not answer, and whoever begins takes a part.
+      let parts = 0
+      const body = new ReadableStream(
+        {
+          pull(controller) {
+            parts++
+            controller.enqueue(new Uint8Array(1024))
+          },
+        },
+        { highWaterMark: 0 },
+      )
+      const request = new Request(`${origin}${path}`, { method: 'POST', headers, body, duplex: 'half' })
+      expect((await app.request(request)).status).toBe(403)
+      expect(parts).toBe(0)
+    }
+  },
+)
+
 test('a header that says what to do must be signed', async () => {
   for (const extraHeaders of [
     { 'x-amz-invocation-type': 'DryRun' },

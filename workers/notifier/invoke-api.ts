@@ -12,7 +12,7 @@ import type { Execution } from './execution.ts'
 import { resolveFunction } from './function-name.ts'
 import { createInspection } from './inspection.ts'
 import { ServiceError } from './service-error.ts'
-import { type KeyPair, verifySignature } from './sigv4.ts'
+import { checkClaims, type KeyPair, verifySignature } from './sigv4.ts'
 
 type InvokeApiOptions = {
   execution: Execution
@@ -57,7 +57,18 @@ export function createInvokeApi({
     await next()
   })
 
-  app.use(
+  app.get('/healthz', (c) => c.text('ok'))
+
+  const invocations = '/2015-03-31/functions/:name/invocations'
+  // Nothing else reads a body.
+  app.on(
+    'POST',
+    [invocations, '/notifier/*'],
+    async function refuseStrangers(c, next) {
+      // Their 6 MB stay out of memory.
+      checkClaims(c.req.raw.headers, expected())
+      await next()
+    },
     bodyLimit({
       maxSize: maxPayload.RequestResponse,
       onError: () => {
@@ -66,9 +77,7 @@ export function createInvokeApi({
     }),
   )
 
-  app.get('/healthz', (c) => c.text('ok'))
-
-  app.post('/2015-03-31/functions/:name/invocations', async (c) => {
+  app.post(invocations, async (c) => {
     const body = await verify(c)
     const qualifiers = c.req.queries('Qualifier') ?? []
     const arn = resolveFunction(c.req.param('name'), qualifiers, execution.functionName, region)
@@ -102,8 +111,12 @@ export function createInvokeApi({
   /** @returns the body, which is what was signed */
   async function verify(c: Context) {
     const body = new Uint8Array(await c.req.arrayBuffer())
-    await verifySignature(c.req.raw, body, { credentials, region, service: 'lambda', now: now() })
+    await verifySignature(c.req.raw, body, expected())
     return body
+  }
+
+  function expected() {
+    return { credentials, region, service: 'lambda', now: now() }
   }
 
   function refuse(c: Context<Env>, error: Error) {

@@ -23,6 +23,8 @@ import { readNotifierSettings } from './settings.ts'
 /** Connections of the queue, and a statement's deadline in ms: an Event's caller waits for it. */
 const databasePlaces = 5
 const databaseTimeoutMs = 5_000
+/** Connections besides those that invocations hold: kept open between two, or of callers who are told to come later. */
+const spareConnections = 400
 
 async function main() {
   recordConsole()
@@ -46,6 +48,8 @@ async function main() {
     log,
   })
   const server = createServer({ requestTimeout: 30_000 }, getRequestListener(app.fetch))
+  // Each may have a body of 6 MB on its way. One more is closed at once, and its caller comes again.
+  server.maxConnections = settings.NOTIFIER_CONCURRENCY + spareConnections
   const { NOTIFIER_HOST: host, NOTIFIER_PORT: port } = settings
   const names = { host: 'NOTIFIER_HOST', port: 'NOTIFIER_PORT' }
   const listening = await listenOn(server, { host, port, names })

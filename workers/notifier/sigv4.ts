@@ -20,12 +20,12 @@ type Expected = {
 const allowedSkewMs = 5 * 60_000
 
 /**
- * Resolves when `request` was signed with the key pair, within 5 minutes of `now`, and `body`, the bytes received, are those
- * that were signed. `request.url` must have the host that the caller used.
+ * As far as can be told before the body is there: whether `headers` name the key pair, the scope and a time within 5 minutes of
+ * `now`, and sign what has to be signed. Anyone can write such headers who knows the key's id; the signature is not looked at.
  * @throws ServiceError 403 otherwise, of the type that AWS answers.
  */
-export async function verifySignature(request: Request, body: Uint8Array<ArrayBuffer>, expected: Expected) {
-  const { accessKeyId, scope, signedHeaders, signature } = parseAuthorization(request.headers)
+export function checkClaims(headers: Headers, expected: Expected) {
+  const { accessKeyId, scope, signedHeaders, signature } = parseAuthorization(headers)
   if (accessKeyId !== expected.credentials.accessKeyId) {
     throw new ServiceError(
       403,
@@ -33,16 +33,26 @@ export async function verifySignature(request: Request, body: Uint8Array<ArrayBu
       'The security token included in the request is invalid.',
     )
   }
-  const datetime = checkDate(request.headers, expected.now)
+  const datetime = checkDate(headers, expected.now)
   checkScope(scope, datetime, expected)
   for (const name of ['host', 'x-amz-date']) {
     if (!signedHeaders.includes(name)) throw invalid(`'${name}' must be among the SignedHeaders.`)
   }
   // They say what is to be done, so that whoever passes the request on must not be able to change them.
-  for (const name of request.headers.keys()) {
+  for (const name of headers.keys()) {
     if (name.startsWith('x-amz-') && !signedHeaders.includes(name))
       throw invalid(`'${name}' is in the request, but not among the SignedHeaders.`)
   }
+  return { signedHeaders, signature, datetime }
+}
+
+/**
+ * Resolves when `request` was signed with the key pair, within 5 minutes of `now`, and `body`, the bytes received, are those
+ * that were signed. `request.url` must have the host that the caller used.
+ * @throws ServiceError 403 otherwise, of the type that AWS answers.
+ */
+export async function verifySignature(request: Request, body: Uint8Array<ArrayBuffer>, expected: Expected) {
+  const { signedHeaders, signature, datetime } = checkClaims(request.headers, expected)
   await checkBodyHash(request.headers, body)
 
   const signer = new AwsV4Signer({

@@ -50,7 +50,9 @@ export default async function setup(project: TestProject) {
     startTestDatabase(),
   ])
   async function start(name: string, limits: Target['limits']) {
-    const settings = { ...settingsOf(limits, webhook.url), ...backing.settingsFor(name) }
+    // As many processes as TEST_PROCESSES says serve, one by default; more need a store.
+    const processes = { WEB_CONCURRENCY: process.env.TEST_PROCESSES ?? '1' }
+    const settings = { ...settingsOf(limits, webhook.url), ...processes, ...backing.settingsFor(name) }
     return startApi({ environment: { ...settings, ...(await database.settingsFor(name)) } })
   }
   const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])

@@ -103,7 +103,12 @@ export const TaskListQuery = z.strictObject({
       return z.NEVER
     })
     .default(20)
-    .meta({ type: 'integer', minimum: 1, maximum: 100, description: '20 when absent' }),
+    .meta({
+      type: 'integer',
+      minimum: 1,
+      maximum: 100,
+      description: '20 when absent; a page of more than 1 MiB of tasks ends before',
+    }),
   cursor: text({ maximum: 4000 }).transform(absentIfEmpty).optional().describe('From next or previous'),
 })
 export type TaskListQuery = z.output<typeof TaskListQuery>

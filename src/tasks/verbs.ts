@@ -19,6 +19,12 @@ export type VersionedTask = { task: Task; version: number }
 /** A search reads whatever the user may see: it is not left to run for longer than this. */
 const searchTimeoutMs = 2000
 
+/**
+ * What a page's tasks have in all as JSON, in UTF-16 code units; a hundred ordinary ones are far below it. Lambda answers 6 MB at
+ * most, with the body escaped as JSON once more, and everyone can be assigned tasks with descriptions of control characters.
+ */
+const maxPageCharacters = 1024 * 1024
+
 export async function getTask(
   { db }: Deps,
   caller: Caller,
@@ -101,7 +107,7 @@ export async function removeTask(
 
 export type Page = { tasks: Task[]; count: number | undefined; next: string | null; previous: string | null }
 
-/** `next` and `previous` are cursors. */
+/** `next` and `previous` are cursors. A page may end early, at `maxPageCharacters`. */
 export async function listTasks(
   { db, keyring }: Deps,
   caller: Caller,
@@ -113,9 +119,9 @@ export async function listTasks(
     ? findTasks(db, caller, query, position)
     : findTasks(db, caller, query, position, searchTimeoutMs).catch(tooLong))
   if (!list) return ended
-  const more = list.rows.length > query.limit
   const backwards = position?.direction === 'before'
-  const rows = list.rows.slice(0, query.limit)
+  const rows = list.rows.slice(0, fitting(list.rows.slice(0, query.limit)))
+  const more = list.rows.length > rows.length
   if (backwards) rows.reverse()
   const cursor = (place: Position | null) => place && writeCursor(keyring, caller.userId, query, place)
   const [first, last] = [rows[0], rows.at(-1)]
@@ -137,6 +143,16 @@ export async function listTasks(
         : position && at(first, 'before', turned('before')),
     ),
   }
+}
+
+/** How many of the rows, in the order they were read, make a page: one at least. */
+function fitting(rows: Task[]): number {
+  let characters = 0
+  const past = rows.findIndex((row) => {
+    characters += JSON.stringify(row).length
+    return characters > maxPageCharacters
+  })
+  return past === -1 ? rows.length : Math.max(1, past)
 }
 
 function orderingValue(task: Task, ordering: TaskListQuery['ordering']): string {

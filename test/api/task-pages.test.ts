@@ -158,6 +158,43 @@ describe('next and previous', () => {
   })
 })
 
+describe('a page of very long tasks', () => {
+  const titles = (pages: Answer[]) =>
+    pages.flatMap(({ body }) => body.results.map(({ title }: Task) => title))
+
+  test.each(['title', '-title', 'created_at'])(
+    'ends early, and the rest follows, by %s, forth and back',
+    async (ordering) => {
+      const user = await register()
+      // Some 60,000 bytes each as JSON, which Lambda escapes once more; half of them tie.
+      const ids: number[] = []
+      for (let i = 0; i < 40; i++) {
+        const title = i % 2 ? 'same' : `task ${i}`
+        ids.push((await createTask(user.token, { title, description: '\u0001'.repeat(10_000) })).id)
+      }
+      const pages = await walk(user, `/api/tasks/?ordering=${ordering}&limit=100&count=true`)
+      expect(pages.flatMap(idsOf).toSorted((a, b) => a - b)).toEqual(ids)
+      expect(pages.length).toBeGreaterThan(1)
+      for (const page of pages) {
+        expect(idsOf(page).length).toBeGreaterThan(0)
+        expect(page.body.count).toBe(40)
+        expect(JSON.stringify(page.body.results).length).toBeLessThanOrEqual(1024 * 1024 + 200)
+      }
+      if (ordering !== 'created_at') expect(titles(pages)).toEqual(titles(pages).toSorted(byTitle(ordering)))
+      const before = pages.slice(0, -1).flatMap(idsOf)
+      const back = await walk(user, pages.at(-1)?.body.previous, 'previous')
+      expect(back.toReversed().flatMap(idsOf)).toEqual(before)
+      expect(back.length).toBeGreaterThan(1)
+      // And on again, from the page that the way back has ended with.
+      const again = await walk(user, back.at(-1)?.body.next)
+      expect([...idsOf(back.at(-1) as Answer), ...again.flatMap(idsOf)]).toEqual(pages.flatMap(idsOf))
+    },
+  )
+
+  const byTitle = (ordering: string) => (a: string, b: string) =>
+    (ordering === 'title' ? 1 : -1) * (a < b ? -1 : a > b ? 1 : 0)
+})
+
 describe('meanwhile', () => {
   test('what is inserted neither hides a task nor shows one twice', async () => {
     const { user, ids } = await userWithTasks(6)

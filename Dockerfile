@@ -24,6 +24,7 @@ COPY sql ./sql
 COPY --from=build /app/dist ./dist
 USER node
 EXPOSE 3000
+# Alive, not ready: an orchestrator that ends the unhealthy must leave it alone while the database is away.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/readyz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/healthz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "--enable-source-maps", "dist/api.js"]

@@ -88,6 +88,8 @@ test('the image is nobody’s secret and no root’s', async () => {
   // Exec form: SIGTERM arrives at node and not at a shell.
   expect(image.command).toEqual(['node', '--enable-source-maps', 'dist/api.js'])
   expect(image.healthcheck[0]).toBe('node')
+  // An outage of the database must not end it.
+  expect(image.healthcheck.at(-1)).toContain('/healthz')
 })
 
 test('compose asks for every secret, starts in order, and gives no service more than it needs', async () => {

@@ -32,7 +32,8 @@ export async function readCompose(
 
 function interpolate(value: unknown, variables: Record<string, string>): unknown {
   if (typeof value === 'string')
-    return value.replace(/\$\{(\w+)(?::([?-])([^}]*))?\}/g, (_, name, operator, rest) => {
+    return value.replace(/\$(?:\$|\{(\w+)(?::([?-])([^}]*))?\})/g, (found, name, operator, rest) => {
+      if (found === '$$') return '$'
       if (variables[name]) return variables[name]
       if (operator === '-') return rest
       throw new Error(`${name} is required: ${rest}`)

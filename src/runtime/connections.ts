@@ -16,6 +16,8 @@ export type Connection = {
   retire: () => void
   /** On the clock of `performance.now()`. */
   openedAt: number
+  /** The server's last sign of life on it, on the same clock. */
+  heardAt: number
 }
 
 export type Loan = {
@@ -46,6 +48,7 @@ export function createConnections(connect: Connect, places: number) {
         if (place >= 0) idle.splice(place, 1)
       },
     })
+    const now = performance.now()
     const connection: Connection = {
       sql,
       isClosed: () => isClosed,
@@ -54,7 +57,8 @@ export function createConnections(connect: Connect, places: number) {
         return () => waiting.delete(act)
       },
       retire: () => void outdated.add(connection),
-      openedAt: performance.now(),
+      openedAt: now,
+      heardAt: now,
     }
     return connection
   }
@@ -70,6 +74,7 @@ export function createConnections(connect: Connect, places: number) {
           connection,
           giveBack(reusable) {
             lent.delete(connection)
+            connection.heardAt = performance.now()
             if (reusable && !connection.isClosed() && !outdated.has(connection)) idle.push(connection)
             else end(connection)
             leave()
@@ -85,10 +90,13 @@ export function createConnections(connect: Connect, places: number) {
       for (const connection of lent) outdated.add(connection)
       for (const connection of idle.splice(0)) end(connection)
     },
-    /** Ends all there are, and what is under way on them. */
-    abandon() {
-      for (const connection of [...lent, ...idle.splice(0)]) {
-        outdated.add(connection)
+    /**
+     * Ends the idle ones that have not been heard from since then, on the clock of `performance.now()`: they may be dead. Of those
+     * that are lent, what is under way on them will tell.
+     */
+    endUnheard(since: number) {
+      for (const connection of idle.filter(({ heardAt }) => heardAt < since)) {
+        idle.splice(idle.indexOf(connection), 1)
         end(connection)
       }
     },

@@ -103,7 +103,7 @@ async function onConnection<T>(
     reusable = true
     return result
   } catch (error) {
-    if (error instanceof SilenceError) connections.abandon()
+    if (error instanceof SilenceError) connections.endUnheard(error.since)
     else if (error instanceof ConnectionLostError) {
       if (error.readOnly && performance.now() - connection.openedAt > justMadeMs) connections.renew()
     } else reusable = true

@@ -5,7 +5,8 @@ import type { Connection } from './connections.ts'
 
 /** How long a cancelled statement may take to say so before its connection is held to be dead. */
 const cancellationMs = 1000
-const repeatedAfterMs = 250
+/** Between one cancellation and the next; twice as long each time. */
+const repeatedAfterMs = { first: 10, longest: 250 }
 
 /** The connection could not be made, or broke; postgres.js's error is the cause. */
 export class ConnectionLostError extends Error {
@@ -22,8 +23,19 @@ export class ConnectionLostError extends Error {
   }
 }
 
-/** The deadline passed and the server does not even answer a cancellation: nothing that was connected to it may be alive. */
-export class SilenceError extends DeadlineError {}
+/**
+ * The deadline passed and the server does not even answer a cancellation. Either nothing that is connected to it is alive, or
+ * this statement alone cannot be cancelled, or a pooler hands no cancellations on: only the others can tell.
+ */
+export class SilenceError extends DeadlineError {
+  /** When it was asked to cancel, on the clock of `performance.now()`. */
+  readonly since: number
+
+  constructor(message: string, since: number) {
+    super(message)
+    this.since = since
+  }
+}
 
 /**
  * The deadline is the client's, so that it holds on any server and behind any pooler, making the connection included. At
@@ -58,6 +70,7 @@ export async function runWithin<T extends readonly Row[]>(
       query.catch(() => {})
       throw new ConnectionLostError(late, { mayHaveRun: false })
     }
+    const since = performance.now()
     const ended = cancelUntilEnded(query).then((isOver) => {
       if (!isOver) retire()
       return query
@@ -71,7 +84,7 @@ export async function runWithin<T extends readonly Row[]>(
     if (second === 'closed') throw lost(late)
     if (second !== 'silent') return withoutHoles(second)
     ended.catch(() => {})
-    throw new SilenceError(late.message)
+    throw new SilenceError(late.message, since)
   } catch (error) {
     if (error instanceof DeadlineError || error instanceof ConnectionLostError) throw error
     if (isReadOnly(error)) throw new ConnectionLostError(error, { mayHaveRun: false, readOnly: true })
@@ -104,10 +117,12 @@ async function cancelUntilEnded(query: Promise<unknown>): Promise<boolean> {
   )
   let underWay = 0
   const begun = performance.now()
+  let ms = repeatedAfterMs.first
   while (outcome === 'running' && performance.now() - begun < cancellationMs) {
     underWay++
     const delivered = cancel(query).then(() => underWay--)
-    await Promise.race([ended, delivered.then(() => pause(10)), pause(repeatedAfterMs)])
+    await Promise.race([ended, delivered.then(() => pause(ms)), pause(repeatedAfterMs.longest)])
+    ms = Math.min(ms * 2, repeatedAfterMs.longest)
   }
   return underWay === 0 || ((outcome as string) === 'cancelled' && underWay === 1)
 }

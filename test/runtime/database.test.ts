@@ -188,3 +188,14 @@ test.each(['open', 'refusing'] as const)(
     proxy.close()
   },
 )
+
+test('a silence is waited out once, not once for each connection', async () => {
+  const proxy = await startSilenceableProxy(server.url())
+  const { say, sleep, close } = open(proxy.url, { places: 4 })
+  await Promise.all([sleep(0.5), sleep(0.5), sleep(0.5), sleep(0.5)])
+  proxy.silence('open')
+  await expect(say('lost', { timeoutMs: 300 })).rejects.toThrow(DeadlineError)
+  expect(await say('after', { timeoutMs: 20_000 })).toBe('after')
+  await close()
+  proxy.close()
+})

@@ -4,17 +4,17 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openChannels } from '../workers/notifier/channels.ts'
 import { readNotifierSettings } from '../workers/notifier/settings.ts'
-import { type Config, readConfig, settingNames } from './config.ts'
+import { type Config, settingNames } from './config.ts'
 import { readEdgeConfig } from './edge-config.ts'
-import { createLogger, type Logger } from './log.ts'
+import type { Logger } from './log.ts'
 import { jwtSecretsOf } from './runtime/backing.ts'
 import { startMigrated } from './runtime/database.ts'
 import { startEdgePreview } from './runtime/edge-preview.ts'
 import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
 import { listenOn } from './runtime/listen.ts'
 import { credentialsPath, keepCredentials } from './runtime/notifier-credentials.ts'
-import { createStack, type Stack, stopOnSignals } from './runtime/shutdown.ts'
-import { StartError } from './start-error.ts'
+import { runProgram } from './runtime/program.ts'
+import type { Stack } from './runtime/shutdown.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 
@@ -50,7 +50,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
   })
   stack.push('wrangler dev', preview.stop)
   log.info('listening', { url: preview.url })
-  return preview.failed
+  return { failed: preview.failed }
 }
 
 async function startEmbedded(opening: Omit<Parameters<typeof startMigrated>[0], 'maxConnections'>) {
@@ -89,24 +89,4 @@ async function findPort(address: Parameters<typeof listenOn>[1]): Promise<number
   return port
 }
 
-async function main() {
-  // Whoever read the log may be gone; the preview goes on.
-  process.stdout.on('error', () => {})
-  const config = readConfig(process.env)
-  const log = createLogger(config.logLevel)
-  const stack = createStack(log)
-  const isStopping = stopOnSignals(stack, log)
-  try {
-    const reason = await await start(config, log, stack)
-    if (!isStopping()) throw new StartError(`${reason}: stopping`)
-  } catch (error) {
-    await stack.unwind()
-    // The signal's own exit follows.
-    if (!isStopping()) throw error
-  }
-}
-
-main().catch((error: unknown) => {
-  console.error(error instanceof StartError ? error.message : error)
-  process.exit(1)
-})
+runProgram(start)

@@ -1,35 +1,21 @@
 /** Stands between a client and Postgres and notes what statements the client has the server execute. */
-import { connect, createServer } from 'node:net'
-import { listenOnLoopback } from './ports.ts'
+import { startRelay } from './relay.ts'
 
 /** @param serverUrl a postgres:// URL by TCP, without TLS */
 export async function startPostgresProxy(serverUrl: string) {
   const executed: string[] = []
   const target = new URL(serverUrl)
-  const server = createServer((client) => {
-    const upstream = connect(Number(target.port), target.hostname)
-    const note = noteStatements(executed)
-    client.on('data', (chunk) => {
-      note(chunk)
-      upstream.write(chunk)
-    })
-    upstream.on('data', (chunk) => client.write(chunk))
-    for (const [one, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      one.on('close', () => other.destroy())
-      one.on('error', () => other.destroy())
-    }
-  })
-  const port = await listenOnLoopback(server)
+  const relay = await startRelay({ host: target.hostname, port: Number(target.port) }, () => ({
+    fromClient: noteStatements(executed),
+    fromServer() {},
+  }))
   const url = new URL(serverUrl)
-  url.port = String(port)
+  url.port = String(relay.port)
   return {
     url: url.href,
     /** The text of each, in order. */
     executed,
-    close: () => server.close(),
+    close: relay.close,
   }
 }
 

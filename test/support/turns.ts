@@ -1,29 +1,19 @@
-/** Stands between a client and a server and counts the client's turns: what it sends after it has been answered. */
-import { connect, createServer } from 'node:net'
-import { listenOnLoopback } from './ports.ts'
+/** Counts a client's turns with a server: what it sends after it has been answered. */
+import { startRelay } from './relay.ts'
 
 export async function startTurnCounter(serverPort: number) {
   let turns = 0
-  const server = createServer((client) => {
-    const upstream = connect(serverPort, '127.0.0.1')
+  const relay = await startRelay({ port: serverPort }, () => {
     let answered = true
-    client.on('data', (chunk) => {
-      if (answered) turns++
-      answered = false
-      upstream.write(chunk)
-    })
-    upstream.on('data', (chunk) => {
-      answered = true
-      client.write(chunk)
-    })
-    for (const [one, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      one.on('close', () => other.destroy())
-      one.on('error', () => other.destroy())
+    return {
+      fromClient() {
+        if (answered) turns++
+        answered = false
+      },
+      fromServer() {
+        answered = true
+      },
     }
   })
-  const port = await listenOnLoopback(server)
-  return { port, turns: () => turns, close: () => server.close() }
+  return { ...relay, turns: () => turns }
 }

@@ -1,14 +1,12 @@
 /**
- * Kills everything under a steady load: `npm run chaos -- [rounds] [processes]`, 10 and 4 by default. In each round Postgres is killed once,
+ * Kills everything under a steady load: `npm run chaos -- [rounds] [processes]`, 10 and 4 by default. In each round Postgres is killed and started again once,
  * Redis killed and restarted empty once and frozen once, an API process killed twice, and the notifier twice. Clients
  * remember what was acknowledged; at the end all of it must be there, once, and every completion notified. Prints what it found,
  * as Markdown; fails on anything lost, not notified, let through beyond a limit, or away for longer than 5 s.
  */
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient } from '../test/support/client.ts'
-import { startTestPostgres } from '../test/support/postgres.ts'
+import { startPostgresCluster } from '../test/support/postgres-cluster.ts'
 import { descendantsOf, endProcess, migrateDatabase, startApi } from '../test/support/processes.ts'
 import { startTestRedis } from '../test/support/redis.ts'
 import { startWebhookReceiver } from '../test/support/webhook-receiver.ts'
@@ -19,16 +17,18 @@ const processes = Number(process.argv[3] ?? 4)
 const actors = 8
 const anonymous = { limit: 60, windowMs: 10_000 }
 const recoveryBoundMs = 5000
+/** How long Postgres and Redis stay away. */
+const awayMs = 1500
 /** How long things are left alone after each fault: longer than the bound. */
 const calmMs = 6000
 
 async function main() {
   const [postgres, redis, webhook] = await Promise.all([
-    startTestPostgres({ fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on' }),
+    startPostgresCluster({ parameters: { fsync: 'on', full_page_writes: 'on' } }),
     startTestRedis(),
     startWebhookReceiver(),
   ])
-  const database = postgres.url(await postgres.createDatabase())
+  const database = postgres.url()
   await migrateDatabase(database)
   const api = await startApi({
     environment: {
@@ -50,17 +50,21 @@ async function main() {
     return pid
   }
   const kills = {
-    postgres: async () => endProcess(await postmasterOf(postgres.dataDirectory)),
+    postgres: async () => {
+      await postgres.kill()
+      await sleep(awayMs)
+      await postgres.start()
+    },
     api: async () => endProcess(one(/api-worker\.js/)),
     notifier: async () => endProcess(one(/notifier\.js/)),
     redis: async () => {
       await redis.kill()
-      await sleep(1500)
+      await sleep(awayMs)
       await redis.start()
     },
     freeze: async () => {
       redis.freeze()
-      await sleep(1500)
+      await sleep(awayMs)
       redis.thaw()
     },
   }
@@ -151,19 +155,9 @@ async function main() {
   const code = await api.stop()
   await webhook.close()
   await redis.stop()
-  await postgres.stop()
+  await postgres.remove()
   if (refused === 0) wrong.push('the limit was never reached')
   process.exitCode = wrong.length === 0 && code === 0 && created > 0 ? 0 : 1
-}
-
-/** The first line of its lock. */
-async function postmasterOf(dataDirectory: string) {
-  for (;;) {
-    const text = await readFile(join(dataDirectory, 'postgres/postmaster.pid'), 'utf8').catch(() => '')
-    const pid = Number.parseInt(text, 10)
-    if (pid > 0) return pid
-    await sleep(50)
-  }
 }
 
 type Interval = { from: number; to: number }

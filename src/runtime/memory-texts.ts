@@ -1,11 +1,16 @@
 /** Cached answers in this process's memory. */
 import type { Texts } from '../store.ts'
 
-/** Keeps at most so much, in UTF-16 units; what was put first goes first. */
+/**
+ * Keeps at most `maximumSize` UTF-16 units; what was put first goes first. Expired entries go as new ones come, without a
+ * timer.
+ */
 export function memoryTexts({ now = () => Date.now(), maximumSize = 16 * 1024 * 1024 } = {}): Texts & {
   size(): number
 } {
   const entries = new Map<string, { value: string; expiresAt: number }>()
+  // A Map's iterators are live: one that goes round sees what has come meanwhile.
+  let sweep = entries.entries()
   let size = 0
 
   const sizeOf = (key: string, value: string) => key.length + value.length
@@ -24,7 +29,21 @@ export function memoryTexts({ now = () => Date.now(), maximumSize = 16 * 1024 * 
     return null
   }
 
+  /** Looks at two entries for each new one: it gets round before as many have come as there are. */
+  function dropSomeExpired() {
+    for (let looked = 0; looked < 2; looked++) {
+      const next = sweep.next()
+      if (next.done) {
+        sweep = entries.entries()
+        return
+      }
+      const [key, { expiresAt }] = next.value
+      if (expiresAt <= now()) remove(key)
+    }
+  }
+
   function put(key: string, value: string, ttlMs: number) {
+    dropSomeExpired()
     remove(key)
     entries.set(key, { value, expiresAt: now() + ttlMs })
     size += sizeOf(key, value)

@@ -1,15 +1,11 @@
-import { existsSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 // Real servers start and stop in here: the time-outs are generous, so that a slow machine fails no test.
 const patient = { testTimeout: 300_000, hookTimeout: 300_000, teardownTimeout: 30_000 }
 
-/** What needs a Redis is run where there is one. */
-const hasRedis = (process.env.PATH ?? '')
-  .split(delimiter)
-  .some((folder) => existsSync(join(folder, 'redis-server')))
-if (!hasRedis) console.log('no redis-server on the PATH: the tests in test/redis are left out')
+/** What takes minutes, or needs a Redis: `npm run test:more`. */
+const more = process.env.TEST_MORE === '1'
+const patientRuntime = ['event-storm', 'failover', '*-command'].map((name) => `test/runtime/${name}.test.ts`)
 
 export default defineConfig({
   test: {
@@ -38,30 +34,39 @@ export default defineConfig({
       {
         test: {
           ...patient,
-          name: 'api-lambda',
-          // Where AWS Lambda could differ: how a request arrives, what an answer takes along, work beside it, addresses.
-          include: [
-            'test/api/{first-steps,conventions,conditional-requests,task-input}.test.ts',
-            'test/api/{completion-events,client-addresses}.test.ts',
-          ],
-          globalSetup: ['test/support/build.ts', 'test/support/lambda-targets.ts'],
-        },
-      },
-      {
-        test: {
-          ...patient,
           name: 'runtime',
           include: ['test/runtime/**/*.test.ts'],
+          exclude: patientRuntime,
           globalSetup: ['test/support/build.ts'],
         },
       },
-      ...(hasRedis
+      ...(more
         ? [
+            {
+              test: {
+                ...patient,
+                name: 'api-lambda',
+                // Where AWS Lambda could differ: how a request arrives, what an answer takes along, work beside it, addresses.
+                include: [
+                  'test/api/{first-steps,conventions,conditional-requests,task-input}.test.ts',
+                  'test/api/{completion-events,client-addresses}.test.ts',
+                ],
+                globalSetup: ['test/support/build.ts', 'test/support/lambda-targets.ts'],
+              },
+            },
             {
               test: {
                 ...patient,
                 name: 'redis',
                 include: ['test/redis/**/*.test.ts'],
+                globalSetup: ['test/support/build.ts'],
+              },
+            },
+            {
+              test: {
+                ...patient,
+                name: 'runtime-more',
+                include: patientRuntime,
                 globalSetup: ['test/support/build.ts'],
               },
             },

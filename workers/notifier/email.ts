@@ -1,6 +1,6 @@
 /** Tells the operator by e-mail, over SMTP: on Node alone. */
 import { createTransport } from 'nodemailer'
-import type { Channel } from './channels.ts'
+import type { Channel } from './channel.ts'
 import { completionMail, oneLine } from './text.ts'
 
 export type EmailOptions = {

@@ -1,7 +1,8 @@
 /** The notifier: an AWS Lambda handler for completion events, on AWS, on Node and on workerd alike. */
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
 import { channelTimeoutMs } from '../../src/events/timing.ts'
-import { type Channel, openChannels } from './channels.ts'
+import type { Channel } from './channel.ts'
+import { openChannels } from './channels.ts'
 import { readNotifications } from './settings.ts'
 
 /** What AWS's Node runtime passes as second argument: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */

@@ -1,5 +1,5 @@
 /** Tells people by a webhook. Only what every runtime has: fetch and WebCrypto. */
-import type { Channel } from './channels.ts'
+import type { Channel } from './channel.ts'
 import { completionText } from './text.ts'
 
 /**

@@ -5,7 +5,15 @@ const patient = { testTimeout: 300_000, hookTimeout: 300_000, teardownTimeout: 3
 
 /** What takes minutes, or needs a Redis: `npm run test:more`. */
 const more = process.env.TEST_MORE === '1'
-const patientRuntime = ['event-storm', 'failover', '*-command'].map((name) => `test/runtime/${name}.test.ts`)
+const patientRuntime = [
+  'database-deadlines',
+  'event-*',
+  'failover',
+  'lambda*',
+  'metrics',
+  'notifier-channels',
+  '*-command',
+].map((name) => `test/runtime/${name}.test.ts`)
 
 export default defineConfig({
   test: {

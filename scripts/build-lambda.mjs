@@ -18,7 +18,7 @@ const functions = {
 const requireHere = `import { createRequire as createRequireHere } from 'node:module'
 const require = createRequireHere(import.meta.url)`
 
-const { entryPoints, outdir, packages, ...common } = options
+const { entryPoints, outdir, external, ...common } = options
 const here = (...path) => join(options.absWorkingDir, ...path)
 const target = resolve(process.argv[2] ?? here('dist/lambda'))
 
@@ -32,8 +32,6 @@ async function bundle(entry, name) {
     mainFields: ['module', 'main'],
     // Some packages are CommonJS still, and require what Node brings.
     banner: { js: requireHere },
-    // Traces name our files and lines, which is all that a log needs of them.
-    sourcesContent: false,
   })
   return outputFiles
 }

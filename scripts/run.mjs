@@ -7,8 +7,8 @@ import { options } from './build.mjs'
 
 const [, , file, ...args] = process.argv
 const outfile = join(options.absWorkingDir, 'dist/bench', `${basename(file, '.ts')}.js`)
-const { entryPoints, outdir, ...common } = options
-await build({ ...common, entryPoints: [file], outfile })
+const { entryPoints, outdir, external, ...common } = options
+await build({ ...common, packages: 'external', entryPoints: [file], outfile })
 const child = spawn(process.execPath, ['--enable-source-maps', outfile, ...args], { stdio: 'inherit' })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
 child.on('close', (code) => {

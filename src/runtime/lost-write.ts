@@ -7,9 +7,8 @@ import type { Logger } from '../log.ts'
  */
 export function surviveLostWrites(log: Logger) {
   process.on('uncaughtException', (error) => {
-    const lost =
-      error instanceof TypeError &&
-      /at Immediate\.nextWrite .*postgres\/src\/connection\.js/.test(error.stack ?? '')
+    // Its file is not asked for: in a bundle it is the bundle.
+    const lost = error instanceof TypeError && /^ *at Immediate\.nextWrite /m.test(error.stack ?? '')
     log[lost ? 'warn' : 'error'](lost ? 'a connection went in mid-transaction' : 'crashed', {
       error: error.message,
       ...(lost ? {} : { stack: error.stack }),

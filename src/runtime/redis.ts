@@ -1,6 +1,5 @@
 /** A Redis by TCP, through the package `redis`. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createClient } from 'redis'
 import { errorFields, type Logger } from '../log.ts'
 import { StartError } from '../start-error.ts'
 import type { RedisCommands } from './redis-store.ts'
@@ -9,6 +8,19 @@ import type { RedisCommands } from './redis-store.ts'
 const startWaitMs = 3000
 /** A connection on which commands wait for so long without any answer is made anew: a server that has vanished sends no goodbye. */
 const silenceMs = 4000
+
+const clientOptions = {
+  name: 'task-api',
+  // Waiting in a queue, a command would miss its deadline and be counted all the same.
+  disableOfflineQueue: true,
+  commandsQueueMaxLength: 10_000,
+  // Keeps what lies between from forgetting a connection that is seldom used.
+  pingInterval: 30_000,
+  socket: {
+    connectTimeout: 2000,
+    reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 1000),
+  },
+}
 
 export type RedisOptions = {
   /**
@@ -28,7 +40,13 @@ export async function connectRedis(
   log: Logger,
   { staleAfterMs = Number.POSITIVE_INFINITY }: RedisOptions = {},
 ): Promise<RedisCommands & { close(): Promise<void> }> {
-  let client = open(url, log)
+  // The package is large, and most starts do without.
+  const { createClient } = await import('redis')
+  const open = () =>
+    createClient({ ...clientOptions, url })
+      // Each try that fails; without a listener it would end the process.
+      .on('error', (error: Error) => log.debug('redis', errorFields(error)))
+  let client = open()
   const connected = client.connect()
   connected.catch(() => {})
   try {
@@ -46,7 +64,7 @@ export async function connectRedis(
   /** Rejects whatever waits. */
   function reopen() {
     if (client.isOpen) client.destroy()
-    client = open(url, log)
+    client = open()
     const reconnected = client.connect()
     reconnected.catch(() => {})
     return reconnected
@@ -103,27 +121,8 @@ export async function connectRedis(
   }
 }
 
-function open(url: string, log: Logger) {
-  const client = createClient({
-    url,
-    name: 'task-api',
-    // Waiting in a queue, a command would miss its deadline and be counted all the same.
-    disableOfflineQueue: true,
-    commandsQueueMaxLength: 10_000,
-    // Keeps what lies between from forgetting a connection that is seldom used.
-    pingInterval: 30_000,
-    socket: {
-      connectTimeout: 2000,
-      reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000),
-    },
-  })
-  // Each try that fails; without a listener it would end the process.
-  client.on('error', (error: Error) => log.debug('redis', errorFields(error)))
-  return client
-}
-
 /** Rejects when the server refuses the user or the password. */
-function refusal(client: ReturnType<typeof open>): Promise<never> {
+function refusal(client: NodeJS.EventEmitter): Promise<never> {
   const refused = new Promise<never>((_, reject) => {
     client.on('error', ({ message }: Error) => {
       if (/^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password))/.test(message))

@@ -1,5 +1,4 @@
 /** Tells the operator by e-mail, over SMTP: on Node alone. */
-import { createTransport } from 'nodemailer'
 import type { Channel } from './channel.ts'
 import { completionMail, oneLine } from './text.ts'
 
@@ -21,21 +20,24 @@ const verifyMs = 5_000
 export function emailChannels({ smtpUrl, to, from }: EmailOptions): Channel[] {
   const { user, ...server } = readSmtpUrl(smtpUrl)
   const sender = from ?? (user?.includes('@') ? user : `task-api@${domainOf(to[0] ?? '')}`)
-  const transport = createTransport({
-    ...server,
-    pool: true,
-    maxConnections: connections,
-    idleTimeout: idleMs,
-    // Of a mail of which not a byte was sent, as when the server had closed the connection meanwhile.
-    maxRequeues: 1,
-    disableFileAccess: true,
-    disableUrlAccess: true,
-  })
+  // Loaded where mail is wanted: most starts do without.
+  const transport = import('nodemailer').then(({ createTransport }) =>
+    createTransport({
+      ...server,
+      pool: true,
+      maxConnections: connections,
+      idleTimeout: idleMs,
+      // Of a mail of which not a byte was sent, as when the server had closed the connection meanwhile.
+      maxRequeues: 1,
+      disableFileAccess: true,
+      disableUrlAccess: true,
+    }),
+  )
   return to.map((address) => ({
     name: `e-mail to ${address}`,
     async tell({ event, timeoutMs }) {
       try {
-        await transport.sendMail({
+        await (await transport).sendMail({
           ...completionMail(event),
           from: { name: 'Task API', address: sender },
           to: { name: '', address },
@@ -55,6 +57,7 @@ export function emailChannels({ smtpUrl, to, from }: EmailOptions): Channel[] {
 /** Connects, and logs in where there is a user; sends nothing. @throws Error in one line when that does not work */
 export async function verifySmtp(smtpUrl: string): Promise<void> {
   const { user: _, ...server } = readSmtpUrl(smtpUrl)
+  const { createTransport } = await import('nodemailer')
   const transport = createTransport({
     ...server,
     connectionTimeout: verifyMs,

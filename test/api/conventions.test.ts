@@ -89,7 +89,7 @@ describe('paths', () => {
     '/docs/%00',
     `/${'a'.repeat(4000)}/`,
   ])('%s is a 404, with a token or without', async (path) => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']) {
       const stranger = await request(method, path)
       expectProblem(stranger, 404)
@@ -109,7 +109,7 @@ describe('paths', () => {
     '%s %s is a 405 that allows %j, with a token or without',
     async (method, path, allowed) => {
       const at = path.replace('{id}', '1')
-      const { token } = await client.register()
+      const { token } = await client.anyUser()
       const answers = [
         await request(method, at),
         await request(method, at.replace(/(.)\/$/, '$1')),
@@ -152,7 +152,7 @@ describe('paths', () => {
   )
 
   test('HEAD of a task that has not changed is a 304', async () => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const created = await request('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
     const headers = { 'If-None-Match': created.headers.get('ETag') ?? '' }
     const path = created.headers.get('Location') ?? ''
@@ -198,7 +198,7 @@ describe('bodies', () => {
   )
 
   test.each(table(withBody))('%s refuses other media types with 415', async (_, operation) => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const path = operation.path.replace('{id}', '1')
     const body = new TextEncoder().encode('{}')
     const refused: Record<string, string>[] = [
@@ -225,7 +225,7 @@ describe('bodies', () => {
 
   const utf8 = (text: string) => new TextEncoder().encode(text)
   test.each(table(withBody))('%s refuses a body that is no JSON with 400', async (_, operation) => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const path = operation.path.replace('{id}', '1')
     const malformed = [
       '',
@@ -324,7 +324,7 @@ describe('bodies', () => {
   })
 
   test('a body far too large gets its answer too', async () => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     for (const path of ['/api/tasks/', '/api/register/', '/api/nothing/']) {
       const send = () =>
         request('POST', path, {
@@ -369,7 +369,7 @@ describe('input that is refused', () => {
   })
 
   test('a parameter without a name is unknown too', async () => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     expectProblem(await request('GET', '/api/tasks/?=completed', { token }), 400)
     expectProblem(await request('GET', '/api/tasks/?limit=1&=completed', { token }), 400)
     expect((await request('GET', '/api/tasks/?search=huh?=1', { token })).status).toBe(200)
@@ -387,7 +387,7 @@ describe('input that is refused', () => {
   )
 
   test('everything that is wrong with body and query is said at once', async () => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const json = { title: '', description: 7, status: 'done', assigned_to: '1', nope: 1, 'a/b~c': 2, id: 3 }
     const answer = await request('POST', '/api/tasks/?nope=1&other=2', { token, json })
     expectProblem(answer, 400)
@@ -396,7 +396,7 @@ describe('input that is refused', () => {
   })
 
   test('everything that is wrong with a query is said at once', async () => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const answer = await request(
       'GET',
       '/api/tasks/?status=done&limit=101&ordering=id&created_after=yesterday&count=1&nope=',
@@ -416,7 +416,7 @@ describe('input that is refused', () => {
   })
 
   test('a new password without the current one is said beside what is wrong elsewhere', async () => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const answer = await request('PATCH', '/api/users/me/', {
       token,
       json: { email: 'x', password: 'short' },
@@ -435,7 +435,7 @@ describe('text', () => {
     `'; drop table tasks; --`,
     '<script>alert(1)</script> &amp; \\u0000 %00 %s {{x}}',
   ])('%j is stored as sent', async (text) => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const description = ` ${text}\r\n\t ${text} `
     const { body } = await request('POST', '/api/tasks/', { token, json: { title: text, description } })
     expect(body).toMatchObject({ title: text, description })
@@ -456,7 +456,7 @@ describe('text', () => {
   })
 
   test('lengths count code points', async () => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const create = (title: string, description: string) =>
       request('POST', '/api/tasks/', { token, json: { title, description } })
     const longest = await create('😀'.repeat(255), '😀'.repeat(10_000))
@@ -493,7 +493,7 @@ describe('text', () => {
     ['/api/tasks/', 'cursor'],
     ['/api/users/', 'search'],
   ])('U+0000 in the query of %s is a 400', async (path, parameter) => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const answer = await request('GET', `${path}?${parameter}=a%00b`, { token })
     expectProblem(answer, 400)
     expect(places(answer)).toEqual([parameter])
@@ -632,7 +632,7 @@ describe('the order of checks', () => {
   test.each(table(withBody))(
     '%s looks at media type and size before body and parameters',
     async (_, operation) => {
-      const { token } = await client.register()
+      const { token } = await client.anyUser()
       const path = `${operation.path.replace('{id}', '0')}?nope=1`
       const plain = { body: '{', headers: { 'Content-Type': 'text/plain' } }
       expectProblem(await request(operation.method, path, { token, ...plain }), 415)
@@ -819,7 +819,7 @@ describe('browsers of other origins', () => {
     'null',
     '*',
   ])('%s may not', async (origin) => {
-    const { token } = await client.register()
+    const { token } = await client.anyUser()
     const answers = [
       await preflight('/api/tasks/', 'GET', origin),
       await request('GET', '/api/tasks/', { token, headers: { Origin: origin } }),

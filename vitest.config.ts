@@ -17,7 +17,8 @@ const patientRuntime = [
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    // One more than the cores there are to be: many a test waits, for a window, a lease or a process.
+    maxWorkers: 3,
     projects: [
       { test: { ...patient, name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       {
@@ -74,7 +75,7 @@ export default defineConfig({
               test: {
                 ...patient,
                 name: 'runtime-more',
-                include: patientRuntime,
+                include: [...patientRuntime, 'test/runtime/dev-edge.test.ts'],
                 globalSetup: ['test/support/build.ts'],
               },
             },

@@ -25,6 +25,8 @@ const command: [string, ...string[]] = [
   join(root, 'dist/dev-edge.js'),
 ]
 const patience = { timeout: 60_000, interval: 100 }
+/** One test is enough of `npm test`; the others start it anew each, and come with `npm run test:more`. */
+const further = test.runIf(process.env.TEST_MORE === '1')
 
 const ready = async (program: Program) => ({
   ...program,
@@ -95,7 +97,7 @@ test('it serves, its notifier Worker tells what was completed, 200 requests at o
   expect(left()).toEqual([])
 })
 
-test("a client's own word for its address counts for nothing", async (context) => {
+further("a client's own word for its address counts for nothing", async (context) => {
   const { preview } = await start(context, { RATE_LIMIT_ANONYMOUS: '5/1h' })
   const answers = await atOnce(6, (i) =>
     createClient(preview).request('GET', '/api/tasks/', {
@@ -105,25 +107,28 @@ test("a client's own word for its address counts for nothing", async (context) =
   expect(answers.map(({ status }) => status).sort()).toEqual([401, 401, 401, 401, 401, 429])
 })
 
-test('SIGKILL leaves no orphan; the next start keeps the data and delivers at once what waited', async (context) => {
-  const { service, preview, client } = await start(context)
-  service.webhook.answerWith((response) => void response.writeHead(500).end())
-  const user = await client.register()
-  const task = await client.createTask(user.token, { status: 'completed' })
-  await vi.waitFor(() => expect(service.webhook.received.length).toBeGreaterThan(0), patience)
-  const { left } = watch(preview)
-  preview.child.kill('SIGKILL')
-  await until(() => left().length === 0)
+further(
+  'SIGKILL leaves no orphan; the next start keeps the data and delivers at once what waited',
+  async (context) => {
+    const { service, preview, client } = await start(context)
+    service.webhook.answerWith((response) => void response.writeHead(500).end())
+    const user = await client.register()
+    const task = await client.createTask(user.token, { status: 'completed' })
+    await vi.waitFor(() => expect(service.webhook.received.length).toBeGreaterThan(0), patience)
+    const { left } = watch(preview)
+    preview.child.kill('SIGKILL')
+    await until(() => left().length === 0)
 
-  const before = service.webhook.received.length
-  service.webhook.answerWith((response) => void response.writeHead(200).end())
-  const next = await ready(startPreview(service))
-  await vi.waitFor(() => expect(service.webhook.received.length).toBeGreaterThan(before), patience)
-  const { body } = await createClient(next).request('GET', taskPath(task), { token: user.token })
-  expect(body).toEqual(task)
-})
+    const before = service.webhook.received.length
+    service.webhook.answerWith((response) => void response.writeHead(200).end())
+    const next = await ready(startPreview(service))
+    await vi.waitFor(() => expect(service.webhook.received.length).toBeGreaterThan(before), patience)
+    const { body } = await createClient(next).request('GET', taskPath(task), { token: user.token })
+    expect(body).toEqual(task)
+  },
+)
 
-test.for([
+further.for([
   ['wrangler', 'wrangler-dist/cli.js', /wrangler dev ended/],
   ['the workerd that listens', 'entry=127.0.0.1:', /nothing listens on/],
 ] as const)('when %s is killed everything stops, and a line says so', async ([, part, line], context) => {
@@ -137,7 +142,7 @@ test.for([
   await until(() => left().length === 0)
 })
 
-test('npm run dev:edge ends with all it started by Ctrl-C', async (context) => {
+further('npm run dev:edge ends with all it started by Ctrl-C', async (context) => {
   const service = await createService(context)
   // A copy, since it builds, and other tests run what is built here.
   const project = join(service.dataDirectory, 'project')
@@ -164,18 +169,21 @@ test('npm run dev:edge ends with all it started by Ctrl-C', async (context) => {
   expect(left()).toEqual([])
 })
 
-test('a service on the same data directory is refused in one line, whichever came first', async (context) => {
-  const service = await createService(context)
-  const api = await service.start()
-  expect(await refusal(service)).toEqual([
-    `DATA_DIR ${service.dataDirectory} is in use by process ${api.child.pid}: stop that one, or set another DATA_DIR`,
-  ])
-  await api.stop()
-  const preview = await ready(startPreview(service))
-  await expect(service.start()).rejects.toThrow(`is in use by process ${preview.child.pid}`)
-})
+further(
+  'a service on the same data directory is refused in one line, whichever came first',
+  async (context) => {
+    const service = await createService(context)
+    const api = await service.start()
+    expect(await refusal(service)).toEqual([
+      `DATA_DIR ${service.dataDirectory} is in use by process ${api.child.pid}: stop that one, or set another DATA_DIR`,
+    ])
+    await api.stop()
+    const preview = await ready(startPreview(service))
+    await expect(service.start()).rejects.toThrow(`is in use by process ${preview.child.pid}`)
+  },
+)
 
-test('a setting that cannot be is refused in one line, before anything begins', async (context) => {
+further('a setting that cannot be is refused in one line, before anything begins', async (context) => {
   const service = await createService(context)
   const taken = createServer()
   const port = await listenOnLoopback(taken)
@@ -202,19 +210,22 @@ async function refusal(service: Service, environment: Record<string, string> = {
   return program.lines.map(({ text }) => text)
 }
 
-test('a Postgres of its own by DATABASE_URL, an address of its own, and no secret on a command line', async (context) => {
-  const server = await startTestPostgres()
-  context.onTestFinished(server.stop)
-  await migrateDatabase(server.url())
-  const secret = 'a secret that nobody may see: 32 bytes'
-  const environment = { HOST: '127.0.0.2', DATABASE_URL: server.url(), JWT_SECRET: secret }
-  const { preview, client } = await start(context, environment)
-  expect(preview.baseUrl).toMatch(/^http:\/\/127\.0\.0\.2:/)
-  const { id } = await client.register()
-  expect(await server.sql()`select id from users`).toEqual([{ id: String(id) }])
-  const commands = descendantsOf(preview.child).map(({ command }) => command)
-  const password = new URL(server.url()).password
-  expect(commands.filter((text) => text.includes(secret) || text.includes(password))).toEqual([])
-  expect(commands.filter((text) => text.includes('bin/postgres'))).toEqual([])
-  expect(await preview.stop()).toBe(0)
-})
+further(
+  'a Postgres of its own by DATABASE_URL, an address of its own, and no secret on a command line',
+  async (context) => {
+    const server = await startTestPostgres()
+    context.onTestFinished(server.stop)
+    await migrateDatabase(server.url())
+    const secret = 'a secret that nobody may see: 32 bytes'
+    const environment = { HOST: '127.0.0.2', DATABASE_URL: server.url(), JWT_SECRET: secret }
+    const { preview, client } = await start(context, environment)
+    expect(preview.baseUrl).toMatch(/^http:\/\/127\.0\.0\.2:/)
+    const { id } = await client.register()
+    expect(await server.sql()`select id from users`).toEqual([{ id: String(id) }])
+    const commands = descendantsOf(preview.child).map(({ command }) => command)
+    const password = new URL(server.url()).password
+    expect(commands.filter((text) => text.includes(secret) || text.includes(password))).toEqual([])
+    expect(commands.filter((text) => text.includes('bin/postgres'))).toEqual([])
+    expect(await preview.stop()).toBe(0)
+  },
+)

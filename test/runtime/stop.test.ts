@@ -183,7 +183,7 @@ test.concurrent('a client and a webhook that never answer: the process ends all 
 })
 
 test.concurrent('a start that is told to end on the way leaves nothing, and the next one works', async (context) => {
-  const service = await createService(context)
+  const service = await createService(context, {}, { firstStart: true })
   const environment = { ...service.settings, PORT: '0', DATA_DIR: service.dataDirectory }
   const running = () => processesOf(service.dataDirectory).map(({ command }) => command)
   const moments = {

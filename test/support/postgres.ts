@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { createLogger } from '../../src/log.ts'
 import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { copyFirstStart } from './first-start.ts'
 import { findFreePort } from './ports.ts'
 
 const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
@@ -22,6 +23,7 @@ export async function startTestPostgres(parameters: Record<string, string> = {})
   const directory = await mkdtemp(join(tmpdir(), 'task-api-test-'))
   // Started by root, the server runs as a user who must be able to enter.
   await chmod(directory, 0o711)
+  await copyFirstStart(directory)
   const server = await startEmbeddedPostgres({
     dataDirectory: directory,
     packageRoot,

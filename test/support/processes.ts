@@ -11,6 +11,7 @@ import postgres from 'postgres'
 import type { TestContext } from 'vitest'
 import { isRunning, type ProcessToken, processToken } from '../../src/runtime/embedded-postgres/owner.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { copyFirstStart } from './first-start.ts'
 import { findFreePort } from './ports.ts'
 import { startWebhookReceiver } from './webhook-receiver.ts'
 
@@ -164,14 +165,17 @@ function listProcesses() {
 }
 
 /**
- * One data directory, one webhook and settings on which the API can be started again and again, as a supervisor does.
+ * One data directory, one webhook and settings on which the API can be started again and again, as a supervisor does. With
+ * `firstStart` the first of them makes the data directory, too.
  * What still runs when the test ends is killed, and the directory removed.
  */
 export async function createService(
   { onTestFinished }: Pick<TestContext, 'onTestFinished'>,
   environment: Record<string, string> = {},
+  { firstStart = false } = {},
 ) {
   const dataDirectory = await temporaryDirectory()
+  if (!firstStart) await copyFirstStart(dataDirectory)
   const webhook = await startWebhookReceiver()
   const settings = {
     NOTIFIER_PORT: String(await findFreePort()),

@@ -17,7 +17,7 @@ import type { Position } from '../src/tasks/cursor.ts'
 import { listTasks } from '../src/tasks/list-query.ts'
 import * as queries from '../src/tasks/queries.ts'
 import { TaskListQuery } from '../src/tasks/schemas.ts'
-import { root } from '../test/support/processes.ts'
+import { root } from '../test/support/directories.ts'
 
 const total = Number(process.argv[2] ?? 1_000_000)
 const runs = 5

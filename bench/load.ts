@@ -7,7 +7,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { type Client, createClient, type User } from '../test/support/client.ts'
-import { type ApiProcess, descendantsOf, root, startApi } from '../test/support/processes.ts'
+import { root } from '../test/support/directories.ts'
+import { type ApiProcess, descendantsOf, startApi } from '../test/support/processes.ts'
 
 const seconds = Number(process.argv[2] ?? 60)
 const clients = Number(process.argv[3] ?? 50)

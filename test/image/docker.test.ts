@@ -11,10 +11,11 @@ import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createClient, taskPath } from '../support/client.ts'
 import { type ComposeService, environmentOf, readCompose } from '../support/compose.ts'
+import { root } from '../support/directories.ts'
 import { buildImage, type Image } from '../support/dockerfile.ts'
 import { findFreePort } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
-import { type Program, root, startProgram } from '../support/processes.ts'
+import { type Program, startProgram } from '../support/processes.ts'
 import { startTestRedis, type TestRedis } from '../support/redis.ts'
 
 /** As the one-liner of docs/docker.md makes them. */

@@ -8,9 +8,9 @@ import { promisify } from 'node:util'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { environmentOf, readCompose } from '../support/compose.ts'
+import { root } from '../support/directories.ts'
 import { findFreePort } from '../support/ports.ts'
 import { startTestPostgres } from '../support/postgres.ts'
-import { root } from '../support/processes.ts'
 
 const secrets = {
   DATABASE_PASSWORD: "database-only-the-tests-know ' it",

@@ -6,8 +6,9 @@ import { deleteUser, lockUser, updateUser } from '../../src/accounts/queries.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
 import { createClient } from '../support/client.ts'
+import { root, temporaryDirectory } from '../support/directories.ts'
 import { startTestPostgres } from '../support/postgres.ts'
-import { migrateDatabase, root, startApi, temporaryDirectory } from '../support/processes.ts'
+import { migrateDatabase, startApi } from '../support/processes.ts'
 
 test('a session that ended while its password was checked changes nothing', async () => {
   const server = await startTestPostgres()

@@ -9,9 +9,9 @@ import { connectTo } from '../../src/runtime/connect.ts'
 import { findServerUser } from '../../src/runtime/embedded-postgres/user.ts'
 import { createDatabase } from '../../src/runtime/postgres.ts'
 import { cert, key } from '../support/certificate.ts'
+import { temporaryDirectory } from '../support/directories.ts'
 import { listenOnLoopback } from '../support/ports.ts'
 import { type PostgresCluster, startPostgresCluster } from '../support/postgres-cluster.ts'
-import { temporaryDirectory } from '../support/processes.ts'
 
 const patience = { timeout: 60_000, interval: 20 }
 const places = 2

@@ -13,10 +13,11 @@ import { findServerUser } from '../../src/runtime/embedded-postgres/user.ts'
 import { inspectServer } from '../../src/runtime/inspect-server.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
 import { StartError } from '../../src/start-error.ts'
+import { temporaryDirectory } from '../support/directories.ts'
 import { hasPgBouncer, startPgBouncer } from '../support/pgbouncer.ts'
 import { listenOnLoopback } from '../support/ports.ts'
 import { type PostgresCluster, startPostgresCluster } from '../support/postgres-cluster.ts'
-import { migrateDatabase, startProgram, temporaryDirectory } from '../support/processes.ts'
+import { migrateDatabase, startProgram } from '../support/processes.ts'
 
 const read = (query: string, databaseCa?: string) =>
   readDatabaseUrl({ databaseUrl: `postgres://user:secret@db.example.com:5433/tasks?${query}`, databaseCa })

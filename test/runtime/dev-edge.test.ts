@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { expect, type TestContext, test, vi } from 'vitest'
 import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
 import { atOnce, createClient, taskPath } from '../support/client.ts'
+import { root } from '../support/directories.ts'
 import { listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres } from '../support/postgres.ts'
 import {
@@ -14,7 +15,6 @@ import {
   endProcess,
   migrateDatabase,
   type Program,
-  root,
   type Service,
 } from '../support/processes.ts'
 import { until } from './fixtures/embedded-postgres.ts'

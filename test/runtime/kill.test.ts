@@ -4,13 +4,13 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, type TestContext, test, vi } from 'vitest'
 import { type Answer, atOnce, createClient, problemFaults } from '../support/client.ts'
+import { root } from '../support/directories.ts'
 import {
   type ApiProcess,
   createService,
   descendantsOf,
   endProcess,
   type Line,
-  root,
   type Service,
 } from '../support/processes.ts'
 import { until } from './fixtures/embedded-postgres.ts'

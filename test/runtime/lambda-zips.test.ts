@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { unzipSync } from 'fflate'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeCompletionEvent } from '../support/completion-event.ts'
+import { root } from '../support/directories.ts'
 import { type Lambda, startLambda } from '../support/lambda.ts'
-import { root } from '../support/processes.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'
 
 const names = ['api', 'migrate', 'notifier']

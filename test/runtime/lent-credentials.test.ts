@@ -9,9 +9,10 @@ import { openCredentials } from '../../src/runtime/container-credentials.ts'
 import { createClient } from '../support/client.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { startCredentialsEndpoint } from '../support/credentials-endpoint.ts'
+import { root } from '../support/directories.ts'
 import { createTestApi, credentials } from '../support/invoke-api.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
-import { createService, root } from '../support/processes.ts'
+import { createService } from '../support/processes.ts'
 
 const patience = { timeout: 100_000, interval: 50 }
 const hour = 3_600_000

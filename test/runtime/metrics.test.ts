@@ -4,9 +4,10 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { atOnce, createClient, inTurn, taskPath } from '../support/client.ts'
+import { root } from '../support/directories.ts'
 import { readExposition, scrape, sumOf } from '../support/exposition.ts'
 import { findFreePort } from '../support/ports.ts'
-import { createService, root } from '../support/processes.ts'
+import { createService } from '../support/processes.ts'
 
 const patience = { timeout: 60_000, interval: 100 }
 

@@ -11,8 +11,9 @@ import { createLambdaClient } from '../../src/events/lambda-client.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
+import { root } from '../support/directories.ts'
 import { findFreePort } from '../support/ports.ts'
-import { type ApiProcess, descendantsOf, root, startApi } from '../support/processes.ts'
+import { type ApiProcess, descendantsOf, startApi } from '../support/processes.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'
 
 const patience = { timeout: 60_000, interval: 100 }

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { readConfig } from '../../src/config.ts'
 import { StartError } from '../../src/start-error.ts'
 import { createClient, newAddress, newName, problemFaults, taskPath } from '../support/client.ts'
+import { root, temporaryDirectory } from '../support/directories.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import {
@@ -18,10 +19,8 @@ import {
   endProcess,
   type Line,
   migrateDatabase,
-  root,
   startApi,
   startProgram,
-  temporaryDirectory,
 } from '../support/processes.ts'
 import { processesOf } from './fixtures/embedded-postgres.ts'
 

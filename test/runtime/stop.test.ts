@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
 import { atOnce, createClient, taskPath, type User } from '../support/client.ts'
+import { root } from '../support/directories.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import {
   type ApiProcess,
   createService,
   descendantsOf,
   type Program,
-  root,
   type Service,
 } from '../support/processes.ts'
 import { beginUpload, untilCounted } from '../support/upload.ts'

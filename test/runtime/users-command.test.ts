@@ -7,13 +7,13 @@ import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
 import { runBuilt } from '../support/commands.ts'
+import { root } from '../support/directories.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import {
   type ApiProcess,
   createService,
   endProcess,
   migrateDatabase,
-  root,
   startApi,
 } from '../support/processes.ts'
 import { until } from './fixtures/embedded-postgres.ts'

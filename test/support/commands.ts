@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { root } from './processes.ts'
+import { root } from './directories.ts'
 
 export type Ran = { code: number | null; stdout: string; stderr: string }
 

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
-import { root } from './processes.ts'
+import { root } from './directories.ts'
 
 export type ComposeService = {
   command?: string[]

@@ -5,7 +5,8 @@ import { createLambdaClient } from '../../src/events/lambda-client.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
 import { makeCompletionEvent } from './completion-event.ts'
-import { type ApiProcess, endProcess, root, startApi } from './processes.ts'
+import { root } from './directories.ts'
+import { type ApiProcess, endProcess, startApi } from './processes.ts'
 import { startWebhookReceiver } from './webhook-receiver.ts'
 
 const senders = 16

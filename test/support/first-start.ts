@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import postgres from 'postgres'
 import { createLogger } from '../../src/log.ts'
 import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
-import { root, temporaryDirectory } from './processes.ts'
+import { root, temporaryDirectory } from './directories.ts'
 
 /** Names it to the tests' processes. */
 const variable = 'TEST_FIRST_START'

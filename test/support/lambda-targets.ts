@@ -1,11 +1,12 @@
 /** Puts the Lambda function behind the black-box suite: the zip that is deployed, in an environment as AWS has it. */
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
+import { root } from './directories.ts'
 import { startLambda } from './lambda.ts'
 import { startLambdaFront } from './lambda-front.ts'
 import { findFreePort } from './ports.ts'
 import { startTestPostgres } from './postgres.ts'
-import { migrateDatabase, root, startProgram } from './processes.ts'
+import { migrateDatabase, startProgram } from './processes.ts'
 import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
 
 const keys = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'the-key-that-both-functions-have' }

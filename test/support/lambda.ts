@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { unzipSync } from 'fflate'
+import { root } from './directories.ts'
 import { listenOnLoopback } from './ports.ts'
-import { root, startProgram } from './processes.ts'
+import { startProgram } from './processes.ts'
 
 export type FunctionError = { errorType: string; errorMessage: string; trace: string[] }
 

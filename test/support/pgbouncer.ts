@@ -7,9 +7,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { findServerUser, spawnAs } from '../../src/runtime/embedded-postgres/user.ts'
+import { temporaryDirectory } from './directories.ts'
 import { findFreePort } from './ports.ts'
 import { type PostgresCluster, password, role } from './postgres-cluster.ts'
-import { temporaryDirectory } from './processes.ts'
 
 const program = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer'].find((path) => existsSync(path))
 export const hasPgBouncer = program !== undefined

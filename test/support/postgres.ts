@@ -1,15 +1,11 @@
 /** A real, throw-away Postgres for tests. */
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { rm } from 'node:fs/promises'
 import postgres from 'postgres'
 import { createLogger } from '../../src/log.ts'
 import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { root, temporaryDirectory } from './directories.ts'
 import { copyFirstStart } from './first-start.ts'
 import { findFreePort } from './ports.ts'
-
-const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
 
 export type TestPostgres = Awaited<ReturnType<typeof startTestPostgres>>
 
@@ -20,13 +16,11 @@ type Options = postgres.Options<Record<string, never>>
  * by `stop`, which also removes the data.
  */
 export async function startTestPostgres(parameters: Record<string, string> = {}) {
-  const directory = await mkdtemp(join(tmpdir(), 'task-api-test-'))
-  // Started by root, the server runs as a user who must be able to enter.
-  await chmod(directory, 0o711)
+  const directory = await temporaryDirectory()
   await copyFirstStart(directory)
   const server = await startEmbeddedPostgres({
     dataDirectory: directory,
-    packageRoot,
+    packageRoot: root,
     log: createLogger('warn'),
     // Programs under test get a DATABASE_URL, which can't name a socket.
     tcpPort: await findFreePort(),

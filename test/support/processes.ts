@@ -1,21 +1,18 @@
 /** Starts the API as a user does, on free ports and a data directory of its own, and reads what it prints. */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import postgres from 'postgres'
 import type { TestContext } from 'vitest'
 import { isRunning, type ProcessToken, processToken } from '../../src/runtime/embedded-postgres/owner.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { root, temporaryDirectory } from './directories.ts'
 import { copyFirstStart } from './first-start.ts'
 import { findFreePort } from './ports.ts'
 import { startWebhookReceiver } from './webhook-receiver.ts'
-
-export const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** A line of the process's output; `text` is what could not be read as JSON. */
 export type Line = { message?: string; text?: string; [field: string]: unknown }
@@ -36,13 +33,6 @@ export type ApiProcess = Program & {
   addressHeader: string
   notifierPort: number
   dataDirectory: string
-}
-
-/** A directory that every user may enter, as the embedded Postgres of a root user needs; remove it with `rm`. */
-export async function temporaryDirectory() {
-  const directory = await mkdtemp(join(tmpdir(), 'task-api-test-'))
-  await chmod(directory, 0o711)
-  return directory
 }
 
 /** With nothing in its environment but PATH and what is given. */

@@ -5,9 +5,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
+import { root } from './directories.ts'
 import { startPgBouncer } from './pgbouncer.ts'
 import { password, startPostgresCluster } from './postgres-cluster.ts'
-import { migrateDatabase, root } from './processes.ts'
+import { migrateDatabase } from './processes.ts'
 
 const choices = ['embedded', 'postgres15', 'pgbouncer']
 

@@ -7,8 +7,9 @@ import { promisify } from 'node:util'
 import { Miniflare } from 'miniflare'
 import type { TestProject } from 'vitest/node'
 import { startBacking } from './backing.ts'
+import { root } from './directories.ts'
 import { startTestPostgres } from './postgres.ts'
-import { migrateDatabase, root } from './processes.ts'
+import { migrateDatabase } from './processes.ts'
 import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
 
 export default async function setup(project: TestProject) {

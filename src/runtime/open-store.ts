@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import { createLimiter } from '../limiter.ts'
 import type { Logger } from '../log.ts'
 import { memoryCounters } from './memory-counters.ts'
-import type { RedisOptions } from './redis.ts'
+import { connectRedis, type RedisOptions } from './redis.ts'
 import { redisStore } from './redis-store.ts'
 import { createStoreState, overMemory, overShared } from './shared-store.ts'
 import type { Stack } from './shutdown.ts'
@@ -29,8 +29,6 @@ export async function commandsOf(
   options: RedisOptions = {},
 ) {
   if (store.kind === 'upstash') return upstashCommands(store)
-  // Half of a bundle's code, and of its start: only where it is used.
-  const { connectRedis } = await import('./redis.ts')
   const { close, ...commands } = await connectRedis(store.url, log, options)
   stack.push('redis', close)
   return commands

@@ -40,7 +40,7 @@ export async function connectRedis(
   log: Logger,
   { staleAfterMs = Number.POSITIVE_INFINITY }: RedisOptions = {},
 ): Promise<RedisCommands & { close(): Promise<void> }> {
-  // The package is large, and most starts do without.
+  // Half of a bundle's code, where it is in one, and of a start: only where it is used.
   const { createClient } = await import('redis')
   const open = () =>
     createClient({ ...clientOptions, url })

@@ -113,24 +113,25 @@ test.concurrent('what was completed right before is told and done with, by a web
   service.webhook.answerWith((response) => void setTimeout(() => response.writeHead(200).end(), 100))
   let api = await service.start()
   const user = await createClient(api).register()
-  for (let attempt = 0; attempt < 5; attempt++) {
+  for (let attempt = 0; attempt < 12; attempt++) {
     const { exitAfter } = watch(api)
     const earlier = service.webhook.received.length
-    const tasks = await completeTasks(api, user, 15)
+    // More than are under way at a time.
+    const tasks = await completeTasks(api, user, 12)
     const { code, ms } = await exitAfter(() => api.child.kill())
     expect(code).toBe(0)
     const told = inOrder(eventTasks(service).slice(earlier))
     api = await service.start()
-    if (told.length === tasks.length) {
+    const left = await service.query('select id, attempts, last_error from outbox')
+    if (told.length === tasks.length && left.length === 0) {
       expect(told).toEqual(inOrder(taskIds(tasks)))
-      expect(await service.query('select id from outbox')).toEqual([])
       return
     }
-    // It may leave something to the next one, but only when its time was up: anew, then.
-    expect(ms).toBeGreaterThanOrEqual(relayGraceMs)
+    // It may leave something to the next one, told of or not, but only when its time was up: anew, then.
+    expect(ms, JSON.stringify({ told, left })).toBeGreaterThanOrEqual(relayGraceMs)
     await vi.waitFor(async () => expect(await service.query('select id from outbox')).toEqual([]), patience)
   }
-  throw new Error(`this machine is too slow to tell of 15 tasks within ${relayGraceMs} ms`)
+  throw new Error(`this machine is too slow to tell of 12 tasks within ${relayGraceMs} ms`)
 })
 
 test.concurrent('connections that clients keep open, busy or idle, do not hold up the end', async (context) => {

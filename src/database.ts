@@ -1,7 +1,7 @@
 /** What queries are written against: one statement at a time, each within a deadline, or several in a transaction. */
 import type { PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
 
-/** How values travel where postgres.js would do otherwise: see runtime/postgres.ts. */
+/** How values travel where postgres.js would do otherwise: see runtime/database/postgres.ts. */
 export type ValueTypes = { bigint: number; date: string }
 /** postgres.js's tag, for statements and fragments of them. */
 export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>

@@ -3,9 +3,9 @@ import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { readConfig } from './config.ts'
 import { createLogger } from './log.ts'
-import { readDatabaseUrl } from './runtime/database-url.ts'
-import { migrate, readMigrations } from './runtime/migrations.ts'
-import { valueOptions } from './runtime/postgres.ts'
+import { readDatabaseUrl } from './runtime/database/database-url.ts'
+import { migrate, readMigrations } from './runtime/database/migrations.ts'
+import { valueOptions } from './runtime/database/postgres.ts'
 import { StartError } from './start-error.ts'
 
 const { databaseUrl, databaseCa, logLevel } = readConfig(process.env)

@@ -2,8 +2,8 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
-import { migrate, migrationStatus, readMigrations } from './runtime/migrations.ts'
-import { connectAsOperator, describeFailure } from './runtime/operator-database.ts'
+import { migrate, migrationStatus, readMigrations } from './runtime/database/migrations.ts'
+import { connectAsOperator, describeFailure } from './runtime/database/operator-database.ts'
 import { StartError } from './start-error.ts'
 
 const help = `Brings the database to this program's schema: applies the files in sql/ that it lacks, in order.

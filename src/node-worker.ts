@@ -3,7 +3,7 @@ import { readConfig } from './config.ts'
 import { createLogger } from './log.ts'
 import { serve } from './node-service.ts'
 import { attend } from './runtime/concurrency/worker.ts'
-import { surviveLostWrites } from './runtime/lost-write.ts'
+import { surviveLostWrites } from './runtime/database/lost-write.ts'
 import { createStack } from './runtime/shutdown.ts'
 
 process.stdout.on('error', () => {})

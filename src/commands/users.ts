@@ -8,9 +8,9 @@ import type { Config } from '../config.ts'
 import type { Database } from '../database.ts'
 import { createLogger } from '../log.ts'
 import { formatTable, readArguments, runCommand, withDatabase, wrongUsage } from '../runtime/command.ts'
-import { renewCached } from '../runtime/operator-cache.ts'
-import { createNodeHasher } from '../runtime/password-hasher.ts'
 import { readPassword } from '../runtime/password-prompt.ts'
+import { createNodeHasher } from '../runtime/passwords/password-hasher.ts'
+import { renewCached } from '../runtime/store/operator-cache.ts'
 import { StartError } from '../start-error.ts'
 
 const help = `Accounts, also where REGISTRATION is closed.

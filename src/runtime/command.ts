@@ -7,8 +7,8 @@ import { type Config, readConfig } from '../config.ts'
 import { type Database, DatabaseUnavailableError, DeadlineError } from '../database.ts'
 import { Problem } from '../problem.ts'
 import { StartError } from '../start-error.ts'
-import { describeFailure, findOperatorDatabase } from './operator-database.ts'
-import { createDatabase } from './postgres.ts'
+import { describeFailure, findOperatorDatabase } from './database/operator-database.ts'
+import { createDatabase } from './database/postgres.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const statementTimeoutMs = 60_000

@@ -5,7 +5,7 @@ import { runInNewContext } from 'node:vm'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { DeadlineError } from '../../src/database.ts'
-import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
 import { listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 

@@ -16,7 +16,7 @@ import {
 import { getRequestListener } from '@hono/node-server'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import { createDatabase, valueOptions } from '../../src/runtime/postgres.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
 import { startEventQueue } from '../../workers/notifier/event-queue.ts'
 import type { LambdaContext } from '../../workers/notifier/handler.ts'
 import type { LambdaFunction } from '../../workers/notifier/invocation.ts'

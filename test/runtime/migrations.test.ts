@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { migrate, migrationStatus, readMigrations } from '../../src/runtime/migrations.ts'
+import { migrate, migrationStatus, readMigrations } from '../../src/runtime/database/migrations.ts'
 import { StartError } from '../../src/start-error.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createLimiter, type LimitRule, msUntilAllowed, withFallback } from '../../src/limiter.ts'
-import { memoryCounters } from '../../src/runtime/memory-counters.ts'
+import { memoryCounters } from '../../src/runtime/store/memory-counters.ts'
 import { type Counters, createGuard } from '../../src/store.ts'
 import { seeded } from '../support/random.ts'
 

@@ -16,9 +16,9 @@ import {
   HasherBusyError,
   type PasswordHasher,
 } from '../../src/passwords.ts'
-import { bcryptjsPool } from '../../src/runtime/bcryptjs-pool.ts'
-import { loadNativeBcrypt } from '../../src/runtime/native-bcrypt.ts'
-import { createNodeHasher, queueLimitFor } from '../../src/runtime/password-hasher.ts'
+import { bcryptjsPool } from '../../src/runtime/passwords/bcryptjs-pool.ts'
+import { loadNativeBcrypt } from '../../src/runtime/passwords/native-bcrypt.ts'
+import { createNodeHasher, queueLimitFor } from '../../src/runtime/passwords/password-hasher.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 /** The lowest cost, for tests that are not about time. */
@@ -32,7 +32,9 @@ let native: Bcrypt
 beforeAll(async () => {
   // Within the project, so that the bundles find its packages.
   directory = await mkdtemp(join(root, 'node_modules/.test-passwords-'))
-  workerEntry = await bundle('bcrypt-worker', { entryPoints: [join(root, 'src/runtime/bcrypt-worker.ts')] })
+  workerEntry = await bundle('bcrypt-worker', {
+    entryPoints: [join(root, 'src/runtime/passwords/bcrypt-worker.ts')],
+  })
   native = await loadNativeBcrypt()
 })
 afterAll(() => rm(directory, { recursive: true, force: true }))
@@ -258,7 +260,7 @@ async function runWithoutBinary(worker: string) {
     stdin: {
       resolveDir: root,
       contents: `
-        import { createNodeHasher } from './src/runtime/password-hasher.ts'
+        import { createNodeHasher } from './src/runtime/passwords/password-hasher.ts'
         const lines = []
         const note = (message) => lines.push(message)
         const hasher = await createNodeHasher({ cost: 4, workerEntry: process.argv[2], log: { info: note, warn: note } })

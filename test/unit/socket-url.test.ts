@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import { expect, test } from 'vitest'
-import { readDatabaseUrl } from '../../src/runtime/database-url.ts'
+import { readDatabaseUrl } from '../../src/runtime/database/database-url.ts'
 import { formatSocketUrl } from '../../src/runtime/socket-url.ts'
 
 test('what is written is what postgres.js reads, whatever is in a password or a path', () => {

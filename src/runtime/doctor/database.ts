@@ -2,10 +2,10 @@
 import { join } from 'node:path'
 import type { Sql } from 'postgres'
 import { schemaVersion } from '../../schema-version.ts'
+import { migrationStatus, readMigrations } from '../database/migrations.ts'
+import { connectAsOperator, describeFailure } from '../database/operator-database.ts'
 import { findNative } from '../embedded-postgres/native.ts'
 import { findEmbeddedPostgres } from '../embedded-postgres.ts'
-import { migrationStatus, readMigrations } from '../migrations.ts'
-import { connectAsOperator, describeFailure } from '../operator-database.ts'
 import { describeTls, examineWay } from './database-way.ts'
 import { type Finding, failed, ok, type Patient, warning } from './finding.ts'
 

@@ -4,7 +4,7 @@ import { access, stat, statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname } from 'node:path'
 import { hasCode } from '../embedded-postgres/owner.ts'
-import { loadNativeBcrypt } from '../native-bcrypt.ts'
+import { loadNativeBcrypt } from '../passwords/native-bcrypt.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 
 const oldestNode = [20, 19] as const

@@ -11,10 +11,10 @@ import { type LambdaAnswer, sendInvocation } from '../../events/lambda-client.ts
 import { NotificationSettings, notificationsOf } from '../../notification-settings.ts'
 import { EventSettings, readSettings } from '../../settings.ts'
 import { openCredentials } from '../container-credentials.ts'
-import { readDatabaseUrl } from '../database-url.ts'
+import { readDatabaseUrl } from '../database/database-url.ts'
+import { describeFailure } from '../database/operator-database.ts'
+import { valueOptions } from '../database/postgres.ts'
 import { credentialsPath, readCredentials } from '../notifier-credentials.ts'
-import { describeFailure } from '../operator-database.ts'
-import { valueOptions } from '../postgres.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 import { tryPort } from './machine.ts'
 

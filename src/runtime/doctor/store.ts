@@ -1,7 +1,7 @@
 /** The store of limits and cached answers: whether it is there, how far away, and whether it forgets what it should not. */
 import type { Config } from '../../config.ts'
-import { describeFailure } from '../operator-database.ts'
-import { upstashCommands } from '../upstash.ts'
+import { describeFailure } from '../database/operator-database.ts'
+import { upstashCommands } from '../store/upstash.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 
 const timeoutMs = 5000

@@ -1,9 +1,9 @@
 /** Limits and cached answers as the app uses them, over a store that is shared or over this process's memory. */
-import { createCache, noCache, type SharedCacheState } from '../cache.ts'
-import type { Deps } from '../deps.ts'
-import { type CountingLimiter, createLimiter, withFallback } from '../limiter.ts'
-import type { Logger } from '../log.ts'
-import { createGuard, type Guard, type Store } from '../store.ts'
+import { createCache, noCache, type SharedCacheState } from '../../cache.ts'
+import type { Deps } from '../../deps.ts'
+import { type CountingLimiter, createLimiter, withFallback } from '../../limiter.ts'
+import type { Logger } from '../../log.ts'
+import { createGuard, type Guard, type Store } from '../../store.ts'
 import { memoryCounters } from './memory-counters.ts'
 import { memoryTexts } from './memory-texts.ts'
 

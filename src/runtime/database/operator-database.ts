@@ -1,8 +1,8 @@
 /** The database as a command finds it that an operator runs beside the service. */
 import postgres from 'postgres'
-import { StartError } from '../start-error.ts'
+import { StartError } from '../../start-error.ts'
+import { findEmbeddedPostgres } from '../embedded-postgres.ts'
 import { readDatabaseUrl } from './database-url.ts'
-import { findEmbeddedPostgres } from './embedded-postgres.ts'
 import { valueOptions } from './postgres.ts'
 
 type Place = {

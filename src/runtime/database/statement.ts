@@ -1,6 +1,6 @@
 /** One statement on one connection: its deadline, and what its failure says of the connection and of the statement itself. */
 import postgres, { type PendingQuery, type Row, type RowList } from 'postgres'
-import { DeadlineError } from '../database.ts'
+import { DeadlineError } from '../../database.ts'
 import type { Connection } from './connections.ts'
 
 /** How long a cancelled statement may take to say so before its connection is held to be dead. */

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
-import type { Logger } from '../log.ts'
-import { StartError } from '../start-error.ts'
+import type { Logger } from '../../log.ts'
+import { StartError } from '../../start-error.ts'
 
 export type Migration = { version: number; name: string; checksum: string; text: string }
 

@@ -1,6 +1,6 @@
 /** postgres.js as the application's Database, on every runtime. */
 import postgres, { type Options } from 'postgres'
-import { type Database, DatabaseUnavailableError, DeadlineError } from '../database.ts'
+import { type Database, DatabaseUnavailableError, DeadlineError } from '../../database.ts'
 import { type Connect, type Connection, type Connections, createConnections } from './connections.ts'
 import { createGate } from './gate.ts'
 import { ConnectionLostError, runWithin, SilenceError } from './statement.ts'

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type postgres from 'postgres'
-import { StartError } from '../start-error.ts'
+import { StartError } from '../../start-error.ts'
 
 type Source = {
   databaseUrl: string

@@ -1,12 +1,12 @@
 /** Opens the store of a Node process: the one that the settings name, or its memory. */
-import type { Config } from '../config.ts'
-import { createLimiter } from '../limiter.ts'
-import type { Logger } from '../log.ts'
+import type { Config } from '../../config.ts'
+import { createLimiter } from '../../limiter.ts'
+import type { Logger } from '../../log.ts'
+import type { Stack } from '../shutdown.ts'
 import { memoryCounters } from './memory-counters.ts'
 import { connectRedis, type RedisOptions } from './redis.ts'
 import { redisStore } from './redis-store.ts'
 import { createStoreState, overMemory, overShared } from './shared-store.ts'
-import type { Stack } from './shutdown.ts'
 import { upstashCommands } from './upstash.ts'
 
 /** @throws StartError when the store refuses its credentials; one that is away is waited for a little, then done without. */

@@ -3,11 +3,11 @@
  * tell: whose sessions it has ended.
  */
 import postgres from 'postgres'
-import type { Cache } from '../cache.ts'
-import type { Database } from '../database.ts'
-import type { EmbeddedPostgres } from './embedded-postgres.ts'
-import { valueOptions } from './postgres.ts'
-import type { Stack } from './shutdown.ts'
+import type { Cache } from '../../cache.ts'
+import type { Database } from '../../database.ts'
+import { valueOptions } from '../database/postgres.ts'
+import type { EmbeddedPostgres } from '../embedded-postgres.ts'
+import type { Stack } from '../shutdown.ts'
 
 const channel = 'task_api_renewals'
 /** A notice holds less than 8000 bytes. */

@@ -1,5 +1,5 @@
 /** Cached answers in this process's memory. */
-import type { Texts } from '../store.ts'
+import type { Texts } from '../../store.ts'
 
 /**
  * Keeps at most `maximumSize` UTF-16 units; what was put first goes first. Expired entries go as new ones come, without a

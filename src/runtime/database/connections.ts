@@ -1,6 +1,6 @@
 /** The connections of a process: each a client of postgres.js of its own, so that one that has failed is thrown away alone. */
 import type { Sql } from 'postgres'
-import type { ValueTypes } from '../database.ts'
+import type { ValueTypes } from '../../database.ts'
 import { createGate } from './gate.ts'
 
 /** Makes a client with these among its options. postgres.js connects at its first statement. */

@@ -1,15 +1,15 @@
 /** The database of a service on Node: the one DATABASE_URL names, or the one embedded here. */
 import { join } from 'node:path'
 import postgres, { type Sql } from 'postgres'
-import type { Config } from '../config.ts'
-import type { Logger } from '../log.ts'
+import type { Config } from '../../config.ts'
+import type { Logger } from '../../log.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../embedded-postgres.ts'
+import type { Stack } from '../shutdown.ts'
 import { connectTo, type DatabaseAddress } from './connect.ts'
 import { readDatabaseUrl } from './database-url.ts'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
 import { inspectServer } from './inspect-server.ts'
 import { migrate, readMigrations } from './migrations.ts'
 import { createDatabase, valueOptions } from './postgres.ts'
-import type { Stack } from './shutdown.ts'
 
 type Opening = {
   config: Config

@@ -1,4 +1,4 @@
-import type { Logger } from '../log.ts'
+import type { Logger } from '../../log.ts'
 
 /**
  * postgres.js 3.4.9 throws out of nowhere when a statement of a transaction meets a connection that has just gone: it writes

@@ -1,9 +1,9 @@
 /** How the connections of a Node process are made. */
 import postgres from 'postgres'
-import type { Config } from '../config.ts'
+import type { Config } from '../../config.ts'
+import type { EmbeddedPostgres } from '../embedded-postgres.ts'
 import type { Connect } from './connections.ts'
 import { readDatabaseUrl } from './database-url.ts'
-import type { EmbeddedPostgres } from './embedded-postgres.ts'
 import { valueOptions } from './postgres.ts'
 
 /** Where the database is, as plain data: DATABASE_URL, or the embedded server's connection. */

@@ -1,8 +1,8 @@
 /** What is found out at the start about a server that was there before, and cannot be mended by waiting. */
 import postgres, { type Sql } from 'postgres'
-import { errorFields, type Logger } from '../log.ts'
-import { schemaVersion } from '../schema-version.ts'
-import { StartError } from '../start-error.ts'
+import { errorFields, type Logger } from '../../log.ts'
+import { schemaVersion } from '../../schema-version.ts'
+import { StartError } from '../../start-error.ts'
 
 const oldestServer = 15
 /** How long the probes of a pooler may take, each. */

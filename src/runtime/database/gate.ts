@@ -1,4 +1,4 @@
-import { DeadlineError } from '../database.ts'
+import { DeadlineError } from '../../database.ts'
 
 export type Gate = {
   /**

@@ -94,7 +94,8 @@ function crossOrigin(origin: string[]): MiddlewareHandler {
 const page: Pick<Operation, 'method' | 'path'> = { method: 'get', path: '/docs' }
 const known = [...operations, page].map(({ method, path }) => ({
   method: method.toUpperCase(),
-  pattern: new RegExp(`^${path.replace(/:\w+/g, '[^/]+').replace(/\/$/, '')}/?$`),
+  // As Hono has it, which takes one slash off the end of a path.
+  pattern: new RegExp(`^${path.replace(/:\w+/g, '[^/]+').replace(/\/$/, '')}$`),
 }))
 
 /** 405 where the path is known for other methods, else 404; neither needs a token, but one that is dead counts as none. */

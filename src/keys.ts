@@ -54,9 +54,10 @@ export function toBase64Url(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes)).replace(/[+/=]/g, (c) => ({ '+': '-', '/': '_' })[c] ?? '')
 }
 
-/** Null for anything but base64url. */
+/** Null for anything but base64url, in the one spelling of these bytes: spare bits at the end are 0. */
 export function fromBase64Url(text: string): Uint8Array<ArrayBuffer> | null {
   if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return null
   const binary = atob(text.replace(/[-_]/g, (c) => (c === '-' ? '+' : '/')))
-  return Uint8Array.from(binary, (c) => c.charCodeAt(0))
+  const bytes = Uint8Array.from(binary, (c) => c.charCodeAt(0))
+  return toBase64Url(bytes) === text ? bytes : null
 }

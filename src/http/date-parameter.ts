@@ -1,28 +1,48 @@
 import * as z from 'zod'
 
-const form = /^(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d))?$/
+const form = /^(\d{4}-\d\d-\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d)))?$/
 
-/** A date alone means its midnight in UTC; the output is RFC 3339 text as Postgres takes it. */
+/** Beyond these is nothing that anybody asks for, nor anything that both ends can name. */
+const earliest = Date.parse('0001-01-01T00:00:00.000Z')
+const latest = Date.parse('9999-12-31T23:59:59.999Z')
+
+/**
+ * RFC 3339, or a date alone, which means its midnight in UTC. The output is the same instant as text that Postgres takes:
+ * in UTC, in microseconds, rounded up, so that what is at or after it is so before and after rounding.
+ */
 export const DateParameter = z.string().transform((value, context) => {
-  const [, year, month, day, hour = '00', minute = '00', second = '00', , offset = 'Z'] =
-    form.exec(value) ?? []
-  const [offsetHour, offsetMinute] = offset.length > 1 ? [offset.slice(1, 3), offset.slice(4)] : ['00', '00']
-  const midnight = new Date(`${year}-${month}-${day}T00:00:00Z`)
-  const exists =
-    Number(year) > 0 &&
-    !Number.isNaN(midnight.getTime()) &&
-    // 30 February rolls over into March.
-    midnight.getUTCDate() === Number(day) &&
-    Number(hour) < 24 &&
-    Number(minute) < 60 &&
-    // RFC 3339 has leap seconds, and Postgres takes them for the next minute's first.
-    Number(second) <= 60 &&
-    // As far as Postgres goes, which is further than any place on Earth.
-    Number(offsetHour) < 16 &&
-    Number(offsetMinute) < 60
-  if (exists) return value.length === 10 ? `${value}T00:00:00Z` : value
+  const instant = read(value)
+  if (instant !== undefined) return instant
   context.addIssue(
     'It must be a date such as 2026-11-22, or RFC 3339 such as 2026-11-22T07:04:05Z, with + sent as %2B.',
   )
   return z.NEVER
 })
+
+function read(value: string): string | undefined {
+  const [, day = '', hour = '0', minute = '0', second = '0', fraction = '', sign, offsetHour, offsetMinute] =
+    form.exec(value) ?? []
+  const midnight = new Date(`${day}T00:00:00Z`)
+  const exists =
+    // 30 February rolls over into March.
+    !Number.isNaN(midnight.getTime()) &&
+    midnight.toISOString().startsWith(day) &&
+    midnight.getTime() >= earliest &&
+    isTime(hour, minute) &&
+    // A leap second is the next minute's first, as for Postgres.
+    Number(second) <= 60 &&
+    isTime(offsetHour, offsetMinute)
+  if (!exists) return undefined
+  const offset = (sign === '-' ? -1 : 1) * minutes(offsetHour, offsetMinute)
+  const microseconds = Number(fraction.slice(0, 6).padEnd(6, '0')) + (/[1-9]/.test(fraction.slice(6)) ? 1 : 0)
+  const ms =
+    midnight.getTime() +
+    (minutes(hour, minute) - offset) * 60_000 +
+    Number(second) * 1000 +
+    Math.floor(microseconds / 1000)
+  const told = new Date(Math.min(Math.max(ms, earliest), latest)).toISOString()
+  return told.replace('Z', `${String(microseconds % 1000).padStart(3, '0')}Z`)
+}
+
+const isTime = (hour = '0', minute = '0') => Number(hour) < 24 && Number(minute) < 60
+const minutes = (hour = '0', minute = '0') => Number(hour) * 60 + Number(minute)

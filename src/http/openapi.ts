@@ -140,8 +140,17 @@ const headersOf = (headers: Record<string, string>) =>
     Object.entries(headers).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
   )
 
-function parametersOf({ path, query, headers = {} }: Operation, schemaOf: SchemaOf) {
-  const { properties = {}, required = [] } = query ? schemaOf(query, 'input') : {}
+function parametersOf({ path, query, headers }: Operation, schemaOf: SchemaOf) {
+  const described = (place: 'query' | 'header', members: z.ZodObject | undefined) => {
+    const { properties = {}, required = [] } = members ? schemaOf(members, 'input') : {}
+    return Object.entries(properties).map(([name, { description, ...schema }]) => ({
+      name,
+      in: place,
+      required: required.includes(name),
+      ...(description ? { description } : {}),
+      schema,
+    }))
+  }
   return [
     ...[...path.matchAll(/:(\w+)/g)].map(([, name]) => ({
       name,
@@ -149,20 +158,8 @@ function parametersOf({ path, query, headers = {} }: Operation, schemaOf: Schema
       required: true,
       schema: { type: 'integer' },
     })),
-    ...Object.entries(properties).map(([name, { description, ...schema }]) => ({
-      name,
-      in: 'query',
-      required: required.includes(name),
-      ...(description ? { description } : {}),
-      schema,
-    })),
-    ...Object.entries(headers).map(([name, description]) => ({
-      name,
-      in: 'header',
-      required: false,
-      description,
-      schema: { type: 'string' },
-    })),
+    ...described('query', query),
+    ...described('header', headers),
   ]
 }
 

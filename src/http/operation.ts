@@ -29,8 +29,8 @@ export type Operation = {
   authenticated: boolean
   query?: z.ZodObject
   body?: { schema: z.ZodObject; mediaTypes: MediaType[] }
-  /** Request headers that mean something here, each with what it does. */
-  headers?: Record<string, string>
+  /** Request headers that mean something here, each described with what it does. */
+  headers?: z.ZodObject
   answers: Record<number, Answer>
   /** Besides those every operation has: see `problemsOf`. */
   problems?: Partial<Record<ProblemStatus, string>>
@@ -51,7 +51,7 @@ export function mount<const O extends Operation>(
   declaration: O,
   handle: (c: Context<AppEnv>, input: Input<O>) => Response | Promise<Response>,
 ) {
-  const { method, path, query = nothing, body } = declaration
+  const { method, path, query = nothing, headers = nothing, body } = declaration
   const form = body?.mediaTypes.includes('application/x-www-form-urlencoded') ?? false
   const steps: Handler<AppEnv>[] = [
     function route(c, next) {
@@ -60,7 +60,7 @@ export function mount<const O extends Operation>(
     },
     ...(declaration.authenticated ? [authenticate] : []),
     ...(body ? [readBody(body.mediaTypes)] : []),
-    ...validate({ query, body: body?.schema, form }),
+    ...validate({ query, headers, body: body?.schema, form }),
     (c) => handle(c, { query: valid(c, 'query'), body: valid(c, 'json') ?? valid(c, 'form') } as Input<O>),
   ]
   // The app is not strict about a trailing slash, so the path without it answers the same.

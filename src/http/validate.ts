@@ -5,18 +5,24 @@ import type * as z from 'zod'
 import { type InputError, invalidInput } from '../problem.ts'
 import { refuse } from './authenticate.ts'
 
-type Schemas = { query: z.ZodObject; body: z.ZodObject | undefined; form: boolean }
+type Schemas = {
+  query: z.ZodObject
+  /** Of the headers that mean something, as they are named in the schema; others may be sent too. */
+  headers: z.ZodObject
+  body: z.ZodObject | undefined
+  form: boolean
+}
 
-export function validate({ query, body, form }: Schemas): MiddlewareHandler[] {
-  const hook = async (result: { error?: z.core.$ZodError; target: string }, c: Context) => {
-    if (!result.error) return refuseNameless(c)
-    const errors = inputErrors(result.error, result.target === 'query' ? 'parameter' : 'pointer')
-    // The body is validated first; the query must then be looked at here, or its errors would come a request later.
-    if (result.target !== 'query') {
-      const { error } = parse(query, queryOf(c))
-      if (error) errors.push(...inputErrors(error, 'parameter'))
-    }
-    await refuse(c, invalidInput(errors))
+export function validate({ query, headers, body, form }: Schemas): MiddlewareHandler[] {
+  const hook = async ({ error, target }: { error?: z.core.$ZodError; target: string }, c: Context) => {
+    const errors = inputErrors(error, target === 'query' ? 'parameter' : 'pointer')
+    // The body is validated first: what is wrong elsewhere must be told with it, or it would be told a request later.
+    if (target !== 'query') errors.push(...inputErrors(parse(query, queryOf(c)).error, 'parameter'))
+    errors.push(
+      ...unreadableParameters(c),
+      ...inputErrors(parse(headers, headersOf(headers, c)).error, 'header'),
+    )
+    if (errors.length > 0) await refuse(c, invalidInput(errors))
   }
   const options = { validationFunction: parse }
   const validators: MiddlewareHandler[] = []
@@ -29,11 +35,33 @@ export function validate({ query, body, form }: Schemas): MiddlewareHandler[] {
   return validators
 }
 
-/** A parameter without a name is unknown too, but Hono drops it. */
-async function refuseNameless(c: Context) {
-  if (!/[?&]=/.test(c.req.url) || !new URL(c.req.url).searchParams.has('')) return
-  await refuse(c, invalidInput([{ parameter: '', detail: 'There is no such parameter.' }]))
+/** What Hono passes over: a parameter without a name, which is unknown too, and bytes that are no text. */
+function unreadableParameters(c: Context): InputError[] {
+  const start = c.req.url.indexOf('?')
+  if (start < 0) return []
+  const pairs = c.req.url
+    .slice(start + 1)
+    .split('&')
+    .filter(Boolean)
+  return pairs.flatMap((pair) => {
+    const [name = ''] = [...new URLSearchParams(pair).keys()]
+    if (name === '') return [{ parameter: '', detail: 'There is no such parameter.' }]
+    return isUtf8(pair) ? [] : [{ parameter: name, detail: 'It must be UTF-8.' }]
+  })
 }
+
+/** A percent sign that begins no escape stands for itself. */
+function isUtf8(encoded: string): boolean {
+  try {
+    decodeURIComponent(encoded.replace(/%(?![0-9a-f]{2})/gi, '%25'))
+    return true
+  } catch {
+    return false
+  }
+}
+
+const headersOf = (headers: z.ZodObject, c: Context) =>
+  Object.fromEntries(Object.keys(headers.shape).map((name) => [name, c.req.header(name)]))
 
 const queryOf = (c: Context) =>
   Object.fromEntries(
@@ -70,10 +98,16 @@ function detailOf(issue: z.core.$ZodRawIssue): string | undefined {
   }
 }
 
-export function inputErrors(error: z.core.$ZodError, kind: 'pointer' | 'parameter'): InputError[] {
-  const place = (path: PropertyKey[]) =>
-    kind === 'pointer' ? { pointer: pointerTo(path) } : { parameter: String(path[0]) }
-  return error.issues.flatMap((issue) =>
+export function inputErrors(
+  error: z.core.$ZodError | undefined,
+  kind: 'pointer' | 'parameter' | 'header',
+): InputError[] {
+  const place = (path: PropertyKey[]) => {
+    if (kind === 'pointer') return { pointer: pointerTo(path) }
+    return kind === 'header' ? { header: String(path[0]) } : { parameter: String(path[0]) }
+  }
+  const issues = error?.issues ?? []
+  return issues.flatMap((issue) =>
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => ({
           ...place([...issue.path, key]),

@@ -1,10 +1,16 @@
 /** The task operations as clients see them. */
+import * as z from 'zod'
 import { operation } from '../http/operation.ts'
 import { NewTask, Task, TaskChange, TaskListQuery, TaskPage, TaskReplacement } from './schemas.ts'
 
 const etag = { ETag: 'Strong; changes with every change of the task' }
 const cacheStatus = { 'Cache-Status': "Whether the service's own cache had it (RFC 9211)" }
-const ifMatch = { 'If-Match': 'Answers 412, having done nothing, unless the task still has this entity tag' }
+const precondition = z.string().optional()
+const ifMatch = z.object({
+  'If-Match': precondition.describe(
+    'Answers 412, having done nothing, unless the task still has this entity tag',
+  ),
+})
 const changed = 'The task has changed since; ETag says what it is now'
 const absent = 'There is no such task, or the caller may not see it'
 
@@ -33,10 +39,13 @@ export const createTask = operation({
   tag: 'Tasks',
   summary: 'Create a task',
   authenticated: true,
-  headers: {
-    'Idempotency-Key':
-      '1 to 255 visible ASCII characters: a repeat with the same body within 24 hours answers as the first did',
-  },
+  headers: z.object({
+    'Idempotency-Key': z
+      .string()
+      .regex(/^[\x21-\x7e]{1,255}$/, 'It must have 1 to 255 visible ASCII characters.')
+      .optional()
+      .describe('A repeat with the same body within 24 hours answers as the first did'),
+  }),
   body: { schema: NewTask, mediaTypes: ['application/json'] },
   answers: {
     201: {
@@ -62,7 +71,9 @@ export const getTask = operation({
   tag: 'Tasks',
   summary: 'Read a task',
   authenticated: true,
-  headers: { 'If-None-Match': 'Answers 304 while the task still has this entity tag', ...ifMatch },
+  headers: ifMatch.extend({
+    'If-None-Match': precondition.describe('Answers 304 while the task still has this entity tag'),
+  }),
   answers: {
     200: { description: 'The task', schema: Task, headers: { ...etag, ...cacheStatus } },
     304: { description: 'It has not changed', headers: { ...etag, ...cacheStatus } },

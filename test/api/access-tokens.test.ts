@@ -82,6 +82,12 @@ describe('a bad token is a 401 everywhere', () => {
     ['of three parts of nothing', () => '..'],
     ['of one part too many', ({ token }) => `${token}.x`],
     ['without its signature', ({ token }) => `${token.slice(0, token.lastIndexOf('.'))}.`],
+    ['with padding', ({ token }) => `${token}=`],
+    // Of the last character's bits the last two mean nothing; in a token of ours they are 0.
+    [
+      'in another spelling',
+      ({ token }) => token.replace(/.$/, (last) => String.fromCharCode(last.charCodeAt(0) + 1)),
+    ],
     ['with a changed payload', ({ token }, other) => changePayload(token, { sub: String(other.id) })],
     ['with bytes that are no UTF-8', () => 'é\u00ff'],
     ['of 6,000 characters', () => 'x'.repeat(6000)],

@@ -98,6 +98,11 @@ describe('paths', () => {
     }
   })
 
+  test.each(paths.filter((path) => path !== '/'))('%s with a slash too many is a 404', async (path) => {
+    const at = path.replace('{id}', '1').replace(/\/?$/, '//')
+    for (const method of ['GET', 'POST', 'DELETE']) expectProblem(await request(method, at), 404)
+  })
+
   const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
   const refused = paths.flatMap((path) => {
     const known = operations.filter((operation) => operation.path === path).map(({ method }) => method)
@@ -372,7 +377,30 @@ describe('input that is refused', () => {
     const { token } = await client.anyUser()
     expectProblem(await request('GET', '/api/tasks/?=completed', { token }), 400)
     expectProblem(await request('GET', '/api/tasks/?limit=1&=completed', { token }), 400)
+    expectProblem(await request('GET', '/api/tasks/?limit=1&=', { token }), 400)
     expect((await request('GET', '/api/tasks/?search=huh?=1', { token })).status).toBe(200)
+  })
+
+  test.each(['%ff', 'a%20%FF', '%ed%a0%80', '%c0%af', '%e2%82', '%f5%80%80%80', '%25%80'])(
+    'a parameter that is not UTF-8 (%s) is refused',
+    async (value) => {
+      const { token } = await client.anyUser()
+      for (const path of ['/api/tasks/', '/api/users/']) {
+        const answer = await request('GET', `${path}?search=${value}`, { token })
+        expectProblem(answer, 400)
+        expect(places(answer)).toEqual(['search'])
+      }
+      expectProblem(await request('GET', `/api/tasks/?${value}=1`, { token }), 400)
+    },
+  )
+
+  test('a percent sign that begins no escape stands for itself', async () => {
+    const { token } = await client.register()
+    const task = await client.createTask(token, { title: 'café 100% %zz' })
+    for (const search of ['100%', '%zz', 'caf%C3%A9+100%', '100%25%20%', '%zz&limit=1']) {
+      const { status, body } = await request('GET', `/api/tasks/?search=${search}`, { token })
+      expect([search, status, body.results]).toEqual([search, 200, [task]])
+    }
   })
 
   test.each(table(operations).filter(([, { queryParameters }]) => queryParameters.length > 0))(
@@ -393,6 +421,17 @@ describe('input that is refused', () => {
     expectProblem(answer, 400)
     const members = ['/title', '/description', '/status', '/assigned_to', '/nope', '/a~1b~0c', '/id']
     expect(places(answer)).toEqual([...members, 'nope', 'other'].sort())
+  })
+
+  test('what is wrong with a header is said along with it', async () => {
+    const { token } = await client.anyUser()
+    const answer = await request('POST', '/api/tasks/?x=1', {
+      token,
+      json: { title: '' },
+      headers: { 'Idempotency-Key': 'two words' },
+    })
+    expectProblem(answer, 400)
+    expect(places(answer)).toEqual(['/title', 'Idempotency-Key', 'x'])
   })
 
   test('everything that is wrong with a query is said at once', async () => {

@@ -150,8 +150,7 @@ describe('an invalid refresh token', () => {
     const stranger = await register()
     const third = await next(await next(refreshToken))
     const half = Math.floor(third.length / 2)
-    // All but the last character, whose last bits a decoder may pass over.
-    const changed = [...third.slice(0, -1)].map((_, i) => changeAt(third, i))
+    const changed = [...third].map((_, i) => changeAt(third, i))
     const spliced = [
       third.slice(0, half) + refreshToken.slice(half),
       stranger.refreshToken.slice(0, half) + third.slice(half),

@@ -14,6 +14,7 @@ import { upstashCommands } from '../../src/runtime/store/upstash.ts'
 import type { Store } from '../../src/store.ts'
 import { seeded } from '../support/random.ts'
 import { startTestRedis, type TestRedis } from '../support/redis.ts'
+import { startTcpSwitch } from '../support/tcp-switch.ts'
 import { startUpstashFront, type UpstashFront } from '../support/upstash-front.ts'
 
 let redis: TestRedis
@@ -185,6 +186,26 @@ test('a count and a look-up travel together, over both clients', async () => {
   expect(front.calls.slice(before).map((call) => call.map(([command]) => command))).toEqual([
     ['evalsha', 'evalsha'],
   ])
+})
+
+test('a server that has become a replica is left for the one that the address leads to now', async () => {
+  const [first, second] = [await startTestRedis(), await startTestRedis()]
+  const address = await startTcpSwitch(first.port)
+  closing.push(first.stop, second.stop, address.close)
+  const commands = await connectRedis(`redis://127.0.0.1:${address.port}`, silent)
+  closing.push(commands.close)
+  const store = redisStore(commands, 'failover:')
+  await store.ping()
+  address.leadTo(second.port)
+  await first.ask(['REPLICAOF', '127.0.0.1', String(second.port)])
+  await expect(store.ping()).rejects.toThrow(/^READONLY/)
+  await vi.waitFor(
+    async () => {
+      await store.texts.put([{ key: 'here', value: 'now', ttlMs: 60_000 }])
+      expect(await second.ask(['GET', 'failover:here'])).toBe('now')
+    },
+    { timeout: 30_000, interval: 100 },
+  )
 })
 
 test('scripts have the hashes that are written down', async () => {

@@ -1,6 +1,7 @@
 /** The store of limits and cached answers: whether it is there, how far away, and whether it forgets what it should not. */
 import type { Config } from '../../config.ts'
 import { describeFailure } from '../database/operator-database.ts'
+import { redisStore } from '../store/redis-store.ts'
 import { upstashCommands } from '../store/upstash.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 
@@ -25,8 +26,8 @@ type Of<Kind> = Extract<Config['store'], { kind: Kind }>
 async function checkUpstash(store: Of<'upstash'>): Promise<Finding[]> {
   const { host } = new URL(store.url)
   try {
-    const commands = upstashCommands(store)
-    return [describeLatency(host, await measure(() => commands.ping()))]
+    const { ping } = redisStore(upstashCommands(store), store.prefix)
+    return [describeLatency(host, await measure(ping))]
   } catch (error) {
     return [
       failed(

@@ -8,6 +8,8 @@ import type { RedisCommands } from './redis-store.ts'
 const startWaitMs = 3000
 /** A connection on which commands wait for so long without any answer is made anew: a server that has vanished sends no goodbye. */
 const silenceMs = 4000
+/** A server that takes no writes (any more) is left for the one that the address leads to now, at most so often. */
+const reopenEveryMs = 1000
 
 const clientOptions = {
   name: 'task-api',
@@ -61,8 +63,10 @@ export async function connectRedis(
   let heardAt = Date.now()
   let usedAt = Date.now()
 
+  let reopenedAt = 0
   /** Rejects whatever waits. */
   function reopen() {
+    reopenedAt = Date.now()
     if (client.isOpen) client.destroy()
     client = open()
     const reconnected = client.connect()
@@ -99,6 +103,9 @@ export async function connectRedis(
     waiting++
     try {
       return await command(client)
+    } catch (error) {
+      if (isReadOnly(error) && Date.now() - reopenedAt >= reopenEveryMs) reopen()
+      throw error
     } finally {
       waiting--
       heardAt = Date.now()
@@ -113,13 +120,15 @@ export async function connectRedis(
     eval: (text, keys, args) => script('EVAL', text, keys, args),
     mget: (keys) => act((on) => on.mGet(keys)),
     set: (key, value, ttlMs) => send('SET', key, value, 'PX', String(ttlMs)),
-    ping: () => send('PING'),
     async close() {
       clearInterval(watchdog)
       if (client.isOpen) client.destroy()
     },
   }
 }
+
+/** A primary that has become a replica keeps its connections. */
+const isReadOnly = (error: unknown) => error instanceof Error && error.message.startsWith('READONLY')
 
 /** Rejects when the server refuses the user or the password. */
 function refusal(client: NodeJS.EventEmitter): Promise<never> {

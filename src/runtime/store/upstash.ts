@@ -26,6 +26,5 @@ export function upstashCommands({ url, token }: { url: string; token: string }):
     eval: (text, keys, args) => client.eval(text, keys, args),
     mget: (keys) => client.mget(keys),
     set: (key, value, ttlMs) => client.set(key, value, { px: ttlMs }),
-    ping: () => client.ping(),
   }
 }

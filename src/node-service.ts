@@ -44,10 +44,10 @@ type Serving = {
 /** Resolves with the port when requests are answered. @throws StartError when they cannot be */
 export async function serve({ config, backing, chores, prometheus, log, stack }: Serving): Promise<number> {
   const metrics = prometheus?.metrics ?? noMetrics
-  const { limiter, cache, isStoreThere } = await openStore(config, log, stack)
+  const { limiter, cache, isStoreThere, forgetCached } = await openStore(config, log, stack)
   const db = connectDatabase(config, backing.database, stack)
-  if (!config.store && typeof backing.database !== 'string')
-    await hearRenewals(backing.database, cache, stack)
+  if (forgetCached && typeof backing.database !== 'string')
+    await hearRenewals(backing.database, { renew: cache.renew, forgetCached }, stack)
   const { functionName, invocation, region } = config.notifier
   const { invoke } = createLambdaClient({
     endpoint: backing.notifier.endpoint,

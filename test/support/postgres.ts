@@ -49,6 +49,7 @@ export async function startTestPostgres(parameters: Record<string, string> = {})
     dataDirectory: directory,
     /** For postgres.js; the empty database of a first start unless another is named. */
     options,
+    connection: server.connection,
     sql,
     /** A DATABASE_URL. */
     url(database = server.connection.database) {

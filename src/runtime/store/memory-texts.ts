@@ -7,6 +7,7 @@ import type { Texts } from '../../store.ts'
  */
 export function memoryTexts({ now = () => Date.now(), maximumSize = 16 * 1024 * 1024 } = {}): Texts & {
   size(): number
+  clear(): void
 } {
   const entries = new Map<string, { value: string; expiresAt: number }>()
   // A Map's iterators are live: one that goes round sees what has come meanwhile.
@@ -64,5 +65,10 @@ export function memoryTexts({ now = () => Date.now(), maximumSize = 16 * 1024 * 
       for (const { key, value, ttlMs } of given) put(key, value, ttlMs)
     },
     size: () => size,
+    clear() {
+      entries.clear()
+      sweep = entries.entries()
+      size = 0
+    },
   }
 }

@@ -13,15 +13,18 @@ const channel = 'task_api_renewals'
 /** A notice holds less than 8000 bytes. */
 const together = 300
 
-/** Resolves when it listens; postgres.js goes on to do so when the server was away. */
+/**
+ * Resolves when it listens. When the server was away, postgres.js listens again after a while; what was told in between nobody
+ * has heard, so that all that is cached goes.
+ */
 export async function hearRenewals(
   connection: EmbeddedPostgres['connection'],
-  cache: Pick<Cache, 'renew'>,
+  { renew, forgetCached }: Pick<Cache, 'renew'> & { forgetCached: () => void },
   stack: Stack,
 ) {
   const sql = postgres({ ...valueOptions, ...connection, max: 1 })
   stack.push('renewal notices', () => sql.end({ timeout: 1 }))
-  await sql.listen(channel, (ids) => void cache.renew(ids.split(',').map(Number)))
+  await sql.listen(channel, (ids) => void renew(ids.split(',').map(Number)), forgetCached)
 }
 
 export async function sendRenewals(db: Database, userIds: number[]) {

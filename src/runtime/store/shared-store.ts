@@ -7,7 +7,10 @@ import { createGuard, type Guard, type Store } from '../../store.ts'
 import { memoryCounters } from './memory-counters.ts'
 import { memoryTexts } from './memory-texts.ts'
 
-type OverStore = Pick<Deps, 'limiter' | 'cache' | 'isStoreThere'>
+type OverStore = Pick<Deps, 'limiter' | 'cache' | 'isStoreThere'> & {
+  /** Only of answers in this process's own memory: drops them all. */
+  forgetCached?: () => void
+}
 
 /** What a process knows of its store from one request to the next, also where the client is each request's own. */
 export type StoreState = { guard: Guard; memory: CountingLimiter; cache: SharedCacheState }
@@ -41,9 +44,11 @@ export function overShared(store: Store, { state, cached }: Options): OverStore 
 /** @param cached only where no other process writes to the database: it could not tell this one */
 export function overMemory(memory: CountingLimiter, cached: boolean): OverStore {
   const guard: Guard = { ask: (question) => question(), isLost: () => false }
+  const texts = memoryTexts()
   return {
     limiter: memory,
-    cache: cached ? createCache({ texts: memoryTexts(), guard }) : noCache,
+    cache: cached ? createCache({ texts, guard }) : noCache,
     isStoreThere: async () => true,
+    forgetCached: texts.clear,
   }
 }

@@ -1,0 +1,40 @@
+/** Notices to the cache in a process's own memory: none is missed, or else everything is forgotten. */
+
+import postgres from 'postgres'
+import { expect, test, vi } from 'vitest'
+import { createLogger } from '../../src/log.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
+import { createStack } from '../../src/runtime/shutdown.ts'
+import { hearRenewals, sendRenewals } from '../../src/runtime/store/renewal-notices.ts'
+import { startTestPostgres } from '../support/postgres.ts'
+
+const patience = { timeout: 60_000, interval: 50 }
+
+test('what may have been told while nobody listened is forgotten, all of it', async () => {
+  const server = await startTestPostgres()
+  const stack = createStack(createLogger('silent'))
+  stack.push('server', server.stop)
+  const heard: number[] = []
+  let forgotten = 0
+  const cache = {
+    renew: async (ids: Iterable<number | null | undefined>) => void heard.push(...[...ids].map(Number)),
+    forgetCached: () => void forgotten++,
+  }
+  await hearRenewals(server.connection, cache, stack)
+  const db = createDatabase((own) => postgres(server.url(), { ...valueOptions, ...own }), {
+    places: 1,
+    timeoutMs: 60_000,
+  })
+  stack.push('database', db.close)
+  await sendRenewals(db, [1, 2])
+  await vi.waitFor(() => expect(heard).toEqual([1, 2]), patience)
+  const before = forgotten
+  await db.run(
+    (sql) => sql`select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen %'`,
+  )
+  await sendRenewals(db, [3])
+  await vi.waitFor(() => expect(forgotten).toBe(before + 1), patience)
+  await sendRenewals(db, [4])
+  await vi.waitFor(() => expect(heard).toContain(4), patience)
+  await stack.unwind()
+})

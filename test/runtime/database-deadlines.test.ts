@@ -150,3 +150,22 @@ test.for(['require', 'disable'])(
     await expect.poll(() => database.sessions(`pid = ${session.pid}`), patience).toEqual([])
   },
 )
+
+test('a commit that no standby has confirmed is not told as done', async (context) => {
+  const { run, transaction, entries } = await open(context, server.url('sslmode=disable'))
+  const waitFor = async (standby: string) => {
+    await server.query(`alter system set synchronous_standby_names to '${standby}'`)
+    await server.query('select pg_reload_conf()')
+  }
+  const write = (timeoutMs: number) => run((sql) => sql`insert into entries values (1)`, { timeoutMs })
+  await write(60_000)
+  await waitFor('of_nobody')
+  context.onTestFinished(() => waitFor(''))
+  // The server reads its settings anew when it gets to it.
+  await vi.waitFor(async () => await expect(write(300)).rejects.toThrow(DeadlineError), patience)
+  const both = transaction((tx) => tx.run((sql) => sql`insert into entries values (2)`), { timeoutMs: 300 })
+  await expect(both).rejects.toThrow(DeadlineError)
+  expect((await entries()).length).toBeGreaterThan(2)
+  await waitFor('')
+  await vi.waitFor(async () => await write(60_000), patience)
+})

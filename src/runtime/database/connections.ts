@@ -1,10 +1,14 @@
 /** The connections of a process: each a client of postgres.js of its own, so that one that has failed is thrown away alone. */
-import type { Sql } from 'postgres'
+import type { Notice, Sql } from 'postgres'
 import type { ValueTypes } from '../../database.ts'
 import { createGate } from './gate.ts'
 
 /** Makes a client with these among its options. postgres.js connects at its first statement. */
-export type Connect = (own: { max: 1; onclose: () => void }) => Sql<ValueTypes>
+export type Connect = (own: {
+  max: 1
+  onclose: () => void
+  onnotice: (notice: Notice) => void
+}) => Sql<ValueTypes>
 
 export type Connection = {
   sql: Sql<ValueTypes>
@@ -12,6 +16,8 @@ export type Connection = {
   isClosed: () => boolean
   /** Calls back once when it closes; answers what takes that back. A promise would keep whatever had ever waited for it. */
   onClose: (act: () => void) => () => void
+  /** A commit on it was made here, but the server has given up waiting for its standby. */
+  isUnconfirmed: () => boolean
   /** It is ended when it is given back. */
   retire: () => void
   /** On the clock of `performance.now()`. */
@@ -37,6 +43,7 @@ export function createConnections(connect: Connect, places: number) {
 
   function open(): Connection {
     let isClosed = false
+    let isUnconfirmed = false
     const waiting = new Set<() => void>()
     const sql = connect({
       max: 1,
@@ -47,11 +54,16 @@ export function createConnections(connect: Connect, places: number) {
         const place = idle.indexOf(connection)
         if (place >= 0) idle.splice(place, 1)
       },
+      // By the server's own name for the place: the text is in its language, and the code says no more than a warning.
+      onnotice({ routine }) {
+        if (routine === 'SyncRepWaitForLSN') isUnconfirmed = true
+      },
     })
     const now = performance.now()
     const connection: Connection = {
       sql,
       isClosed: () => isClosed,
+      isUnconfirmed: () => isUnconfirmed,
       onClose(act) {
         waiting.add(act)
         return () => waiting.delete(act)

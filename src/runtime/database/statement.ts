@@ -39,16 +39,22 @@ export class SilenceError extends DeadlineError {
 
 /**
  * The deadline is the client's, so that it holds on any server and behind any pooler, making the connection included. At
- * its end the server is asked to cancel; rows that come nevertheless count.
+ * its end the server is asked to cancel; rows that come nevertheless count, unless they are of a commit that a synchronous
+ * standby has not confirmed: a cancellation ends that wait too, and the server answers as if all were well.
  * @throws ConnectionLostError when the connection is of no more use, DeadlineError, or else postgres.js's own errors
  */
 export async function runWithin<T extends readonly Row[]>(
   query: PendingQuery<T>,
-  { isClosed, onClose, retire }: Connection,
+  { isClosed, isUnconfirmed, onClose, retire }: Connection,
   timeoutMs: number,
 ): Promise<RowList<T>> {
   const lost = (cause: unknown) => new ConnectionLostError(cause, { mayHaveRun: isSent(query) })
   if (isClosed()) throw new ConnectionLostError(undefined, { mayHaveRun: false })
+  const confirmed = (rows: RowList<T>) => {
+    if (isUnconfirmed())
+      throw new ConnectionLostError(new DeadlineError('not replicated'), { mayHaveRun: true })
+    return withoutHoles(rows)
+  }
   const timers = new Set<ReturnType<typeof setTimeout>>()
   const after = <V>(ms: number, value: V) =>
     new Promise<V>((resolve) => {
@@ -62,7 +68,7 @@ export async function runWithin<T extends readonly Row[]>(
   try {
     const first = await Promise.race([query, closing, after(timeoutMs, 'overdue' as const)])
     if (first === 'closed') throw lost(undefined)
-    if (first !== 'overdue') return withoutHoles(first)
+    if (first !== 'overdue') return confirmed(first)
     const late = new DeadlineError(`no answer within ${timeoutMs} ms`)
     // Still connecting: postgres.js would keep the connection and never use it again.
     if (!isSent(query)) {
@@ -82,7 +88,7 @@ export async function runWithin<T extends readonly Row[]>(
       },
     )
     if (second === 'closed') throw lost(late)
-    if (second !== 'silent') return withoutHoles(second)
+    if (second !== 'silent') return confirmed(second)
     ended.catch(() => {})
     throw new SilenceError(late.message, since)
   } catch (error) {

@@ -26,6 +26,7 @@ export const createToken = operation({
   path: '/api/token/',
   tag: 'Accounts',
   summary: 'Log in',
+  description: 'A user has at most 1,000 sessions: the one that was refreshed longest ago ends for one more.',
   authenticated: false,
   body: { schema: schemas.Credentials, mediaTypes: jsonOrForm },
   answers: { 200: { description: 'Tokens of a new session', schema: schemas.Tokens } },

@@ -150,22 +150,34 @@ export async function deleteUser(tx: Database, userId: number, timeoutMs: number
   return row.touched
 }
 
-/** Undefined when the password was changed, or the account disabled or deleted, since the hash was read: see updateUser. */
+/** A user has at most so many live sessions; past it the one that was used least recently ends. */
+export const sessionsPerUser = 1000
+
+/**
+ * Undefined when the password was changed, or the account disabled or deleted, since the hash was read: see updateUser. `ended`
+ * is how many others had to go for it.
+ */
 export async function insertSession(
   db: Database,
   user: { id: number; passwordHash: string },
   session: { salt: string; userAgent: string | null; expiresAt: number },
 ) {
   const [row] = await db.run(
-    (sql) => sql<{ id: number }[]>`
+    (sql) => sql<{ id: number; ended: number }[]>`
       with owner as (
         select id from users where id = ${user.id} and password_hash = ${user.passwordHash} for share
+      ), ended as (
+        update sessions set ended_at = now()
+        where ended_at is null and id in (
+          select s.id from sessions s join owner on s.user_id = owner.id where s.ended_at is null
+          order by s.last_used_at desc, s.id desc offset ${sessionsPerUser - 1})
+        returning id
       )
       insert into sessions (user_id, salt, user_agent, expires_at)
       select id, ${session.salt}, ${session.userAgent}, ${rfc3339(session.expiresAt)} from owner
-      returning id`,
+      returning id, (select count(*) from ended)::int ended`,
   )
-  return row?.id
+  return row
 }
 
 /** Of a session that has not ended and not run out. */

@@ -28,8 +28,10 @@ export async function startSession(
   const salt = crypto.randomUUID()
   const now = deps.now()
   const expiresAt = expiry(deps, now, now)
-  const id = await queries.insertSession(deps.db, user, { salt, userAgent, expiresAt })
-  return id === undefined ? null : answerTokens(deps, { id, userId: user.id, salt, generation: 1, expiresAt })
+  const session = await queries.insertSession(deps.db, user, { salt, userAgent, expiresAt })
+  if (!session) return null
+  if (session.ended > 0) await deps.cache.renew([user.id])
+  return answerTokens(deps, { id: session.id, userId: user.id, salt, generation: 1, expiresAt })
 }
 
 /** Null for a token that is not valid, or not any more; when it was spent long ago, its session ends with it. */

@@ -1,8 +1,15 @@
 /** What the accounts keep that no client sees. */
 import { rm } from 'node:fs/promises'
 import postgres from 'postgres'
-import { expect, test } from 'vitest'
-import { deleteUser, lockUser, updateUser } from '../../src/accounts/queries.ts'
+import { expect, type TestContext, test } from 'vitest'
+import {
+  deleteUser,
+  insertSession,
+  lockUser,
+  sessionsPerUser,
+  updateUser,
+} from '../../src/accounts/queries.ts'
+import { prune } from '../../src/maintenance.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
 import { createClient } from '../support/client.ts'
@@ -10,14 +17,18 @@ import { root, temporaryDirectory } from '../support/directories.ts'
 import { startTestPostgres } from '../support/postgres.ts'
 import { migrateDatabase, startApi } from '../support/processes.ts'
 
-test('a session that ended while its password was checked changes nothing', async () => {
+async function openDatabase({ onTestFinished }: Pick<TestContext, 'onTestFinished'>) {
   const server = await startTestPostgres()
+  onTestFinished(() => server.stop())
   await migrateDatabase(server.url())
-  const places = 2
-  const db = createDatabase((own) => postgres(server.url(), { ...valueOptions, ...own }), {
-    places,
-    timeoutMs: 10_000,
-  })
+  const connect = (own: object) => postgres(server.url(), { ...valueOptions, ...own })
+  const db = createDatabase(connect, { places: 2, timeoutMs: 60_000 })
+  onTestFinished(() => db.close())
+  return db
+}
+
+test('a session that ended while its password was checked changes nothing', async (context) => {
+  const db = await openDatabase(context)
   await db.run((sql) => sql`insert into users (id, username, password_hash) values (7, 'ann', 'old')`)
   await db.run(
     (sql) => sql`
@@ -47,8 +58,60 @@ test('a session that ended while its password was checked changes nothing', asyn
   )
   // Bob saw her tasks, Cat had given her one; what Dan sees has not changed.
   expect(((await remove(live, 'new')) || []).sort()).toEqual([8, 9])
-  await db.close()
-  await server.stop()
+})
+
+test('a session too many ends the one of the same user that was used longest ago', async (context) => {
+  const db = await openDatabase(context)
+  await db.run(
+    (sql) => sql`insert into users (id, username, password_hash) values (7, 'ann', ''), (8, 'bob', '')`,
+  )
+  await db.run(
+    (sql) => sql`
+      insert into sessions (id, user_id, salt, expires_at, last_used_at)
+      select i, case when i % 2 = 0 then 7 else 8 end, '', 'infinity', now() - i * interval '1 second'
+      from generate_series(10001, ${10_000 + 2 * sessionsPerUser}) i`,
+  )
+  const session = { salt: '', userAgent: null, expiresAt: Date.now() + 60_000 }
+  for (const last of [0, 2]) {
+    expect(await insertSession(db, { id: 7, passwordHash: '' }, session)).toMatchObject({ ended: 1 })
+    const ended = await db.run(
+      (sql) => sql`select id from sessions where ended_at is not null order by id limit 1`,
+    )
+    expect(ended).toEqual([{ id: 10_000 + 2 * sessionsPerUser - last }])
+  }
+})
+
+test('what is old enough is removed, however much it is, and nothing else', async (context) => {
+  const db = await openDatabase(context)
+  await db.run((sql) => sql`insert into users (id, username, password_hash) values (7, 'ann', '')`)
+  await db.run(
+    (sql) => sql`
+      insert into sessions (id, user_id, salt, expires_at, ended_at) values
+        (1, 7, '', now() + interval '1 day', null),
+        (2, 7, '', now() + interval '1 day', now() - interval '23 hours'),
+        (3, 7, '', now() - interval '23 hours', null),
+        (4, 7, '', now() - interval '25 hours', null)`,
+  )
+  await db.run(
+    (sql) => sql`
+      insert into sessions (id, user_id, salt, expires_at, ended_at)
+      select i, 7, '', now() + interval '1 day', now() - interval '25 hours' from generate_series(11, 20020) i`,
+  )
+  await db.run(
+    (sql) => sql`
+      insert into idempotency_keys (user_id, key, hash, task_id, response, created_at)
+      select 7, i, '', 1, '{}', now() - i * interval '1 hour' from generate_series(22, 25) i`,
+  )
+  await prune(db)
+  expect(await db.run((sql) => sql`select id from sessions order by id`)).toEqual([
+    { id: 1 },
+    { id: 2 },
+    { id: 3 },
+  ])
+  expect(await db.run((sql) => sql`select key from idempotency_keys order by key`)).toEqual([
+    { key: '22' },
+    { key: '23' },
+  ])
 })
 
 test('a login renews a hash of another cost than is set now, once, however many log in', async () => {

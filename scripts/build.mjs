@@ -1,4 +1,6 @@
 // Bundles each entry into dist/, with the packages that every start needs, and copies the reference page's files beside them.
+import './node-version.mjs'
+
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { copyReferencePage } from './reference-page.mjs'

@@ -1,4 +1,6 @@
 // `npm run dev`: builds on every change and starts the API anew, once the one before has stopped.
+import './node-version.mjs'
+
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { context } from 'esbuild'
@@ -7,16 +9,18 @@ import { copyReferencePage } from './reference-page.mjs'
 
 let api
 let restarting = Promise.resolve()
+let ending = false
 
 async function restart() {
-  await stop()
+  await stop('SIGTERM')
+  if (ending) return
   api = spawn(process.execPath, ['--enable-source-maps', 'dist/api.js'], { stdio: 'inherit' })
 }
 
-async function stop() {
+async function stop(signal) {
   if (!api || api.exitCode !== null || api.signalCode !== null) return
   const closed = once(api, 'close')
-  api.kill('SIGTERM')
+  api.kill(signal)
   await closed
 }
 
@@ -35,9 +39,11 @@ await watcher.watch()
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, async () => {
-    await watcher.dispose()
+    ending = true
+    // As it came: the terminal has sent a Ctrl-C to the API too, which takes the same again for the same.
+    await stop(signal)
     await restarting
-    await stop()
+    await watcher.dispose()
     process.exit(0)
   })
 }

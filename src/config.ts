@@ -5,6 +5,7 @@ import type { LimitRule } from './limiter.ts'
 import { NotificationSettings, notificationsOf } from './notification-settings.ts'
 import {
   AwsRegion,
+  baseUrl,
   databaseUrl,
   duration,
   EventSettings,
@@ -83,7 +84,7 @@ const Settings = z.object({
     .regex(/^[A-Za-z0-9-]+$/, 'give the name of one header, such as X-Forwarded-For')
     .optional(),
   TRUSTED_PROXY_HOPS: z.prefault(wholeNumber(1, 20), '1'),
-  PUBLIC_URL: z.optional(url(['http:', 'https:'], 'https://tasks.example.com')),
+  PUBLIC_URL: z.optional(baseUrl('https://tasks.example.com')),
   CORS_ORIGINS: origins.optional(),
   REGISTRATION: z.enum(['open', 'closed'], 'give open or closed').default('open'),
   NOTIFIER_ENDPOINT: z.optional(url(['http:', 'https:'], 'https://lambda.eu-west-1.amazonaws.com')),

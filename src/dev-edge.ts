@@ -2,12 +2,16 @@
 import { createServer } from 'node:http'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import postgres from 'postgres'
 import { openChannels } from '../workers/notifier/channels.ts'
 import { readNotifierSettings } from '../workers/notifier/settings.ts'
 import { type Config, settingNames } from './config.ts'
 import { readEdgeConfig } from './edge-config.ts'
 import type { Logger } from './log.ts'
 import { jwtSecretsOf } from './runtime/backing.ts'
+import { readDatabaseUrl } from './runtime/database/database-url.ts'
+import { describeFailure } from './runtime/database/operator-database.ts'
+import { valueOptions } from './runtime/database/postgres.ts'
 import { startMigrated } from './runtime/database/service-database.ts'
 import { startEdgePreview } from './runtime/edge-preview.ts'
 import { openDataDirectory } from './runtime/embedded-postgres/home.ts'
@@ -15,6 +19,7 @@ import { listenOn } from './runtime/listen.ts'
 import { credentialsPath, keepCredentials } from './runtime/notifier-credentials.ts'
 import { runProgram } from './runtime/program.ts'
 import type { Stack } from './runtime/shutdown.ts'
+import { StartError } from './start-error.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 
@@ -37,6 +42,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
   const dataDirectory = await openDataDirectory(resolve(config.dataDirectory))
   const variables = await variablesOf(config, dataDirectory)
   const opening = { config, dataDirectory, packageRoot, log, stack }
+  if (config.databaseUrl) await reach(config)
   const databaseUrl = config.databaseUrl ?? (await startEmbedded(opening))
   const preview = await startEdgePreview({
     packageRoot,
@@ -51,6 +57,21 @@ async function start(config: Config, log: Logger, stack: Stack) {
   stack.push('wrangler dev', preview.stop)
   log.info('listening', { url: preview.url })
   return { failed: preview.failed }
+}
+
+/** wrangler dev ends, with a trace, when it cannot connect. @throws StartError when a connection cannot be made */
+async function reach({ databaseUrl, databaseCa }: Config) {
+  const { options } = readDatabaseUrl({ databaseUrl: String(databaseUrl), databaseCa })
+  const sql = postgres({ ...valueOptions, ...options, max: 1 })
+  try {
+    await sql`select 1`
+  } catch (error) {
+    throw new StartError(
+      `DATABASE_URL: the database cannot be reached (${describeFailure(error)}); start it, or leave this out`,
+    )
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
 }
 
 async function startEmbedded(opening: Omit<Parameters<typeof startMigrated>[0], 'maxConnections'>) {

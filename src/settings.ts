@@ -50,6 +50,14 @@ export const url = (protocols: string[], example: string) =>
     return parsed !== undefined && protocols.includes(parsed.protocol) && isDecodable(parsed)
   }, `give a URL such as ${example}`)
 
+/** What paths are put after. */
+export const baseUrl = (example: string) =>
+  text((url) => {
+    const parsed = URL.canParse(url) ? new URL(url) : undefined
+    const isBare = parsed !== undefined && !/[?#]/.test(url) && !parsed.username && !parsed.password
+    return isBare && /^https?:$/.test(parsed.protocol)
+  }, `give a URL such as ${example}, without a user name, query or fragment`)
+
 /** A % in a password must be written %25. */
 function isDecodable({ username, password, pathname }: URL) {
   try {

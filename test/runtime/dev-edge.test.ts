@@ -198,6 +198,10 @@ further('a setting that cannot be is refused in one line, before anything begins
   expect(await line({ NOTIFY_WEBHOOK_URL: 'hooks' })).toMatch(
     /^NOTIFY_WEBHOOK_URL: its value is not usable; .*$/,
   )
+  const away = { DATABASE_URL: 'postgres://ann:pw@127.0.0.1:1/tasks', JWT_SECRET: 'x'.repeat(32) }
+  expect(await line(away)).toMatch(
+    /^DATABASE_URL: the database cannot be reached \(.*ECONNREFUSED.*\); start it/,
+  )
   const mail = { SMTP_URL: 'smtp://127.0.0.1', NOTIFY_EMAIL_TO: 'ops@example.com' }
   expect(await line(mail)).toMatch(/^SMTP_URL: mail is sent by the notifier on Node only; .*$/)
   expect(descendantsOf(process).filter(({ command }) => command.includes(service.dataDirectory))).toEqual([])

@@ -302,7 +302,10 @@ test('webhooks and mail servers: looked up, logged in to, and told nothing', asy
 
 test('metrics, the notifier’s own queue, and where it tells of what it gives up', async (context) => {
   const METRICS_PORT = String(await findFreePort())
-  const queue = { NOTIFIER_DATABASE_URL: server.url(), NOTIFIER_ON_FAILURE: join(directory, 'failed.jsonl') }
+  const queue = {
+    NOTIFIER_DATABASE_URL: server.url(),
+    NOTIFIER_ON_FAILURE: join(directory, 'new/failed.jsonl'),
+  }
   const before = await doctor({ METRICS_PORT, ...queue })
   expect(before.bad).toEqual([])
   expect(before.of('metrics')[0]?.detail).toBe(`${METRICS_PORT} on 127.0.0.1 is free`)
@@ -312,7 +315,7 @@ test('metrics, the notifier’s own queue, and where it tells of what it gives u
 
   const worse = await doctor({
     NOTIFIER_DATABASE_URL: server.url(await server.createDatabase()),
-    NOTIFIER_ON_FAILURE: join(directory, 'nowhere/failed.jsonl'),
+    NOTIFIER_ON_FAILURE: '/dev/null/failed.jsonl',
   })
   expect(worse.bad).toEqual(['notifier database failed', 'on-failure destination failed'])
   const away = await doctor({ NOTIFIER_ON_FAILURE: 'https://failed.invalid/hunter2' })

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { createHmac, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -173,6 +173,15 @@ describe('a bad setting', () => {
     expect(start).not.toThrow(hidden)
   })
 
+  test.each([
+    'https://ann:pw@tasks.example.com',
+    'https://tasks.example.com/?a=b',
+    'https://tasks.example.com/#',
+    'ftp://tasks',
+  ])('PUBLIC_URL: nothing that a path could not follow (%s)', (PUBLIC_URL) => {
+    expect(() => readConfig({ PUBLIC_URL })).toThrow(/^PUBLIC_URL: .*give a URL such as .*, without/)
+  })
+
   test('stops the start with exit code 1, before anything else is begun; all of them are told at once', async () => {
     const values = Object.entries(bad).map(([name, [value]]) => [name, value])
     const { code, stdout, stderr } = await refusal(Object.fromEntries(values))
@@ -276,6 +285,12 @@ describe('a start that cannot be is refused in one line:', () => {
       const DATA_DIR = join(directory, 'file')
       await writeFile(DATA_DIR, '')
       expect(await lineOfRefusal({ DATA_DIR })).toMatch(/^DATA_DIR .*file.* is not a directory/)
+    })
+
+    test('a DATA_DIR that leads nowhere', async () => {
+      const DATA_DIR = join(directory, 'dangling')
+      await symlink(join(directory, 'gone/for-good'), DATA_DIR)
+      expect(await lineOfRefusal({ DATA_DIR })).toMatch(/^DATA_DIR.*dangling.*; give a directory/)
     })
 
     test('a newer database behind DATABASE_URL', async () => {

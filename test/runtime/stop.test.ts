@@ -248,7 +248,7 @@ test.concurrent('SIGKILL: neither notifier nor Postgres outlives it, and the nex
   expect(body).toEqual(task)
 })
 
-test.concurrent('npm start ends with all it started: by SIGTERM to npm, and by Ctrl-C', async (context) => {
+test.concurrent('npm start and npm run dev end with all they started: by SIGTERM to npm, and by Ctrl-C', async (context) => {
   const service = await createService(context)
   // A copy, since npm start builds, and other tests run what is built here.
   const project = join(service.dataDirectory, 'project')
@@ -256,8 +256,13 @@ test.concurrent('npm start ends with all it started: by SIGTERM to npm, and by C
     await cp(join(root, part), join(project, part), { recursive: true })
   await symlink(join(root, 'node_modules'), join(project, 'node_modules'))
 
-  for (const how of ['SIGTERM to npm', 'Ctrl-C']) {
-    const npm = service.startProgram(['npm', 'start'], {
+  for (const [script, how] of [
+    ['start', 'SIGTERM to npm'],
+    ['start', 'Ctrl-C'],
+    ['dev', 'SIGTERM to npm'],
+    ['dev', 'Ctrl-C'],
+  ] as const) {
+    const npm = service.startProgram(['npm', 'run', script], {
       cwd: project,
       // A group of its own, as a terminal gives it.
       detached: true,
@@ -279,9 +284,9 @@ test.concurrent('npm start ends with all it started: by SIGTERM to npm, and by C
     })
     await npm.line(({ message }) => message === 'stopping')
     upload.finish()
-    expect({ how, ...(await upload.answered) }).toMatchObject({ how, status: 201 })
+    expect({ script, how, ...(await upload.answered) }).toMatchObject({ script, how, status: 201 })
     const { code, ms } = await exited
-    expect({ how, code, left: left() }).toEqual({ how, code: 0, left: [] })
+    expect({ script, how, code, left: left() }).toEqual({ script, how, code: 0, left: [] })
     expect(ms).toBeLessThan(limitMs)
   }
 })

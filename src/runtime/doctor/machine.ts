@@ -74,7 +74,8 @@ async function checkSpace(path: string): Promise<Finding> {
   return free < scarce.warning ? warning('disk', described, advice) : ok('disk', described)
 }
 
-async function nearest(path: string): Promise<string> {
+/** The path itself, or the directory above it that exists. */
+export async function nearest(path: string): Promise<string> {
   try {
     await stat(path)
     return path
@@ -83,7 +84,7 @@ async function nearest(path: string): Promise<string> {
   }
 }
 
-const isWritable = (path: string) =>
+export const isWritable = (path: string) =>
   access(path, constants.W_OK | constants.X_OK).then(
     () => true,
     () => false,

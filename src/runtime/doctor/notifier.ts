@@ -1,8 +1,6 @@
 /** The notifier, asked without an event to handle; and where it tells people, to whom nothing is sent. */
 
 import { lookup } from 'node:dns/promises'
-import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import postgres from 'postgres'
 import * as z from 'zod'
@@ -16,7 +14,7 @@ import { describeFailure } from '../database/operator-database.ts'
 import { valueOptions } from '../database/postgres.ts'
 import { credentialsPath, readCredentials } from '../notifier-credentials.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
-import { tryPort } from './machine.ts'
+import { isWritable, nearest, tryPort } from './machine.ts'
 
 const timeoutMs = 5000
 
@@ -144,15 +142,13 @@ async function checkTarget(target: string): Promise<Finding> {
   const name = 'on-failure destination'
   if (/^https?:/.test(target)) return checkHost(name, new URL(target), 'NOTIFIER_ON_FAILURE')
   const directory = dirname(resolve(target))
-  const problem = await access(directory, constants.W_OK).then(
-    () => undefined,
-    (error: NodeJS.ErrnoException) => error.code,
-  )
-  return problem === undefined
-    ? ok(name, `a file in ${directory}`)
+  // The notifier makes what is missing.
+  const there = await nearest(directory)
+  return (await isWritable(there))
+    ? ok(name, `a file in ${directory}${there === directory ? '' : ', which is made when needed'}`)
     : failed(
         name,
-        `${directory} cannot be written to (${problem})`,
-        'make that directory, or mend NOTIFIER_ON_FAILURE',
+        `${there} may not be written to by this user`,
+        'open it to this user, or mend NOTIFIER_ON_FAILURE',
       )
 }

@@ -23,13 +23,16 @@ const relocationPrefix = 'task-api-'
 /**
  * Made when absent; answers its real path. Root's server runs as another user, who must pass through: for that a new
  * or empty directory of root's is opened (not to be listed, and each secret in it is closed), one in use is left as it is.
- * @throws StartError when it is no directory
+ * @throws StartError when it is no directory, or cannot be made
  */
 export async function openDataDirectory(path: string): Promise<string> {
   const made = await mkdir(path, { recursive: true }).catch((error) => {
     if (hasCode(error, 'EEXIST') || hasCode(error, 'ENOTDIR'))
       throw new StartError(`DATA_DIR ${path} is not a directory`)
-    throw error
+    const { code } = error as NodeJS.ErrnoException
+    throw new StartError(
+      `DATA_DIR: cannot make ${path} (${code}); give a directory that this user may write to`,
+    )
   })
   if (!isRoot()) {
     if (made !== undefined) await chmod(path, 0o700)

@@ -38,9 +38,14 @@ const watcher = await context({ ...options, logLevel: 'info', plugins: [restartO
 await watcher.watch()
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.once(signal, async () => {
+  process.on(signal, async () => {
+    if (ending) {
+      // A second one hurries; but one Ctrl-C comes twice under npm, and from a terminal the API has them all by itself.
+      if (signal === 'SIGTERM') api?.kill(signal)
+      return
+    }
     ending = true
-    // As it came: the terminal has sent a Ctrl-C to the API too, which takes the same again for the same.
+    // As it came: the terminal has sent it to the API too, which takes the same again for the same.
     await stop(signal)
     await restarting
     await watcher.dispose()

@@ -2,7 +2,7 @@
 import type { PendingQuery, Row } from 'postgres'
 import type { Caller } from '../accounts/access-tokens.ts'
 import type { Database, SqlTag } from '../database.ts'
-import type { Position } from './cursor.ts'
+import type { Position } from '../http/cursor.ts'
 import type { TaskRow } from './queries.ts'
 import type { TaskListQuery } from './schemas.ts'
 

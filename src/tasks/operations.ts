@@ -26,7 +26,10 @@ export const listTasks = operation({
     200: {
       description: 'A page',
       schema: TaskPage,
-      headers: { Link: 'The same URLs as next and previous (RFC 8288)', ...cacheStatus },
+      headers: {
+        Link: 'The same URLs as next and previous (RFC 8288); left out where it would reach 2 KB',
+        ...cacheStatus,
+      },
     },
   },
   problems: { 503: 'The search took too long, or the database is away' },

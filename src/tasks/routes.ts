@@ -1,31 +1,25 @@
 /** The task operations: validated input in, a verb called, its answer out. */
 import type { Context, Hono } from 'hono'
 import type { AppEnv } from '../deps.ts'
-import { refuse, refuseEnded } from '../http/authenticate.ts'
+import { refuseEnded } from '../http/authenticate.ts'
 import { cachedOr } from '../http/cached-answer.ts'
 import { names, preconditionOf } from '../http/conditional.ts'
 import { mount } from '../http/operation.ts'
+import { linksOf, positionOf } from '../http/page.ts'
 import { pathId } from '../http/path-id.ts'
-import { invalidInput } from '../problem.ts'
 import * as operations from './operations.ts'
-import type { TaskListQuery } from './schemas.ts'
 import * as verbs from './verbs.ts'
 
 export function mountTasks(app: Hono<AppEnv>) {
   mount(app, operations.listTasks, async (c, { query }) => {
     const { head: link, body } = await cachedOr(c, async () => {
-      const page = await verbs.listTasks(c.get('deps'), c.get('caller'), query)
-      if (page === 'bad cursor') {
-        return refuse(c, invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }]))
-      }
+      const { deps, caller } = c.var
+      const list = { path: operations.listTasks.path, userId: caller.userId, query }
+      const page = await verbs.listTasks(deps, caller, query, await positionOf(c, list))
       if (page === verbs.ended) return refuseEnded(c)
-      const [next, previous] = [pageUrl(c, query, page.next), pageUrl(c, query, page.previous)]
-      const links = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`].filter(Boolean)
+      const { next, previous, link } = linksOf(c, list, page)
       const count = page.count === undefined ? {} : { count: page.count }
-      return {
-        head: links.join(', '),
-        body: JSON.stringify({ ...count, next, previous, results: page.tasks }),
-      }
+      return { head: link, body: JSON.stringify({ ...count, next, previous, results: page.tasks }) }
     })
     if (link) c.header('Link', link)
     c.header('Cache-Control', 'private, no-cache')
@@ -90,16 +84,4 @@ function answerTask(
   c.header('Cache-Control', 'private, no-cache')
   if (status === 304) return c.body(null, 304)
   return c.body(body, status, { 'Content-Type': 'application/json' })
-}
-
-/** The request's own parameters with another cursor; never built from the Host header. */
-function pageUrl(c: Context<AppEnv>, query: TaskListQuery, cursor: string | null): string | null {
-  if (!cursor) return null
-  const parameters = new URLSearchParams()
-  for (const name of Object.keys(query)) {
-    const value = c.req.query(name)
-    if (value && name !== 'cursor') parameters.set(name, value)
-  }
-  parameters.set('cursor', cursor)
-  return `${c.get('deps').config.publicUrl}/api/tasks/?${parameters}`
 }

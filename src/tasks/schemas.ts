@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { Id, isObject, Timestamp } from '../accounts/schemas.ts'
 import { DateParameter } from '../http/date-parameter.ts'
+import { Cursor, Limit } from '../http/page.ts'
 import { text } from '../http/text.ts'
 
 const statuses = ['pending', 'completed'] as const
@@ -94,22 +95,8 @@ export const TaskListQuery = z.strictObject({
     .transform((value) => value === 'true')
     .default(false)
     .describe('Adds the exact number of all that match'),
-  limit: z
-    .string()
-    .transform((value, context) => {
-      const limit = /^\d{1,3}$/.test(value) ? Number(value) : 0
-      if (limit >= 1 && limit <= 100) return limit
-      context.addIssue('It must be a whole number from 1 to 100.')
-      return z.NEVER
-    })
-    .default(20)
-    .meta({
-      type: 'integer',
-      minimum: 1,
-      maximum: 100,
-      description: '20 when absent; a page of more than 1 MiB of tasks ends before',
-    }),
-  cursor: text({ maximum: 4000 }).transform(absentIfEmpty).optional().describe('From next or previous'),
+  limit: Limit.meta({ description: '20 when absent; a page of more than 1 MiB of tasks ends before' }),
+  cursor: Cursor,
 })
 export type TaskListQuery = z.output<typeof TaskListQuery>
 

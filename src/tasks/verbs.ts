@@ -4,9 +4,10 @@ import type { Caller } from '../accounts/access-tokens.ts'
 import { DeadlineError } from '../database.ts'
 import type { Deps } from '../deps.ts'
 import type { Precondition } from '../http/conditional.ts'
+import type { Position } from '../http/cursor.ts'
+import { pageOf } from '../http/page.ts'
 import { toBase64Url } from '../keys.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../problem.ts'
-import { type Position, readCursor, writeCursor } from './cursor.ts'
 import { listTasks as findTasks } from './list-query.ts'
 import * as queries from './queries.ts'
 import type { Task, TaskListQuery } from './schemas.ts'
@@ -105,44 +106,23 @@ export async function removeTask(
   return undefined
 }
 
-export type Page = { tasks: Task[]; count: number | undefined; next: string | null; previous: string | null }
-
-/** `next` and `previous` are cursors. A page may end early, at `maxPageCharacters`. */
+/** A page may end early, at `maxPageCharacters`. */
 export async function listTasks(
-  { db, keyring }: Deps,
+  { db }: Deps,
   caller: Caller,
   query: TaskListQuery,
-): Promise<Page | Ended | 'bad cursor'> {
-  const position = query.cursor ? await readCursor(keyring, caller.userId, query) : null
-  if (query.cursor && !position) return 'bad cursor'
+  position: Position | null,
+) {
   const list = await (query.search === undefined
     ? findTasks(db, caller, query, position)
     : findTasks(db, caller, query, position, searchTimeoutMs).catch(tooLong))
   if (!list) return ended
-  const backwards = position?.direction === 'before'
-  const rows = list.rows.slice(0, fitting(list.rows.slice(0, query.limit)))
-  const more = list.rows.length > rows.length
-  if (backwards) rows.reverse()
-  const cursor = (place: Position | null) => place && writeCursor(keyring, caller.userId, query, place)
-  const [first, last] = [rows[0], rows.at(-1)]
-  const at = (row: Task | undefined, direction: Position['direction'], otherwise: Position | null) =>
-    row ? { value: orderingValue(row, query.ordering), id: row.id, direction, inclusive: false } : otherwise
-  // From an empty page, the way back or on begins at the very place it was asked for.
-  const turned = (direction: Position['direction']) => position && { ...position, direction, inclusive: true }
-  return {
-    tasks: rows.map((row) => versioned(row).task),
-    count: list.count,
-    next: await cursor(
-      backwards ? at(last, 'after', turned('after')) : more ? at(last, 'after', null) : null,
-    ),
-    previous: await cursor(
-      backwards
-        ? more
-          ? at(first, 'before', null)
-          : null
-        : position && at(first, 'before', turned('before')),
-    ),
-  }
+  const { rows, next, previous } = pageOf(list.rows, {
+    size: fitting(list.rows.slice(0, query.limit)),
+    from: position,
+    keyOf: (row) => orderingValue(row, query.ordering),
+  })
+  return { tasks: rows.map((row) => versioned(row).task), count: list.count, next, previous }
 }
 
 /** How many of the rows, in the order they were read, make a page: one at least. */

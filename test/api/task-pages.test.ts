@@ -158,6 +158,81 @@ describe('next and previous', () => {
   })
 })
 
+/** As many bytes of headers as an answer has, its status line left out. */
+const headerBytes = ({ headers }: Answer) =>
+  [...headers].reduce((bytes, [name, value]) => bytes + Buffer.byteLength(`${name}: ${value}\r\n`), 0)
+
+describe('long titles and parameters', () => {
+  const emoji = (count: number) =>
+    Array.from({ length: count }, (_, i) => String.fromCodePoint(0x1f300 + ((i * 37) % 0x150))).join('')
+  const titled = async (titles: string[]) => {
+    const user = await register()
+    const ids: number[] = []
+    for (const title of titles) ids.push((await createTask(user.token, { title })).id)
+    return { user, ids }
+  }
+
+  test.each(['title', '-title'])('make no long headers and no long URLs, by %s', async (ordering) => {
+    const { user, ids } = await titled(Array(3).fill(emoji(255)))
+    const longest = new URLSearchParams({
+      search: emoji(100),
+      created_after: `2020-01-01T00:00:00.${'0'.repeat(2000)}1+00:00`,
+      created_before: `2999-01-01T00:00:00.${'9'.repeat(2000)}+00:00`,
+      updated_after: '2020-01-01T00:00:00.123456+00:00',
+      updated_before: '2999-01-01T00:00:00.123456+00:00',
+      status: 'pending',
+      created_by: String(user.id),
+      assigned_to: 'none',
+    })
+    for (const query of [longest, new URLSearchParams()]) {
+      const pages = await walk(user, `/api/tasks/?ordering=${ordering}&count=true&limit=1&${query}`)
+      expect(pages.flatMap(idsOf).toSorted((a, b) => a - b)).toEqual(ids)
+      for (const page of pages) {
+        expect(headerBytes(page)).toBeLessThan(4096)
+        const { next, previous } = page.body
+        for (const url of [next, previous]) expect(url?.length ?? 0).toBeLessThan(4096)
+        const link = page.headers.get('Link')
+        if (link) expect(link.length).toBeLessThan(2048)
+        else expect(`${next}${previous}`.length).toBeGreaterThan(1900)
+      }
+    }
+  })
+
+  test('leave the Link header out only where it would be long', async () => {
+    const { user } = await titled(Array(3).fill(emoji(255)))
+    const first = await get('/api/tasks/?ordering=title&limit=1', user)
+    expect(first.headers.get('Link')).toContain(first.body.next)
+    const long = await get(`/api/tasks/?${new URLSearchParams({ search: emoji(100), limit: '1' })}`, user)
+    const middle = await get(long.body.next, user)
+    expect(long.headers.get('Link')).toContain(long.body.next)
+    expect([middle.body.next, middle.body.previous]).toEqual([expect.any(String), expect.any(String)])
+    expect(middle.headers.get('Link')).toBeNull()
+  })
+
+  // The tasks differ in the last character alone, and the one that each cursor was made from goes or is renamed.
+  test.each(['title', '-title'])(
+    'are visited once each, whatever happens to them, by %s',
+    async (ordering) => {
+      const { user, ids } = await titled(['a', 'b', 'b', 'c', 'd', 'e'].map((end) => emoji(254) + end))
+      const seen: number[] = []
+      let url: string | null = `/api/tasks/?ordering=${ordering}&limit=1`
+      for (let turn = 0; url; turn++) {
+        const page: Answer = await get(url, user)
+        const [id] = idsOf(page)
+        if (id) seen.push(id)
+        if (id && turn % 2) await remove(user, id)
+        else if (id) {
+          // Back to where the walk has been already.
+          const title = ordering === 'title' ? '!' : '\u{10ffff}'
+          await request('PATCH', taskPath({ id }), { token: user.token, json: { title } })
+        }
+        url = page.body.next
+      }
+      expect(seen.toSorted((a, b) => a - b)).toEqual(ids)
+    },
+  )
+})
+
 describe('a page of very long tasks', () => {
   const titles = (pages: Answer[]) =>
     pages.flatMap(({ body }) => body.results.map(({ title }: Task) => title))

@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { maximumBodyBytes } from '../http/body.ts'
 import { text } from '../http/text.ts'
 import { maximumPasswordBytes } from '../passwords.ts'
+import { isEmailAddress } from './email-address.ts'
 
 export const Id = z.int().positive().meta({ id: 'Id' })
 export const Timestamp = z.iso
@@ -21,7 +22,13 @@ const NewPassword = text({ minimum: 8, maximum: maximumPasswordBytes }).refine(w
 /** As given at login: a short one is simply wrong. */
 const Password = text({ maximum: maximumPasswordBytes }).refine(withinBcrypt, tooLong)
 
-const Email = z.email('It must be an e-mail address.').max(254, 'It must have at most 254 characters.')
+/** Longer ones are not looked at. */
+const Email = text({ maximum: 254 })
+  .refine(isEmailAddress, {
+    error: 'It must be an e-mail address.',
+    when: ({ issues }) => issues.length === 0,
+  })
+  .describe("What HTML's e-mail input takes, internationalised domains included")
 
 export const Registration = z
   .strictObject({ username: Username, password: NewPassword, email: Email.optional() })

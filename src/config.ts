@@ -10,6 +10,7 @@ import {
   duration,
   EventSettings,
   FunctionNameSetting,
+  headerValue,
   LogLevelSetting,
   readSettings,
   unitMs,
@@ -33,10 +34,18 @@ function rateLimit(name: LimitRule['name']) {
 
 const onOff = z.enum(['on', 'off'], 'give on or off').transform((text) => text === 'on')
 
+/** Whether a browser could send the text as its `Origin`: lower case, Punycode, no default port, no wildcard. */
+const isOrigin = (text: string) => {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  return url?.origin === text && /^https?:\/\/(?:[\w.-]+|\[[0-9a-f:]+\])(?::\d+)?$/.test(text)
+}
+
 const origins = z.string().transform((text, context) => {
   const list = text.split(',').map((origin) => origin.trim())
-  if (list.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin)) return list
-  context.addIssue('give origins such as https://app.example.com, separated by commas, without a path')
+  if (list.every(isOrigin)) return list
+  context.addIssue(
+    'give origins such as https://app.example.com, separated by commas, as browsers send them: without a path or a wildcard',
+  )
   return z.NEVER
 })
 
@@ -67,13 +76,13 @@ const Settings = z.object({
     .regex(/^[\w:.-]{1,64}$/, 'give up to 64 letters, digits and : . _ -, such as staging:')
     .default('task-api:'),
   UPSTASH_REDIS_REST_URL: z.optional(url(['https:', 'http:'], 'https://eu1-sure-fox-12345.upstash.io')),
-  UPSTASH_REDIS_REST_TOKEN: z.string().optional(),
+  UPSTASH_REDIS_REST_TOKEN: z.optional(headerValue),
   CACHE: onOff.prefault('on'),
   JWT_SECRET: secrets.optional(),
   JWT_ISSUER: z.string().default('task-api'),
   JWT_AUDIENCE: z.string().default('task-api'),
   ACCESS_TOKEN_TTL: z.prefault(duration(1000, '1h'), '1h'),
-  SESSION_IDLE_TTL: z.prefault(duration(1000, '30d'), '30d'),
+  SESSION_IDLE_TTL: z.optional(duration(1000, '30d')),
   SESSION_MAX_TTL: z.prefault(duration(1000, '90d'), '90d'),
   RATE_LIMIT_USER: rateLimit('user').prefault('100/60s'),
   RATE_LIMIT_ANONYMOUS: rateLimit('anonymous').prefault('20/60s'),
@@ -97,9 +106,9 @@ const Settings = z.object({
   ...NotificationSettings,
   ...EventSettings,
   AWS_REGION: AwsRegion,
-  AWS_ACCESS_KEY_ID: z.string().optional(),
-  AWS_SECRET_ACCESS_KEY: z.string().optional(),
-  AWS_SESSION_TOKEN: z.string().optional(),
+  AWS_ACCESS_KEY_ID: z.optional(headerValue),
+  AWS_SECRET_ACCESS_KEY: z.optional(headerValue),
+  AWS_SESSION_TOKEN: z.optional(headerValue),
   // Given by ECS, EKS and the like to what runs there.
   AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: z
     .string()
@@ -140,6 +149,7 @@ export function readConfig(environment: Record<string, unknown>) {
       `AWS_REGION: ${settings.AWS_REGION}, but NOTIFIER_ENDPOINT is in ${region}; give ${region}`,
     )
   }
+  checkPortsDiffer(settings)
   if (settings.WEB_CONCURRENCY > 1 && !settings.REDIS_URL && !settings.UPSTASH_REDIS_REST_URL) {
     throw new StartError(
       `WEB_CONCURRENCY: ${settings.WEB_CONCURRENCY} processes cannot share limits in memory; give REDIS_URL, or UPSTASH_REDIS_REST_URL with its token`,
@@ -166,7 +176,7 @@ export function readConfig(environment: Record<string, unknown>) {
       issuer: settings.JWT_ISSUER,
       audience: settings.JWT_AUDIENCE,
       accessTtlMs: settings.ACCESS_TOKEN_TTL,
-      sessionIdleTtlMs: settings.SESSION_IDLE_TTL,
+      sessionIdleTtlMs: idleTtlOf(settings),
       sessionMaxTtlMs: settings.SESSION_MAX_TTL,
     },
     limits: {
@@ -180,7 +190,7 @@ export function readConfig(environment: Record<string, unknown>) {
     trustedProxy: settings.TRUSTED_PROXY_HEADER
       ? { header: settings.TRUSTED_PROXY_HEADER.toLowerCase(), hops: settings.TRUSTED_PROXY_HOPS }
       : null,
-    publicUrl: settings.PUBLIC_URL?.replace(/\/+$/, '') ?? '',
+    publicUrl: settings.PUBLIC_URL ?? '',
     corsOrigins: settings.CORS_ORIGINS ?? [],
     registration: settings.REGISTRATION,
     notifier: {
@@ -193,6 +203,33 @@ export function readConfig(environment: Record<string, unknown>) {
     },
     bcryptCost: settings.BCRYPT_COST,
     logLevel: settings.LOG_LEVEL,
+  }
+}
+
+/** 30 days by default, or as long as a session lasts where that is less. @throws StartError when it is longer */
+function idleTtlOf({ SESSION_IDLE_TTL: idle, SESSION_MAX_TTL: maximum }: z.output<typeof Settings>): number {
+  if (idle === undefined) return Math.min(30 * unitMs.d, maximum)
+  if (idle <= maximum) return idle
+  throw new StartError(
+    'SESSION_IDLE_TTL: longer than SESSION_MAX_TTL, which ends every session; give at most that, or raise SESSION_MAX_TTL',
+  )
+}
+
+/** @throws StartError when two servers of ours would listen on one port; 0 lets the system choose a free one */
+function checkPortsDiffer({
+  PORT,
+  METRICS_PORT,
+  NOTIFIER_PORT,
+  NOTIFIER_ENDPOINT,
+}: z.output<typeof Settings>) {
+  const ports = Object.entries({
+    PORT,
+    METRICS_PORT: METRICS_PORT ?? 0,
+    NOTIFIER_PORT: NOTIFIER_ENDPOINT ? 0 : NOTIFIER_PORT,
+  })
+  for (const [index, [name, port]] of ports.entries()) {
+    const [same] = ports.slice(0, index).find(([, other]) => port !== 0 && other === port) ?? []
+    if (same) throw new StartError(`${name}: ${port} is the port of ${same} too; give each a port of its own`)
   }
 }
 

@@ -4,6 +4,7 @@ import type { Config } from './config.ts'
 import type { Logger } from './log.ts'
 import { serve } from './node-service.ts'
 import { openBacking } from './runtime/backing.ts'
+import { checkPorts } from './runtime/check-ports.ts'
 import { startWorkers } from './runtime/concurrency/primary.ts'
 import { surviveLostWrites } from './runtime/database/lost-write.ts'
 import { serveMetrics } from './runtime/metrics-server.ts'
@@ -17,6 +18,7 @@ const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 async function start(config: Config, log: Logger, stack: Stack) {
   surviveLostWrites(log)
   const notifierEntry = file('notifier.js')
+  await checkPorts(config)
   const backing = await openBacking({ config, packageRoot, notifierEntry, log, stack })
   const { host, webConcurrency: count, metrics } = config
   const prometheus = metrics ? await createPrometheus(count === 1 ? '1' : 'primary') : undefined

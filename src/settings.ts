@@ -50,13 +50,22 @@ export const url = (protocols: string[], example: string) =>
     return parsed !== undefined && protocols.includes(parsed.protocol) && isDecodable(parsed)
   }, `give a URL such as ${example}`)
 
-/** What paths are put after. */
+/**
+ * A prefix of URLs, in the form that headers can carry: the host in Punycode, the path percent-encoded, without a
+ * slash at the end.
+ */
 export const baseUrl = (example: string) =>
-  text((url) => {
-    const parsed = URL.canParse(url) ? new URL(url) : undefined
-    const isBare = parsed !== undefined && !/[?#]/.test(url) && !parsed.username && !parsed.password
-    return isBare && /^https?:$/.test(parsed.protocol)
+  form((text) => {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    const isBare = url !== undefined && !/[?#]/.test(text) && !url.username && !url.password
+    return isBare && /^https?:$/.test(url.protocol) ? url.href.replace(/\/+$/, '') : undefined
   }, `give a URL such as ${example}, without a user name, query or fragment`)
+
+/** Text that is sent in a header: fetch refuses any other at the first request. */
+export const headerValue = text(
+  (value) => /^[\x21-\x7e]+$/.test(value),
+  'give visible ASCII characters without blanks or line breaks',
+)
 
 /** A % in a password must be written %25. */
 function isDecodable({ username, password, pathname }: URL) {

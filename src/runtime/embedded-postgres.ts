@@ -34,6 +34,7 @@ import {
   removeLeftovers,
 } from './embedded-postgres/owner.ts'
 import { chooseSocketDirectory, launchServer, removeSocketDirectory } from './embedded-postgres/server.ts'
+import { isShared, ownAccount } from './embedded-postgres/user.ts'
 
 const findWithinMs = 30_000
 const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
@@ -45,8 +46,8 @@ export type EmbeddedPostgres = {
   url: string | null
   /** Postgres's own data directory, where it really is. */
   dataDirectory: string
-  /** One line for a person when the data live elsewhere than asked, else null. */
-  notice: string | null
+  /** What an operator should know of where the data live, and of who else could read them: a line each. */
+  notices: string[]
   /** Resolves when the server is gone, at the latest after some 8 s; may be called again. */
   stop(): Promise<void>
 }
@@ -134,7 +135,7 @@ async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Prom
       connection,
       url: tcpPort === undefined ? null : urlOf(connection, tcpPort),
       dataDirectory: home.cluster,
-      notice: describeRelocation(home),
+      notices: describeHome(home),
       stop() {
         stopped ??= stopServer().then(() => leave(ownerFile, owner))
         return stopped
@@ -184,9 +185,19 @@ function urlOf({ username, password, database }: EmbeddedPostgres['connection'],
   return `postgres://${username}:${password}@127.0.0.1:${port}/${database}`
 }
 
-function describeRelocation({ cluster, user, relocated }: Home): string | null {
-  if (relocated === null) return null
-  return `started by root, the database runs as ${user?.name} and keeps its data where that user can enter: ${cluster}`
+function describeHome({ cluster, user, relocated }: Home): string[] {
+  if (!user) return []
+  const notices: string[] = []
+  if (relocated !== null)
+    notices.push(
+      `started by root, the database runs as ${user.name} and keeps its data where that user can enter: ${cluster}`,
+    )
+  if (isShared(user))
+    notices.push(
+      `started by root, the database runs as ${user.name}, as other services may, which could then read its data; ` +
+        `to give it a user of its own, stop, then: useradd --system ${ownAccount} && chown -R ${ownAccount} ${cluster}`,
+    )
+  return notices
 }
 
 /** What the system refuses becomes one line; anything else is a fault of ours and keeps its stack. */

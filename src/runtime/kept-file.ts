@@ -1,8 +1,10 @@
 /** Files under DATA_DIR that are made once and kept: secrets, mostly. */
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { link, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../start-error.ts'
+import { makeDirectory } from './directories.ts'
 import { hasCode, temporaryName } from './embedded-postgres/owner.ts'
 
 /**
@@ -12,12 +14,12 @@ import { hasCode, temporaryName } from './embedded-postgres/owner.ts'
  */
 export async function keepFile(path: string, make: () => string): Promise<string> {
   try {
-    return await readFile(path, 'utf8').catch(async (error) => {
-      if (!hasCode(error, 'ENOENT')) throw error
-      await writeOnce(path, make())
-      return readFile(path, 'utf8')
-    })
+    const kept = await readKept(path)
+    if (kept !== undefined) return kept
+    await writeOnce(path, make())
+    return (await readKept(path)) ?? ''
   } catch (error) {
+    if (error instanceof StartError) throw error
     const code = error instanceof Error && 'code' in error ? error.code : error
     throw new StartError(
       `DATA_DIR: cannot write ${path} (${code}); give a directory that this user may write to`,
@@ -25,8 +27,44 @@ export async function keepFile(path: string, make: () => string): Promise<string
   }
 }
 
+/**
+ * The text of a kept file; undefined when there is none.
+ * @throws StartError when somebody else can read it or could have written it; else the system's error
+ */
+export async function readKept(path: string): Promise<string | undefined> {
+  const file = await open(path).catch((error) => {
+    if (!hasCode(error, 'ENOENT')) throw error
+  })
+  if (!file) return undefined
+  try {
+    await assertPrivate(path, await file.stat())
+    return await file.readFile('utf8')
+  } finally {
+    await file.close()
+  }
+}
+
+/**
+ * The rule of ssh for private keys: owned by this user or root, and closed to everybody else. Root may also start on
+ * a data directory of another user, with the secrets of that user.
+ */
+async function assertPrivate(path: string, { uid, mode }: Stats) {
+  const self = process.getuid?.()
+  // Windows has neither owner nor mode.
+  if (self === undefined) return
+  const owners = [self, 0, ...(self === 0 ? [(await stat(dirname(path))).uid] : [])]
+  if (!owners.includes(uid))
+    throw new StartError(
+      `DATA_DIR: ${path} belongs to user ${uid}, who can change it; start as that user, or remove it to have another made`,
+    )
+  if ((mode & 0o077) !== 0)
+    throw new StartError(
+      `DATA_DIR: ${path} has mode ${(mode & 0o777).toString(8)}, so that other users may use it; chmod 600 it, or remove it to have another made where somebody may have read it`,
+    )
+}
+
 async function writeOnce(path: string, text: string) {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  await makeDirectory(dirname(path), 0o700)
   const temporary = temporaryName(path)
   try {
     const file = await open(temporary, 'wx', 0o600)

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http'
+import { createServer } from 'node:net'
 import { StartError } from '../start-error.ts'
 
 type Address = {
@@ -26,4 +27,13 @@ export async function listenOn(server: Server, { host, port, names }: Address): 
   })
   const address = server.address()
   return address !== null && typeof address === 'object' ? address.port : port
+}
+
+/** Undefined when the port can be listened on, else the error's code. Listens for a moment. */
+export function tryPort(host: string, port: number) {
+  return new Promise<string | undefined>((resolve) => {
+    const probe = createServer()
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    probe.listen(port, host, () => probe.close(() => resolve(undefined)))
+  })
 }

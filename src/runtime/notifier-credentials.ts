@@ -3,20 +3,18 @@
  * AWS_SHARED_CREDENTIALS_FILE naming it, `aws lambda invoke --endpoint-url …` works.
  */
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { StartError } from '../start-error.ts'
-import { keepFile } from './kept-file.ts'
+import { keepFile, readKept } from './kept-file.ts'
 
 export type NotifierCredentials = { accessKeyId: string; secretAccessKey: string }
 
 export const credentialsPath = (dataDirectory: string) => join(dataDirectory, 'notifier-credentials')
 
-/** Undefined when there is no such file. @throws StartError when it holds no key pair. */
+/** Undefined when there is no such file. @throws StartError when it holds no key pair, or is not private. */
 export async function readCredentials(path: string): Promise<NotifierCredentials | undefined> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw new StartError(`${path}: cannot be read (${error.code})`)
+  const text = await readKept(path).catch((error) => {
+    throw error instanceof StartError ? error : new StartError(`${path}: cannot be read (${error.code})`)
   })
   return text === undefined ? undefined : parseCredentials(text, path)
 }

@@ -1,10 +1,10 @@
 /** Runs the notifier as a process beside the API: starts it, starts it again when it dies, and never leaves it behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from '../log.ts'
 import { StartError } from '../start-error.ts'
+import { tryPort } from './listen.ts'
 import { credentialsPath, keepCredentials, type NotifierCredentials } from './notifier-credentials.ts'
 
 type NotifierOptions = {
@@ -135,10 +135,14 @@ async function end(child: ChildProcess) {
   clearTimeout(timer)
 }
 
-async function waitForPort(port: number) {
+/**
+ * Resolves when the notifier can listen on the port, for which the one of a killed API may need a moment.
+ * @throws StartError after 5 s
+ */
+export async function waitForPort(port: number) {
   const deadline = Date.now() + portWaitMs
   for (;;) {
-    const code = await tryPort(port)
+    const code = await tryPort(host, port)
     if (code === undefined) return
     if (code === 'EADDRINUSE' && Date.now() < deadline) await sleep(100)
     else if (code === 'EADDRINUSE')
@@ -150,15 +154,6 @@ async function waitForPort(port: number) {
         `NOTIFIER_PORT: ${port} cannot be opened (${code}); give another port, from 1024 up`,
       )
   }
-}
-
-/** Undefined when the port can be listened on, else the error's code. */
-function tryPort(port: number) {
-  return new Promise<string | undefined>((resolve) => {
-    const probe = createServer()
-    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
-    probe.listen(port, host, () => probe.close(() => resolve(undefined)))
-  })
 }
 
 async function waitUntilAnswering(endpoint: string, child: ChildProcess) {

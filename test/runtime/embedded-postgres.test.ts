@@ -9,6 +9,7 @@ import type { Logger } from '../../src/log.ts'
 import { findHome } from '../../src/runtime/embedded-postgres/home.ts'
 import { findNative } from '../../src/runtime/embedded-postgres/native.ts'
 import { processToken } from '../../src/runtime/embedded-postgres/owner.ts'
+import { chooseAccount, readAccounts } from '../../src/runtime/embedded-postgres/user.ts'
 import {
   type EmbeddedPostgres,
   findEmbeddedPostgres,
@@ -102,7 +103,7 @@ const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8)
 
 describe('a start', () => {
   it('gives a real database to an owner who is no superuser, durable and sane about text', async () => {
-    const { connection, url, notice } = await start({ dataDirectory: await workshop.newData() })
+    const { connection, url, notices } = await start({ dataDirectory: await workshop.newData() })
     const sql = connect(connection)
     const [facts] = await sql`
       select
@@ -125,7 +126,7 @@ describe('a start', () => {
       sorted: ['B', 'a', 'b'],
     })
     await sql`create table tasks (id int)`
-    expect({ url, notice }).toEqual({ url: null, notice: null })
+    expect({ url, shared: notices.length }).toEqual({ url: null, shared: isRoot ? 1 : 0 })
   })
 
   it('keeps secrets to the owner of the files, and asks for the password on the socket', async () => {
@@ -486,12 +487,13 @@ describe('started by an ordinary user', () => {
     execFileSync('chown', ['-R', '1:1', dataDirectory])
     const uidOf = (pid: number) => execFileSync('ps', ['-o', 'uid=', '-p', String(pid)], { encoding: 'utf8' })
     const api = workshop.startApi({ dataDirectory }, daemon)
-    const { dataDirectory: cluster, notice } = await api.ready
-    expect({ cluster, notice }).toEqual({ cluster: join(dataDirectory, 'postgres'), notice: null })
+    const { dataDirectory: cluster, notices } = await api.ready
+    expect({ cluster, notices }).toEqual({ cluster: join(dataDirectory, 'postgres'), notices: [] })
     expect(Number(uidOf(await postmasterOf(cluster)))).toBe(daemon.uid)
     await api.kill('SIGTERM')
     // When root starts it once in between, the server still runs as the one who owns the data.
-    await start({ dataDirectory })
+    const again = await start({ dataDirectory })
+    expect(again.notices).toEqual([])
     expect(Number(uidOf(await postmasterOf(cluster)))).toBe(daemon.uid)
     expect(statSync(cluster).uid).toBe(daemon.uid)
   })
@@ -515,10 +517,22 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     return { server, place }
   }
 
-  it('the server runs as nobody', async () => {
+  it('the server runs as nobody, and the start warns that other services may too', async () => {
     const server = await start({ dataDirectory: await workshop.usedData() })
     const pid = await postmasterOf(server.dataDirectory)
     expect(execFileSync('ps', ['-o', 'user=', '-p', String(pid)], { encoding: 'utf8' }).trim()).toBe('nobody')
+    expect(server.notices).toEqual([
+      expect.stringMatching(/runs as nobody, as other services may.*useradd --system task-api .*chown -R/),
+    ])
+  })
+
+  it('prefers the account task-api to nobody', () => {
+    const passwd = 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n'
+    const own = 'task-api:x:999:998::/home/task-api:/bin/sh\n'
+    expect(chooseAccount(readAccounts(passwd))).toEqual({ uid: 65534, gid: 65534, name: 'nobody' })
+    expect(chooseAccount(readAccounts(passwd + own))).toEqual({ uid: 999, gid: 998, name: 'task-api' })
+    // The database refuses root, whatever its account is called.
+    expect(chooseAccount(readAccounts(passwd + own.replace('999', '0'))).name).toBe('nobody')
   })
 
   it('data and programs go where nobody can enter when the project is closed, and the start says so', async () => {
@@ -527,8 +541,8 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     const dataDirectory = join(packageRoot, 'data')
     const { server, place } = await relocated({ dataDirectory, packageRoot })
     expect(place).toMatch(/^\/var\/(lib|db)\/task-api-[0-9a-f]{16}$/)
-    expect(server.notice).toContain(server.dataDirectory)
-    expect(server.notice).not.toContain('\n')
+    expect(server.notices[0]).toContain(server.dataDirectory)
+    for (const notice of server.notices) expect(notice).not.toContain('\n')
     expect(readdirSync(place)).toEqual(['postgres', expect.stringMatching(/^postgres-native-/)])
     expect({ owner: statSync(place).uid, mode: modeOf(place) }).toEqual({ owner: 0, mode: '755' })
     expect(modeOf(server.dataDirectory)).toBe('700')
@@ -562,7 +576,10 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
   it('an empty directory that only root can enter is opened, one that holds something is left as it is', async () => {
     const empty = await workshop.makeDirectory('empty', closed)
     const server = await start({ dataDirectory: empty })
-    expect({ mode: modeOf(empty), notice: server.notice }).toEqual({ mode: '711', notice: null })
+    expect({ mode: modeOf(empty), at: server.dataDirectory }).toEqual({
+      mode: '711',
+      at: join(empty, 'postgres'),
+    })
     const used = await workshop.makeDirectory('used', closed)
     await writeFile(join(used, 'diary'), '')
     const { place } = await relocated({ dataDirectory: used })

@@ -423,7 +423,7 @@ describe('the key pair', () => {
   })
 
   test('a file without one stops the start', async () => {
-    await writeFile(join(directory, 'notifier-credentials'), '[default]\n')
+    await writeFile(join(directory, 'notifier-credentials'), '[default]\n', { mode: 0o600 })
     await expect(start()).rejects.toThrow(/notifier-credentials: holds no key pair; delete it/)
   })
 

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { createHmac, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -95,7 +95,7 @@ const bad: Record<string, [value: string, right: string]> = {
   TRUSTED_PROXY_HEADER: ['X-Real-IP, X-Forwarded-For', 'give the name of one header'],
   TRUSTED_PROXY_HOPS: ['-1', 'give a whole number from 1 to 20'],
   PUBLIC_URL: ['tasks.example.com', 'give a URL such as https://'],
-  CORS_ORIGINS: ['https://app.example.com/', 'give origins such as https://app.example.com'],
+  CORS_ORIGINS: ['https://*.example.com', 'give origins such as https://app.example.com'],
   REGISTRATION: ['invite', 'give open or closed'],
   NOTIFIER_ENDPOINT: ['localhost:3001', 'give a URL such as https://'],
   NOTIFIER_PORT: ['0', 'give a whole number from 1 to 65535'],
@@ -121,6 +121,10 @@ const bad: Record<string, [value: string, right: string]> = {
     `${hidden}\nX-Other: header`,
     'give visible ASCII characters in one line',
   ],
+  AWS_ACCESS_KEY_ID: ['AKIA 1', 'give visible ASCII characters'],
+  AWS_SECRET_ACCESS_KEY: [`${hidden}\n`, 'give visible ASCII characters'],
+  AWS_SESSION_TOKEN: [`${hidden} `, 'give visible ASCII characters'],
+  UPSTASH_REDIS_REST_TOKEN: [`${hidden}\r\n`, 'give visible ASCII characters'],
   BCRYPT_COST: ['31', 'give a whole number from 4 to 15'],
   LOG_LEVEL: ['verbose', 'give one of debug, info, warn, error, silent'],
 }
@@ -132,16 +136,14 @@ const anyText = [
   'DATA_DIR',
   'JWT_ISSUER',
   'JWT_AUDIENCE',
-  'AWS_ACCESS_KEY_ID',
-  'AWS_SECRET_ACCESS_KEY',
-  'AWS_SESSION_TOKEN',
   'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
-  'UPSTASH_REDIS_REST_TOKEN',
 ]
 const secret = new Set([
   'AWS_CONTAINER_AUTHORIZATION_TOKEN',
   'AWS_CONTAINER_CREDENTIALS_FULL_URI',
   'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
   'DATABASE_URL',
   'JWT_SECRET',
   'NOTIFIER_DATABASE_URL',
@@ -150,6 +152,7 @@ const secret = new Set([
   'NOTIFY_WEBHOOK_URL',
   'REDIS_URL',
   'SMTP_URL',
+  'UPSTASH_REDIS_REST_TOKEN',
 ])
 
 const complaint = (name: string, [value, right]: [string, string]) =>
@@ -180,6 +183,65 @@ describe('a bad setting', () => {
     'ftp://tasks',
   ])('PUBLIC_URL: nothing that a path could not follow (%s)', (PUBLIC_URL) => {
     expect(() => readConfig({ PUBLIC_URL })).toThrow(/^PUBLIC_URL: .*give a URL such as .*, without/)
+  })
+
+  test.each([
+    ['https://bücher.example/größe/', 'https://xn--bcher-kva.example/gr%C3%B6%C3%9Fe'],
+    ['HTTPS://Tasks.Example.com:443/to do', 'https://tasks.example.com/to%20do'],
+    [' https://tasks.example.com/a\n', 'https://tasks.example.com/a'],
+    ['http://[2001:DB8::1]:8080/"a"<b>/', 'http://[2001:db8::1]:8080/%22a%22%3Cb%3E'],
+  ])('PUBLIC_URL: %j is used in the form that headers carry', (PUBLIC_URL, normalised) => {
+    const { publicUrl } = readConfig({ PUBLIC_URL })
+    expect(publicUrl).toBe(normalised)
+    expect(new Headers({ Location: publicUrl }).get('Location')).toBe(normalised)
+  })
+
+  test.each([
+    '*',
+    'null',
+    'https://*.app.example',
+    'https://app.example/',
+    'https://app.example:443',
+    'HTTPS://app.example',
+    'https://bücher.example',
+    'ftp://app.example',
+    'https://app.example,',
+  ])('CORS_ORIGINS: no origin that a browser never sends (%s)', (CORS_ORIGINS) => {
+    expect(() => readConfig({ CORS_ORIGINS })).toThrow(/^CORS_ORIGINS: .*give origins such as/)
+  })
+
+  test('CORS_ORIGINS: takes what browsers send', () => {
+    const list = [
+      'https://app.example',
+      'http://localhost:5173',
+      'http://[::1]:8080',
+      'https://xn--bcher-kva.example',
+    ]
+    expect(readConfig({ CORS_ORIGINS: list.join(' , ') }).corsOrigins).toEqual(list)
+  })
+
+  test.each(['UPSTASH_REDIS_REST_TOKEN', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'])(
+    '%s: nothing that a header cannot carry',
+    (name) => {
+      for (const value of [`${hidden}\n`, `${hidden} 2`, `${hidden}é`])
+        expect(() => readConfig({ [name]: value })).toThrow(new RegExp(`^${name}: .*give visible ASCII`))
+    },
+  )
+
+  test('SESSION_IDLE_TTL: not longer than SESSION_MAX_TTL, which shortens its default', () => {
+    expect(() => readConfig({ SESSION_IDLE_TTL: '91d' })).toThrow(
+      /^SESSION_IDLE_TTL: longer than SESSION_MAX_TTL/,
+    )
+    expect(readConfig({ SESSION_MAX_TTL: '7d' }).tokens.sessionIdleTtlMs).toBe(7 * 86_400_000)
+    expect(readConfig({ SESSION_IDLE_TTL: '90d' }).tokens.sessionIdleTtlMs).toBe(90 * 86_400_000)
+  })
+
+  test.each([
+    [{ PORT: '3001' }, 'NOTIFIER_PORT: 3001 is the port of PORT too'],
+    [{ METRICS_PORT: '3000' }, 'METRICS_PORT: 3000 is the port of PORT too'],
+    [{ METRICS_PORT: '9090', NOTIFIER_PORT: '9090' }, 'NOTIFIER_PORT: 9090 is the port of METRICS_PORT too'],
+  ])('two ports of its own that are the same: %o', (environment, wanted) => {
+    expect(() => readConfig(environment)).toThrow(wanted)
   })
 
   test('stops the start with exit code 1, before anything else is begun; all of them are told at once', async () => {
@@ -254,8 +316,11 @@ describe('a start that cannot be is refused in one line:', () => {
       return String(await listenOnLoopback(server))
     }
 
-    test('PORT', async ({ onTestFinished }) => {
+    test('PORT, before a data directory is made', async ({ onTestFinished }) => {
       const PORT = await taken(onTestFinished)
+      const DATA_DIR = join(directory, 'not-made')
+      expect(await lineOfRefusal({ PORT, DATA_DIR })).toMatch(/^PORT: .*is taken/)
+      await expect(stat(DATA_DIR)).rejects.toMatchObject({ code: 'ENOENT' })
       const line = await lineOfRefusal({ ...(await withDatabase()), PORT })
       expect(line).toMatch(new RegExp(`^PORT: ${PORT} on 127\\.0\\.0\\.1 is taken .* give .*port`))
     })
@@ -293,6 +358,11 @@ describe('a start that cannot be is refused in one line:', () => {
       expect(await lineOfRefusal({ DATA_DIR })).toMatch(/^DATA_DIR.*dangling.*; give a directory/)
     })
 
+    test.runIf(process.platform === 'linux')('a DATA_DIR that cannot be made', async () => {
+      for (const DATA_DIR of ['/proc/task-api', '/proc/task-api/data', '/dev/null/data'])
+        expect(await lineOfRefusal({ DATA_DIR })).toMatch(/^DATA_DIR.*(cannot make|is not a directory)/)
+    })
+
     test('a newer database behind DATABASE_URL', async () => {
       const name = await postgresServer.createDatabase()
       const DATABASE_URL = postgresServer.url(name)
@@ -309,16 +379,38 @@ describe('a start that cannot be is refused in one line:', () => {
   ])('a kept secret that is %s', async (name, kept) => {
     const DATA_DIR = join(directory, `${name}-secret`)
     await mkdir(DATA_DIR)
-    await writeFile(join(DATA_DIR, 'jwt-secret'), kept)
+    await writeFile(join(DATA_DIR, 'jwt-secret'), kept, { mode: 0o600 })
     expect(await lineOfRefusal({ DATA_DIR, NOTIFIER_PORT: String(await findFreePort()) })).toMatch(
       /jwt-secret/,
     )
   })
 
+  test.each(['jwt-secret', 'notifier-credentials', 'postgres-password'])(
+    'a kept secret that others can use: %s',
+    async (name) => {
+      const DATA_DIR = join(directory, `open-${name}`)
+      await mkdir(DATA_DIR)
+      const file = join(DATA_DIR, name)
+      const start = async () => lineOfRefusal({ DATA_DIR, NOTIFIER_PORT: String(await findFreePort()) })
+      await writeFile(file, 'x'.repeat(40))
+      for (const mode of [0o640, 0o602, 0o777]) {
+        await chmod(file, mode)
+        expect(await start()).toMatch(
+          new RegExp(`^DATA_DIR: .*/${name} has mode ${mode.toString(8)}.*chmod 600`),
+        )
+      }
+      if (process.getuid?.() !== 0) return
+      await chmod(file, 0o600)
+      await chown(file, 12_345, 12_345)
+      expect(await start()).toMatch(new RegExp(`^DATA_DIR: .*/${name} belongs to user 12345`))
+    },
+  )
+
   test('a DATA_DIR in use, whose API goes on; a newer database in it', async (context) => {
     const service = await createService(context)
     const api = await service.start()
-    const again = () => lineOfRefusal({ ...service.settings, DATA_DIR: service.dataDirectory })
+    const elsewhere = { PORT: '0', NOTIFIER_PORT: String(await findFreePort()) }
+    const again = () => lineOfRefusal({ ...service.settings, ...elsewhere, DATA_DIR: service.dataDirectory })
     expect(await again()).toBe(
       `DATA_DIR ${service.dataDirectory} is in use by process ${api.child.pid}: stop that one, or set another DATA_DIR`,
     )

@@ -1,6 +1,7 @@
 /** Where an Event goes that the function would not handle: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
-import { mkdir, open } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { makeDirectory } from '../../src/runtime/directories.ts'
 import type { ConcludedEvent } from './queued-events.ts'
 
 /** Takes JSON. */
@@ -60,7 +61,7 @@ async function post(url: URL, body: string) {
 }
 
 async function append(path: string, line: string) {
-  await mkdir(dirname(path), { recursive: true })
+  await makeDirectory(dirname(path))
   // Its records have what users wrote: for the operator only.
   const file = await open(path, 'a', 0o600)
   try {

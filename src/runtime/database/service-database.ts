@@ -66,7 +66,7 @@ export async function startMigrated({
     ...(tcpPort === undefined ? {} : { tcpPort }),
   })
   stack.push('Postgres', server.stop)
-  if (server.notice) log.warn(server.notice)
+  for (const notice of server.notices) log.warn(notice)
   const migrations = await readMigrations(join(packageRoot, 'sql'))
   const sql = postgres({ ...valueOptions, ...server.connection, max: 1 }) as unknown as Sql
   try {

@@ -1,9 +1,9 @@
 /** What the program stands on here: Node, bcrypt's binary, the data directory, its port. */
 import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { dirname } from 'node:path'
 import { hasCode } from '../embedded-postgres/owner.ts'
+import { tryPort } from '../listen.ts'
 import { loadNativeBcrypt } from '../passwords/native-bcrypt.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 
@@ -167,13 +167,4 @@ function parse(text: string): Record<string, unknown> {
   } catch {
     return {}
   }
-}
-
-/** Undefined when it can be listened on, which ends at once. */
-export function tryPort(host: string, port: number) {
-  return new Promise<string | undefined>((resolve) => {
-    const probe = createServer()
-    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
-    probe.listen(port, host, () => probe.close(() => resolve(undefined)))
-  })
 }

@@ -12,9 +12,10 @@ import { openCredentials } from '../container-credentials.ts'
 import { readDatabaseUrl } from '../database/database-url.ts'
 import { describeFailure } from '../database/operator-database.ts'
 import { valueOptions } from '../database/postgres.ts'
+import { tryPort } from '../listen.ts'
 import { credentialsPath, readCredentials } from '../notifier-credentials.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
-import { isWritable, nearest, tryPort } from './machine.ts'
+import { isWritable, nearest } from './machine.ts'
 
 const timeoutMs = 5000
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../start-error.ts'
-import { keepFile } from '../kept-file.ts'
+import { keepFile, readKept } from '../kept-file.ts'
 import { guard } from './guard.ts'
 import { hasCode, temporaryName } from './owner.ts'
 import type { ServerUser } from './user.ts'
@@ -18,13 +18,7 @@ export type Passwords = { role: string; superuser: string }
 type Programs = { native: string; user: ServerUser | null }
 
 export async function readPassword(dataDirectory: string): Promise<string | undefined> {
-  return readFile(join(dataDirectory, 'postgres-password'), 'utf8').then(
-    (text) => text.trim(),
-    (error) => {
-      if (hasCode(error, 'ENOENT')) return undefined
-      throw error
-    },
-  )
+  return (await readKept(join(dataDirectory, 'postgres-password')))?.trim()
 }
 
 /** Kept before the cluster that has them is begun, so a cluster's passwords are never lost in between. */

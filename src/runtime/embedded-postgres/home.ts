@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../start-error.ts'
+import { makeDirectory } from '../directories.ts'
 import { hasCode } from './owner.ts'
 import { canEnter, findServerUser, isRoot, type ServerUser } from './user.ts'
 
@@ -26,21 +27,25 @@ const relocationPrefix = 'task-api-'
  * @throws StartError when it is no directory, or cannot be made
  */
 export async function openDataDirectory(path: string): Promise<string> {
-  const made = await mkdir(path, { recursive: true }).catch((error) => {
-    if (hasCode(error, 'EEXIST') || hasCode(error, 'ENOTDIR'))
-      throw new StartError(`DATA_DIR ${path} is not a directory`)
-    const { code } = error as NodeJS.ErrnoException
-    throw new StartError(
-      `DATA_DIR: cannot make ${path} (${code}); give a directory that this user may write to`,
+  const cannotMake = (error: NodeJS.ErrnoException) =>
+    new StartError(
+      `DATA_DIR: cannot make ${path} (${error.code}); give a directory that this user may write to`,
     )
+  const made = await makeDirectory(path).catch((error) => {
+    throw hasCode(error, 'ENOTDIR') ? notDirectory(path) : cannotMake(error)
   })
+  // A link to nothing exists, and can be neither made nor used.
+  const found = await stat(path).catch((error) => Promise.reject(cannotMake(error)))
+  if (!found.isDirectory()) throw notDirectory(path)
   if (!isRoot()) {
-    if (made !== undefined) await chmod(path, 0o700)
-  } else if ((await stat(path)).uid === 0 && (await readdir(path)).length === 0) {
-    await chmod(path, made === undefined ? 0o711 | (await stat(path)).mode : 0o711)
+    if (made) await chmod(path, 0o700)
+  } else if (found.uid === 0 && (await readdir(path)).length === 0) {
+    await chmod(path, made ? 0o711 : 0o711 | found.mode)
   }
   return realpath(path)
 }
+
+const notDirectory = (path: string) => new StartError(`DATA_DIR ${path} is not a directory`)
 
 /** `dataDirectory` is a real path. @throws StartError when data exist that the server couldn't reach. */
 export async function findHome(dataDirectory: string, packageRoot: string): Promise<Home> {

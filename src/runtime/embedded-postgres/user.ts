@@ -8,16 +8,38 @@ export type ServerUser = { uid: number; gid: number; name: string }
 
 export const isRoot = () => process.getuid?.() === 0
 
-/** The owner of an existing cluster, else `nobody`; null when this process isn't root and runs the server itself. */
+/** The account that an operator makes for the server alone. */
+export const ownAccount = 'task-api'
+const sharedAccount = 'nobody'
+
+/**
+ * The owner of an existing cluster, else `task-api` where there is such an account, else `nobody`, which other services
+ * run as too. Null when this process isn't root and runs the server itself.
+ */
 export async function findServerUser(cluster: string | undefined): Promise<ServerUser | null> {
   if (!isRoot()) return null
+  const accounts = readAccounts(await readFile('/etc/passwd', 'utf8').catch(() => ''))
   const owner = cluster === undefined ? undefined : await stat(cluster)
-  if (owner && owner.uid !== 0) return { uid: owner.uid, gid: owner.gid, name: `user ${owner.uid}` }
-  const passwd = await readFile('/etc/passwd', 'utf8').catch(() => '')
-  const [, , uid = '65534', gid = '65534'] = /^nobody:.*$/m.exec(passwd)?.[0].split(':') ?? []
-  // macOS writes -2 for what the kernel calls 4294967294.
-  return { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0, name: 'nobody' }
+  if (!owner || owner.uid === 0) return chooseAccount(accounts)
+  const name = accounts.find(({ uid }) => uid === owner.uid)?.name ?? `user ${owner.uid}`
+  return { uid: owner.uid, gid: owner.gid, name }
 }
+
+export function chooseAccount(accounts: ServerUser[]): ServerUser {
+  const named = (wanted: string) => accounts.find(({ name, uid }) => name === wanted && uid !== 0)
+  return named(ownAccount) ?? named(sharedAccount) ?? { uid: 65534, gid: 65534, name: sharedAccount }
+}
+
+/** Reads the text of /etc/passwd. */
+export const readAccounts = (passwd: string): ServerUser[] =>
+  passwd.split('\n').map((line) => {
+    const [name = '', , uid, gid] = line.split(':')
+    // macOS writes -2 for what the kernel calls 4294967294.
+    return { name, uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 }
+  })
+
+/** Whether other services may run as this user: they could read the data. */
+export const isShared = (user: ServerUser) => user.name === sharedAccount
 
 export const canEnter = (user: ServerUser | null, directory: string) => test(user, '-x', directory)
 export const canRead = (user: ServerUser | null, path: string) => test(user, '-r', path)

@@ -86,6 +86,8 @@ const Settings = z.object({
   SESSION_MAX_TTL: z.prefault(duration(1000, '90d'), '90d'),
   RATE_LIMIT_USER: rateLimit('user').prefault('100/60s'),
   RATE_LIMIT_ANONYMOUS: rateLimit('anonymous').prefault('20/60s'),
+  RATE_LIMIT_TOKEN: rateLimit('token').prefault('60/60s'),
+  RATE_LIMIT_REGISTER: rateLimit('register').prefault('20/1h'),
   RATE_LIMIT_LOGIN: rateLimit('login').prefault('10/60s'),
   RATE_LIMIT_USERNAME: rateLimit('username').prefault('100/60s'),
   TRUSTED_PROXY_HEADER: z
@@ -182,9 +184,11 @@ export function readConfig(environment: Record<string, unknown>) {
     limits: {
       user: settings.RATE_LIMIT_USER,
       anonymous: settings.RATE_LIMIT_ANONYMOUS,
+      token: settings.RATE_LIMIT_TOKEN,
+      register: settings.RATE_LIMIT_REGISTER,
       login: settings.RATE_LIMIT_LOGIN,
       username: settings.RATE_LIMIT_USERNAME,
-      /** Wrong passwords given by somebody logged in: as many as at login. */
+      /** Passwords that somebody logged in gives, right or wrong: as many as wrong ones at login. */
       password: { ...settings.RATE_LIMIT_LOGIN, name: 'password' } satisfies LimitRule,
     },
     trustedProxy: settings.TRUSTED_PROXY_HEADER

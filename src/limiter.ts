@@ -5,7 +5,7 @@ import type { Counters, Guard } from './store.ts'
 
 export type LimitRule = {
   /** Clients see it in `RateLimit-Policy`; it also keeps the rules' counts apart. */
-  name: 'user' | 'anonymous' | 'login' | 'username' | 'password'
+  name: 'user' | 'anonymous' | 'token' | 'register' | 'login' | 'username' | 'password'
   limit: number
   windowMs: number
 }

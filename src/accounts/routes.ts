@@ -24,10 +24,11 @@ export function mountAccounts(app: Hono<AppEnv>) {
     const { limits } = c.get('deps').config
     const name = body.username.toLowerCase()
     // Counted before the password is looked at, or parallel guesses would all be in time.
-    const counted = [
-      await count(c, limits.login, `${name} ${c.get('address')}`),
-      await count(c, limits.username, name),
-    ]
+    const counted = await count(
+      c,
+      { rule: limits.login, identity: `${name} ${c.get('address')}` },
+      { rule: limits.username, identity: name },
+    )
     const userAgent = c.req.header('User-Agent')?.slice(0, userAgentLength) ?? null
     const tokens = await users.logIn(c.get('deps'), { ...body, userAgent }).catch(async (error: unknown) => {
       await giveBack(c, counted)
@@ -94,20 +95,22 @@ export function mountAccounts(app: Hono<AppEnv>) {
   })
 }
 
-/** Runs what a password guards; a wrong one is a 400 on its member, and so many of them a minute are a 429. */
+/**
+ * Runs what a password guards; a wrong one is a 400 on its member. Right or wrong it counts, or one user could keep the
+ * password queue full by right ones.
+ */
 async function guarded<T>(
   c: Context<AppEnv>,
   pointer: string,
   act: () => Promise<users.Guarded<T>>,
 ): Promise<T> {
   const { deps, caller } = c.var
-  const counted = await count(c, deps.config.limits.password, String(caller.userId))
+  const counted = await count(c, { rule: deps.config.limits.password, identity: String(caller.userId) })
   const result = await act().catch(async (error: unknown) => {
-    await giveBack(c, [counted])
+    await giveBack(c, counted)
     throw error
   })
   if (result.outcome === 'wrong password') throw invalidInput([{ pointer, detail: 'It is wrong.' }])
-  await giveBack(c, [counted])
   if (result.outcome === 'ended') return refuseEnded(c)
   return result.value
 }

@@ -1,4 +1,4 @@
-/** How often a password may be wrong. Every test counts in a window of its own users and addresses. */
+/** How often a password may be given. Every test counts in a window of its own users and addresses. */
 import { describe, expect, inject, test } from 'vitest'
 import {
   atOnce,
@@ -12,15 +12,21 @@ import {
 } from '../support/client.ts'
 
 const target = inject('small')
-const { anonymous, user, login, username: name } = target.limits
-const windowSeconds = Math.max(login.windowSeconds, name.windowSeconds, anonymous.windowSeconds)
+const { user, anonymous, token: tokens, login, username: name } = target.limits
+const windowSeconds = Math.max(login.windowSeconds, name.windowSeconds, tokens.windowSeconds)
 
 const newClient = (address?: string) => createClient(target, address)
 const newUser = () => newClient().register()
 const logIn = (client: Client, username: string, password: string) =>
   client.request('POST', '/api/token/', { json: { username, password } })
-const remaining = async (client: Client, token?: string): Promise<number> =>
-  (await client.request('GET', '/api/rate-limit/', token === undefined ? {} : { token })).body.remaining
+const remaining = async (client: Client, token: string): Promise<number> =>
+  (await client.request('GET', '/api/rate-limit/', { token })).body.remaining
+/** What the address has left at the token endpoints; asking costs one. */
+async function tokensLeft(client: Client): Promise<number> {
+  const { headers } = await client.request('POST', '/api/token/revoke/', { json: { refresh_token: 'none' } })
+  expect(headers.get('RateLimit')).toMatch(/^"token";/)
+  return Number(headers.get('X-RateLimit-Remaining')) + 1
+}
 
 /** Failed logins whose name differs in case only, or in the space around it. */
 const variants = (username: string) => [
@@ -67,7 +73,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
       const refused = []
       for (const client of clients) {
         const answer = await logIn(client, username.toUpperCase(), password)
-        refused.push({ answer, left: await remaining(client) })
+        refused.push({ answer, left: await tokensLeft(client) })
       }
       return { failed, refused, another: await logIn(newClient(), other.username, other.password) }
     })
@@ -77,18 +83,18 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
       expect(answer.status).toBe(429)
       expect(answer.headers.get('X-RateLimit-Limit')).toBe(String(name.limit))
       // A request that is refused is counted nowhere.
-      expect(left).toBe(anonymous.limit)
+      expect(left).toBe(tokens.limit)
     }
   })
 
   test('that come at once are counted before a password is looked at', async () => {
     const answers = await inOneWindow(windowSeconds, async () => {
       const [client, { username }] = [newClient(), await make()]
-      return atOnce(anonymous.limit, () => logIn(client, username, 'wrong horse'))
+      return atOnce(tokens.limit, () => logIn(client, username, 'wrong horse'))
     })
     expect(statuses(answers).sort()).toEqual([
       ...Array(login.limit).fill(401),
-      ...Array(anonymous.limit - login.limit).fill(429),
+      ...Array(tokens.limit - login.limit).fill(429),
     ])
   })
 
@@ -112,11 +118,11 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
   test("tell of the address's limit where that is nearer", async () => {
     const answer = await inOneWindow(windowSeconds, async () => {
       const [client, { username }] = [newClient(), await make()]
-      await inTurn(anonymous.limit - 1, () => client.request('GET', '/api/nothing/'))
+      await inTurn(tokens.limit - 1, () => client.request('GET', '/api/token/'))
       return logIn(client, username, 'wrong horse')
     })
     expect(answer.status).toBe(401)
-    expect(answer.headers.get('X-RateLimit-Limit')).toBe(String(anonymous.limit))
+    expect(answer.headers.get('X-RateLimit-Limit')).toBe(String(tokens.limit))
     expect(answer.headers.get('X-RateLimit-Remaining')).toBe('0')
   })
 
@@ -125,7 +131,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
       const [client, { username, password }] = [newClient(), await make()]
       await inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
       const refused = await inTurn(name.limit, () => logIn(client, username, 'wrong horse'))
-      const left = await remaining(client)
+      const left = await tokensLeft(client)
       return {
         refused: statuses(refused),
         left,
@@ -134,7 +140,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
     })
     expect(seen).toEqual({
       refused: Array(name.limit).fill(429),
-      left: anonymous.limit - login.limit,
+      left: tokens.limit - login.limit,
       elsewhere: right,
     })
   })
@@ -142,16 +148,16 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
 
 describe('a successful login', () => {
   test('gives back what it took of the limits of failed ones, and counts for the address', async () => {
-    const logins = Math.min(anonymous.limit, Math.max(login.limit, name.limit) + 2)
+    const logins = Math.min(tokens.limit - 1, Math.max(login.limit, name.limit) + 2)
     const { answers, left } = await inOneWindow(windowSeconds, async () => {
       const [client, { username, password }] = [newClient(), await newUser()]
       const answers = await inTurn(logins, () => logIn(client, username, password))
-      return { answers, left: await remaining(client) }
+      return { answers, left: await tokensLeft(client) }
     })
     expect(statuses(answers)).toEqual(Array(logins).fill(200))
-    expect(left).toBe(anonymous.limit - logins)
-    expect(answers.map(({ headers }) => headers.get('X-RateLimit-Remaining'))).toEqual(
-      answers.map((_, i) => String(anonymous.limit - 1 - i)),
+    expect(left).toBe(tokens.limit - logins)
+    expect(answers.map(({ headers }) => headers.get('RateLimit'))).toEqual(
+      answers.map((_, i) => expect.stringMatching(`^"token";r=${tokens.limit - 1 - i};`)),
     )
   })
 
@@ -167,7 +173,7 @@ describe('a successful login', () => {
   })
 })
 
-describe('wrong passwords of somebody logged in', () => {
+describe('passwords of somebody logged in', () => {
   const wrong = 'wrong horse'
   const change = (client: Client, token: string, from: string, to = 'a new password') =>
     client.request('PATCH', '/api/users/me/', { token, json: { password: to, current_password: from } })
@@ -216,23 +222,69 @@ describe('wrong passwords of somebody logged in', () => {
     ])
   })
 
-  test('are told right ones from, which are given back', async () => {
+  test('count whether right or wrong, and the answer says so', async () => {
+    const answers = await inOneWindow(windowSeconds, async () => {
+      const [client, { token, password }] = [newClient(), await newUser()]
+      const again = () => change(client, token, password, password)
+      return [...(await inTurn(login.limit - 1, again)), await guess(1, client, token), await again()]
+    })
+    expect(statuses(answers)).toEqual([...Array(login.limit - 1).fill(200), 400, 429])
+    expect(answers.map(({ headers }) => headers.get('RateLimit'))).toEqual(
+      [...Array(login.limit).keys(), login.limit].map((i) =>
+        expect.stringMatching(`^"password";r=${Math.max(0, login.limit - 1 - i)};`),
+      ),
+    )
+  })
+
+  test('do not count where none is sent', async () => {
     const seen = await inOneWindow(windowSeconds, async () => {
       const [client, { token, password }] = [newClient(), await newUser()]
-      const passwords = Array.from({ length: login.limit + 2 }, (_, i) => `${password} ${i}`)
-      const changes = []
-      for (const [i, next] of passwords.entries()) {
-        changes.push(await change(client, token, passwords[i - 1] ?? password, next))
+      const json = { email: 'ann@example.com' }
+      const sent = await inTurn(login.limit + 1, () =>
+        client.request('PATCH', '/api/users/me/', { token, json }),
+      )
+      return [...statuses(sent), (await change(client, token, password)).status]
+    })
+    expect(seen).toEqual(Array(login.limit + 2).fill(200))
+  })
+})
+
+describe('the token endpoints', () => {
+  const refresh = (client: Client) =>
+    client.request('POST', '/api/token/refresh/', { json: { refresh_token: 'none' } })
+  const revoke = (client: Client) =>
+    client.request('POST', '/api/token/revoke/', { json: { refresh_token: 'none' } })
+
+  test('have one limit by address, apart from all else that comes from there', async () => {
+    const seen = await inOneWindow(windowSeconds, async () => {
+      const [client, { username, password, token }] = [newClient(), await newUser()]
+      await inTurn(anonymous.limit, () => client.request('GET', '/api/tasks/'))
+      const before = [await client.request('GET', '/api/tasks/'), await logIn(client, username, password)]
+      const spent = await inTurn(tokens.limit - 1, (i) => (i % 2 ? refresh(client) : revoke(client)))
+      const after = [await logIn(client, username, password), await refresh(client), await revoke(client)]
+      return {
+        before: statuses(before),
+        spent: statuses(spent),
+        after: after.map(({ status, body }) => [status, body['violated-policies']]),
+        with: (await client.request('GET', '/api/tasks/', { token })).status,
+        elsewhere: (await logIn(newClient(), username, password)).status,
       }
-      const failed = await change(client, token, wrong)
-      const { headers } = failed
-      const left = headers.get('X-RateLimit-Remaining')
-      return { changes: statuses(changes), failed: failed.status, left }
     })
     expect(seen).toEqual({
-      changes: Array(login.limit + 2).fill(200),
-      failed: 400,
-      left: String(Math.min(login.limit - 1, user.limit - login.limit - 3)),
+      before: [429, 200],
+      spent: Array.from({ length: tokens.limit - 1 }, (_, i) => (i % 2 ? 401 : 200)),
+      after: Array(3).fill([429, ['token']]),
+      with: 200,
+      elsewhere: 200,
     })
+  })
+
+  test('cost nothing of what is allowed without a token', async () => {
+    const left = await inOneWindow(windowSeconds, async () => {
+      const client = newClient()
+      await inTurn(tokens.limit, () => refresh(client))
+      return (await client.request('GET', '/api/rate-limit/')).body.remaining
+    })
+    expect(left).toBe(anonymous.limit)
   })
 })

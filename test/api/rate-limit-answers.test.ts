@@ -13,7 +13,7 @@ import {
 } from '../support/client.ts'
 
 const target = inject('small')
-const { user, anonymous, login, username } = target.limits
+const { user, anonymous, token: tokens, register, login, username } = target.limits
 const newClient = (address?: string) => createClient(target, address)
 const newUser = () => newClient().register()
 
@@ -45,9 +45,27 @@ const limited: Record<
       return () => client.request('GET', '/api/users/me/')
     },
   },
+  token: {
+    limit: tokens,
+    burst: 3 * tokens.limit,
+    passed: 200,
+    async make() {
+      const client = newClient()
+      return () => client.request('POST', '/api/token/revoke/', { json: { refresh_token: 'none' } })
+    },
+  },
+  register: {
+    limit: register,
+    burst: Math.min(3 * register.limit, anonymous.limit),
+    passed: 405,
+    async make() {
+      const client = newClient()
+      return () => client.request('GET', '/api/register/')
+    },
+  },
   'failed logins of one name and address': {
     limit: login,
-    burst: Math.min(3 * login.limit, anonymous.limit),
+    burst: Math.min(3 * login.limit, tokens.limit),
     passed: 401,
     async make() {
       const client = newClient()
@@ -149,9 +167,10 @@ describe('every answer below /api tells its limit', () => {
   const text = { body: 'hello', headers: { 'Content-Type': 'text/plain' } }
   const large = { body: 'x'.repeat(70_000), headers: { 'Content-Type': 'application/json' } }
   const credentials = () => ({ username: newName(), password: 'correct horse' })
+  const limits = { user, password: login, anonymous, token: tokens, register }
   const calls: [
     status: number,
-    by: 'user' | 'address',
+    by: keyof typeof limits,
     method: string,
     path: string,
     (() => RequestOptions)?,
@@ -159,32 +178,32 @@ describe('every answer below /api tells its limit', () => {
     [200, 'user', 'GET', '/api/users/me/'],
     [200, 'user', 'GET', '/api/tasks/'],
     [200, 'user', 'GET', '/api/rate-limit/'],
-    [200, 'address', 'GET', '/api/rate-limit/'],
+    [200, 'anonymous', 'GET', '/api/rate-limit/'],
     [201, 'user', 'POST', '/api/tasks/', () => ({ json: { title: 'A task' } })],
-    [201, 'address', 'POST', '/api/register/', () => ({ json: credentials() })],
-    [204, 'user', 'DELETE', '/api/users/me/', () => ({ json: { password: 'correct horse' } })],
+    [201, 'register', 'POST', '/api/register/', () => ({ json: credentials() })],
+    [204, 'password', 'DELETE', '/api/users/me/', () => ({ json: { password: 'correct horse' } })],
     [400, 'user', 'PATCH', '/api/users/me/', () => ({ json: {} })],
     [400, 'user', 'GET', '/api/users/?nonsense=1'],
-    [400, 'address', 'POST', '/api/token/', () => ({ json: {} })],
-    [401, 'address', 'GET', '/api/users/me/'],
-    [401, 'address', 'GET', '/api/tasks/', () => ({ token: 'nonsense' })],
-    [401, 'address', 'POST', '/api/token/refresh/', () => ({ json: { refresh_token: 'x' } })],
+    [400, 'token', 'POST', '/api/token/', () => ({ json: {} })],
+    [401, 'anonymous', 'GET', '/api/users/me/'],
+    [401, 'anonymous', 'GET', '/api/tasks/', () => ({ token: 'nonsense' })],
+    [401, 'token', 'POST', '/api/token/refresh/', () => ({ json: { refresh_token: 'x' } })],
     [404, 'user', 'GET', '/api/tasks/999999999/'],
     [404, 'user', 'GET', '/api/nothing/'],
-    [404, 'address', 'GET', '/api/nothing'],
-    [404, 'address', 'GET', '/api/'],
-    [404, 'address', 'GET', '/api'],
+    [404, 'anonymous', 'GET', '/api/nothing'],
+    [404, 'anonymous', 'GET', '/api/'],
+    [404, 'anonymous', 'GET', '/api'],
     [405, 'user', 'PUT', '/api/users/me/'],
-    [405, 'address', 'GET', '/api/token/'],
-    [405, 'address', 'OPTIONS', '/api/tasks/'],
+    [405, 'token', 'GET', '/api/token/'],
+    [405, 'anonymous', 'OPTIONS', '/api/tasks/'],
     [413, 'user', 'PATCH', '/api/users/me/', () => large],
-    [415, 'address', 'POST', '/api/register/', () => text],
+    [415, 'register', 'POST', '/api/register/', () => text],
   ]
 
-  test.each(calls)('%i for the %s: %s %s', async (status, by, method, path, options = () => ({})) => {
-    const limit = by === 'user' ? user : anonymous
+  test.each(calls)('%i by the limit %s: %s %s', async (status, by, method, path, options = () => ({})) => {
+    const limit = limits[by]
     const { begun, answer, answered } = await inOneWindow(limit.windowSeconds, async () => {
-      const token = by === 'user' ? (await newUser()).token : undefined
+      const token = by === 'user' || by === 'password' ? (await newUser()).token : undefined
       const begun = Date.now() / 1000
       const sent = { ...(token !== undefined && { token }), ...options() }
       const answer = await newClient().request(method, path, sent)
@@ -193,13 +212,8 @@ describe('every answer below /api tells its limit', () => {
     const { headers } = answer
     expect(answer.status).toBe(status)
     const left = path === '/api/rate-limit/' ? limit.limit : limit.limit - 1
-    expect(headers.get('RateLimit-Policy')).toMatch(
-      new RegExp(`^"[a-z]+";q=${limit.limit};w=${limit.windowSeconds}$`),
-    )
-    const [, name, seconds] =
-      new RegExp(`^"([a-z]+)";r=${left};t=(\\d+)$`).exec(headers.get('RateLimit') ?? '') ?? []
-    expect(headers.get('RateLimit-Policy')).toContain(`"${name}"`)
-    expect(name === 'user').toBe(by === 'user')
+    expect(headers.get('RateLimit-Policy')).toBe(`"${by}";q=${limit.limit};w=${limit.windowSeconds}`)
+    const [, seconds] = new RegExp(`^"${by}";r=${left};t=(\\d+)$`).exec(headers.get('RateLimit') ?? '') ?? []
     expect(headers.get('X-RateLimit-Limit')).toBe(String(limit.limit))
     expect(headers.get('X-RateLimit-Remaining')).toBe(String(left))
     const reset = Number(headers.get('X-RateLimit-Reset'))
@@ -211,7 +225,7 @@ describe('every answer below /api tells its limit', () => {
   })
 })
 
-test('over the limit everything is refused, whatever else is wrong with it', async () => {
+test('over the limit of an address all is refused but the token endpoints, whatever else is wrong with it', async () => {
   const seen = await inOneWindow(anonymous.windowSeconds, async () => {
     const [client, { username, password }] = [newClient(), await newUser()]
     await inTurn(anonymous.limit, () => client.request('GET', '/api/nothing/'))
@@ -230,5 +244,19 @@ test('over the limit everything is refused, whatever else is wrong with it', asy
     ]
     return statuses(answers)
   })
-  expect(seen).toEqual([429, 429, 429, 429, 429, 429, 429, 200])
+  expect(seen).toEqual([429, 405, 429, 429, 429, 400, 200, 200])
+})
+
+test('a registration over two limits names the one to wait for longest', async () => {
+  const { first, both } = await inOneWindow(register.windowSeconds, async () => {
+    const client = newClient()
+    const send = () => client.request('GET', '/api/register/')
+    await inTurn(register.limit, send)
+    const first = await send()
+    await inTurn(anonymous.limit - register.limit, () => client.request('GET', '/api/nothing/'))
+    return { first, both: await send() }
+  })
+  expect(statuses([first, both])).toEqual([429, 429])
+  expect(both.body['violated-policies']).toEqual(['register'])
+  expect(both.headers.get('X-RateLimit-Reset')).toBe(first.headers.get('X-RateLimit-Reset'))
 })

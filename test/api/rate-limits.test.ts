@@ -13,7 +13,7 @@ import {
 } from '../support/client.ts'
 
 const target = inject('small')
-const { user, anonymous } = target.limits
+const { user, anonymous, token: tokens, register, login } = target.limits
 
 /** A client at an address that has not been seen yet. */
 const newClient = (address?: string) => createClient(target, address)
@@ -71,12 +71,12 @@ describe('a user', () => {
 
 describe('an address', () => {
   test('has exactly the limit without a token, whatever is asked for', async () => {
-    const paths = ['/api/users/me/', '/api/nothing/', '/api/token/', '/api/tasks/1/']
+    const paths = ['/api/users/me/', '/api/nothing/', '/api/', '/api/tasks/1/']
     const answers = await inOneWindow(anonymous.windowSeconds, () => {
       const client = newClient()
       return inTurn(anonymous.limit + 1, (i) => client.request('GET', paths[i % paths.length] ?? ''))
     })
-    expect(statuses(answers.slice(0, 4))).toEqual([401, 404, 405, 401])
+    expect(statuses(answers.slice(0, 4))).toEqual([401, 404, 404, 401])
     expect(countOf(429, answers)).toBe(1)
     expect(answers.at(-1)?.status).toBe(429)
     expect(answers.map(({ headers }) => Number(headers.get('X-RateLimit-Remaining')))).toEqual(
@@ -128,21 +128,85 @@ describe('an address', () => {
   })
 
   test.each([
-    ['registering', '/api/register/', () => ({ username: newName(), password: 'correct horse' }), 201],
     ['refreshing', '/api/token/refresh/', () => ({ refresh_token: 'nonsense' }), 401],
     ['revoking', '/api/token/revoke', () => ({ refresh_token: 'nonsense' }), 200],
     ['logging in', '/api/token/', () => ({ username: newName(), password: 'correct horse' }), 401],
-  ])('counts %s, whatever token comes with it', async (_, path, json, status) => {
-    const seen = await inOneWindow(anonymous.windowSeconds, async () => {
+  ])('counts %s at the token endpoints, whatever token comes with it', async (_, path, json, status) => {
+    const seen = await inOneWindow(tokens.windowSeconds, async () => {
       const [client, { token }] = [newClient(), await newUser()]
       const answers = [
         await client.request('POST', path, { json: json(), token }),
         await client.request('POST', path, { json: json(), token: 'nonsense' }),
-        await client.request('POST', path, { json: json() }),
+        await client.request('GET', path),
+      ]
+      const told = answers.map(({ headers }) => headers.get('RateLimit')?.split(';t')[0])
+      return {
+        answers: statuses(answers),
+        told,
+        left: [await remaining(client), await remaining(client, token)],
+      }
+    })
+    // A login that fails counts under other limits besides, of which one is nearer.
+    const told = status === 401 && path === '/api/token/' ? [login.limit - 1, login.limit - 1] : undefined
+    expect(seen).toMatchObject({ answers: [status, status, 405], left: [anonymous.limit, user.limit] })
+    expect(seen.told).toEqual([
+      ...(told?.map((left) => `"login";r=${left}`) ?? [1, 2].map((i) => `"token";r=${tokens.limit - i}`)),
+      `"token";r=${tokens.limit - 3}`,
+    ])
+  })
+
+  test('counts registering among all that is asked without a token, whatever token comes with it', async () => {
+    const seen = await inOneWindow(anonymous.windowSeconds, async () => {
+      const [client, { token }] = [newClient(), await newUser()]
+      const json = () => ({ username: newName(), password: 'correct horse' })
+      const answers = [
+        await client.request('POST', '/api/register/', { json: json(), token }),
+        await client.request('POST', '/api/register', { json: json(), token: 'nonsense' }),
+        await client.request('POST', '/api/register/', { json: {} }),
       ]
       return [statuses(answers), await remaining(client), await remaining(client, token)]
     })
-    expect(seen).toEqual([[status, status, status], anonymous.limit - 3, user.limit])
+    expect(seen).toEqual([[201, 201, 400], anonymous.limit - 3, user.limit])
+  })
+
+  test('has a limit of registrations besides, which keeps it from nothing else', async () => {
+    const seen = await inOneWindow(Math.max(register.windowSeconds, anonymous.windowSeconds), async () => {
+      const client = newClient()
+      const send = (from: Client) =>
+        from.request('POST', '/api/register/', { json: { username: newName(), password: 'correct horse' } })
+      const made = await inTurn(register.limit, () => send(client))
+      const refused = [await send(client), await client.request('GET', '/api/register/')]
+      return {
+        made: statuses(made),
+        told: made.map(({ headers }) => headers.get('RateLimit')?.split(';t')[0]),
+        refused: refused.map(({ status, body }) => [status, body['violated-policies']]),
+        // A request that is refused is counted nowhere.
+        left: await remaining(client),
+        here: [
+          (await getMe(client)).status,
+          (await client.request('POST', '/api/token/', { json: {} })).status,
+        ],
+        elsewhere: (await send(newClient())).status,
+      }
+    })
+    expect(seen).toEqual({
+      made: Array(register.limit).fill(201),
+      told: Array.from({ length: register.limit }, (_, i) => `"register";r=${register.limit - 1 - i}`),
+      refused: Array(2).fill([429, ['register']]),
+      left: anonymous.limit - register.limit,
+      here: [401, 400],
+      elsewhere: 201,
+    })
+  })
+
+  test('counts a registration that is refused for all else nowhere', async () => {
+    const seen = await inOneWindow(Math.max(register.windowSeconds, anonymous.windowSeconds), async () => {
+      const client = newClient()
+      await inTurn(anonymous.limit, () => client.request('GET', '/api/nothing/'))
+      const { status, body } = await client.request('POST', '/api/register/', { json: {} })
+      return [status, body['violated-policies']]
+    })
+    expect(seen).toEqual([429, ['anonymous']])
   })
 })
 

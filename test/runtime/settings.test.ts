@@ -90,6 +90,8 @@ const bad: Record<string, [value: string, right: string]> = {
   SESSION_MAX_TTL: ['367d', 'give a time such as 90d'],
   RATE_LIMIT_USER: ['100', 'give requests per time such as 100/60s'],
   RATE_LIMIT_ANONYMOUS: ['0/60s', 'give requests per time such as 100/60s'],
+  RATE_LIMIT_TOKEN: ['60/1d', 'give requests per time such as 100/60s'],
+  RATE_LIMIT_REGISTER: ['20 an hour', 'give requests per time such as 100/60s'],
   RATE_LIMIT_LOGIN: ['10/0s', 'give requests per time such as 100/60s'],
   RATE_LIMIT_USERNAME: ['10/25h', 'give requests per time such as 100/60s'],
   TRUSTED_PROXY_HEADER: ['X-Real-IP, X-Forwarded-For', 'give the name of one header'],
@@ -254,6 +256,23 @@ describe('a bad setting', () => {
     const wanted = Object.entries(bad).map(([name, row]) => complaint(name, row))
     expect(lines.map((line, index) => line.slice(0, wanted.sort()[index]?.length))).toEqual(wanted)
   })
+})
+
+test('limits by default are those of the contract', () => {
+  const told = Object.values(readConfig({}).limits).map(({ name, limit, windowMs }) => [
+    name,
+    limit,
+    windowMs / 1000,
+  ])
+  expect(told).toEqual([
+    ['user', 100, 60],
+    ['anonymous', 20, 60],
+    ['token', 60, 60],
+    ['register', 20, 3600],
+    ['login', 10, 60],
+    ['username', 100, 60],
+    ['password', 10, 60],
+  ])
 })
 
 describe('a start that cannot be is refused in one line:', () => {

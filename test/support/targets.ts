@@ -13,7 +13,7 @@ type Limit = { limit: number; windowSeconds: number }
 
 export type Target = {
   baseUrl: string
-  limits: Record<'user' | 'anonymous' | 'login' | 'username', Limit>
+  limits: Record<'user' | 'anonymous' | 'token' | 'register' | 'login' | 'username', Limit>
   jwtSecret: string
   /** An origin whose pages may call the API. */
   corsOrigin: string
@@ -35,10 +35,20 @@ const corsOrigin = 'https://app.example.com'
 const addressHeader = 'X-Forwarded-For'
 const wide = { limit: 1_000_000, windowSeconds: 60 }
 
-export const wideLimits: Target['limits'] = { user: wide, anonymous: wide, login: wide, username: wide }
+export const wideLimits: Target['limits'] = {
+  user: wide,
+  anonymous: wide,
+  token: wide,
+  register: wide,
+  login: wide,
+  username: wide,
+}
 export const smallLimits: Target['limits'] = {
   user: { limit: 8, windowSeconds: 4 },
   anonymous: { limit: 12, windowSeconds: 4 },
+  token: { limit: 10, windowSeconds: 4 },
+  // Longer than the others', so that it can be the one to wait for.
+  register: { limit: 5, windowSeconds: 8 },
   login: { limit: 3, windowSeconds: 4 },
   username: { limit: 6, windowSeconds: 4 },
 }
@@ -74,6 +84,8 @@ export function settingsOf(limits: Target['limits'], webhookUrl: string): Record
     TRUSTED_PROXY_HEADER: addressHeader,
     RATE_LIMIT_USER: setting(limits.user),
     RATE_LIMIT_ANONYMOUS: setting(limits.anonymous),
+    RATE_LIMIT_TOKEN: setting(limits.token),
+    RATE_LIMIT_REGISTER: setting(limits.register),
     RATE_LIMIT_LOGIN: setting(limits.login),
     RATE_LIMIT_USERNAME: setting(limits.username),
     NOTIFY_WEBHOOK_URL: webhookUrl,

@@ -9,7 +9,7 @@ import type { TestProject } from 'vitest/node'
 import { startBacking } from './backing.ts'
 import { root } from './directories.ts'
 import { startTestPostgres } from './postgres.ts'
-import { migrateDatabase } from './processes.ts'
+import { migrateDatabase, wideAccountLimits } from './processes.ts'
 import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
 
 export default async function setup(project: TestProject) {
@@ -106,7 +106,7 @@ export async function startWorkers(bundles: Bundles, databaseUrl: string, settin
     workers: [
       {
         ...worker('api', bundles.api),
-        bindings: { ...settings, ...keys },
+        bindings: { ...wideAccountLimits, ...settings, ...keys },
         hyperdrives: { HYPERDRIVE: databaseUrl },
         serviceBindings: { NOTIFIER: 'notifier' },
         assets: {

@@ -11,6 +11,7 @@ import { descendantsOf, endProcess, migrateDatabase, startApi } from '../test/su
 import { startTestRedis } from '../test/support/redis.ts'
 import { startWebhookReceiver } from '../test/support/webhook-receiver.ts'
 import { act, hammer, newChronicle, verify } from './chaos/actors.ts'
+import { runBench } from './run-bench.ts'
 
 const rounds = Number(process.argv[2] ?? 10)
 const processes = Number(process.argv[3] ?? 4)
@@ -202,4 +203,4 @@ async function notifications(
   return { missing: missing(), repeated: told().length - first.size, slowestMs: Math.max(0, ...delays) }
 }
 
-await main()
+await runBench(main)

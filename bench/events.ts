@@ -3,6 +3,7 @@
  * fails when one was not handled. How many were handled twice depends on the moments of the kills, and is counted.
  */
 import { runEventStorm } from '../test/support/event-storm.ts'
+import { runBench } from './run-bench.ts'
 
 const events = Number(process.argv[2] ?? 10_000)
 const kills = Number(process.argv[3] ?? 20)
@@ -19,4 +20,4 @@ async function main() {
   process.exitCode = missing.length > 0 || dead > 0 ? 1 : 0
 }
 
-await main()
+await runBench(main)

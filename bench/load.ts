@@ -9,13 +9,18 @@ import { pathToFileURL } from 'node:url'
 import { type Client, createClient, type User } from '../test/support/client.ts'
 import { root } from '../test/support/directories.ts'
 import { type ApiProcess, descendantsOf, startApi } from '../test/support/processes.ts'
+import { runBench } from './run-bench.ts'
 
 const seconds = Number(process.argv[2] ?? 60)
 const clients = Number(process.argv[3] ?? 50)
 const logins = 8
 const rounds = 3
-/** How late the event loop may be at the 99th percentile, in ms, and how much the heap may grow over all rounds, in MiB. */
+/**
+ * How late the event loop may be at the 99th percentile, in ms, and how much the heap may grow over all rounds, in MiB.
+ * Judged in rounds of at least half a minute only: shorter ones say little of either.
+ */
 const bounds = { p99: 50, growth: 8 }
+const judged = seconds >= 30
 
 type Tally = { requests: number; logins: number; errors: string[]; latencies: number[] }
 
@@ -27,6 +32,8 @@ async function main() {
       RATE_LIMIT_ANONYMOUS: wide,
       RATE_LIMIT_LOGIN: wide,
       RATE_LIMIT_USERNAME: wide,
+      RATE_LIMIT_TOKEN: wide,
+      RATE_LIMIT_REGISTER: wide,
       ...handedOn('WEB_CONCURRENCY', 'REDIS_URL'),
       NODE_OPTIONS: `--import=${pathToFileURL(`${root}bench/event-loop-monitor.mjs`)}`,
     },
@@ -36,6 +43,8 @@ async function main() {
   try {
     const client = createClient({ baseUrl: api.baseUrl, addressHeader: 'X-Test-Address' })
     const users = await Promise.all(Array.from({ length: clients }, () => client.register()))
+    // A user of their own: a thousand logins later, the first session of the user has ended.
+    const visitor = await client.register()
     console.log(`${clients} clients and ${logins} that log in, ${rounds} rounds of ${seconds} s.\n`)
     console.log(
       '| round | requests/s | p50 ms | p99 ms | logins/s | errors | event loop p99 ms | max ms | heap MiB | RSS MiB |',
@@ -43,7 +52,7 @@ async function main() {
     console.log('|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|')
     for (let round = 1; round <= rounds; round++) {
       await measure(api)
-      const tally = await load(client, users)
+      const tally = await load(client, users, visitor)
       const { p99, max, heap, rss } = await measure(api)
       heaps.push(heap)
       tally.latencies.sort((a, b) => a - b)
@@ -53,11 +62,11 @@ async function main() {
         `| ${round} | ${Math.round(tally.requests / seconds)} | ${quantile(0.5)} | ${quantile(0.99)} | ${(tally.logins / seconds).toFixed(1)} | ${tally.errors.length} | ${p99} | ${max} | ${heap} | ${rss} |`,
       )
       for (const error of tally.errors.slice(0, 5)) console.log(error)
-      failed ||= tally.errors.length > 0 || p99 > bounds.p99
+      failed ||= tally.errors.length > 0 || (judged && p99 > bounds.p99)
     }
     const growth = (heaps.at(-1) ?? 0) - (heaps[0] ?? 0)
     console.log(`\nFrom the first round's end to the last's the heap grew by ${growth.toFixed(1)} MiB.`)
-    failed ||= growth > bounds.growth
+    failed ||= judged && growth > bounds.growth
   } finally {
     const code = await api.stop()
     failed ||= code !== 0
@@ -65,17 +74,18 @@ async function main() {
   process.exitCode = failed ? 1 : 0
 }
 
-async function load(client: Client, users: User[]): Promise<Tally> {
+async function load(client: Client, users: User[], visitor: User): Promise<Tally> {
   const tally: Tally = { requests: 0, logins: 0, errors: [], latencies: [] }
   const until = Date.now() + seconds * 1000
-  const first = users[0]
   await Promise.all([
     ...users.map(async (user) => {
       while (Date.now() < until) await useTasks(client, user, tally)
     }),
     ...Array.from({ length: logins }, async () => {
-      while (first && Date.now() < until) {
-        await client.logIn(first.username, first.password).catch((error) => tally.errors.push(String(error)))
+      while (Date.now() < until) {
+        await client
+          .logIn(visitor.username, visitor.password)
+          .catch((error) => tally.errors.push(String(error)))
         tally.logins++
       }
     }),
@@ -140,4 +150,4 @@ async function measure({ child, lines }: ApiProcess): Promise<Monitored> {
   }
 }
 
-await main()
+await runBench(main)

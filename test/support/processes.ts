@@ -88,6 +88,11 @@ export function startProgram(
 /** Tests register and log in by the dozen from one address; those of these two limits give their own. */
 export const wideAccountLimits = { RATE_LIMIT_TOKEN: '1000000/60s', RATE_LIMIT_REGISTER: '1000000/60s' }
 
+const running = new Set<ApiProcess>()
+
+/** Stops every API that was started from here and has not been stopped. */
+export const stopApis = () => Promise.all([...running].map((api) => api.stop()))
+
 /** Resolves when the API answers; rejects with its output when it does not start. */
 export async function startApi(
   options: { environment?: Record<string, string>; dataDirectory?: string } = {},
@@ -108,18 +113,21 @@ export async function startApi(
   })
   try {
     const listening = await program.line(({ message }) => message === 'listening')
-    return {
+    const api: ApiProcess = {
       ...program,
       baseUrl: String(listening.url),
       addressHeader: 'X-Forwarded-For',
       notifierPort,
       dataDirectory,
       async stop(signal) {
+        running.delete(api)
         const code = await program.stop(signal)
         await removeOwn()
         return code
       },
     }
+    running.add(api)
+    return api
   } catch (error) {
     await removeOwn()
     throw error

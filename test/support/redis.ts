@@ -31,6 +31,8 @@ export async function startTestRedis(...options: string[]) {
     ]
     const child = spawn('redis-server', [...own, ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
     server = child
+    // However this process ends.
+    process.once('exit', () => child.kill('SIGKILL'))
     await new Promise<void>((resolve, reject) => {
       child.once('error', reject)
       child.once('exit', (code) => reject(new Error(`redis-server ended with ${code}`)))

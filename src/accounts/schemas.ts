@@ -4,6 +4,14 @@ import { maximumBodyBytes } from '../http/body.ts'
 import { text } from '../http/text.ts'
 import { maximumPasswordBytes } from '../passwords.ts'
 import { isEmailAddress } from './email-address.ts'
+import {
+  isCommon,
+  isName,
+  isSameName,
+  isShortEnough,
+  longestPassword,
+  passwordForms,
+} from './password-rules.ts'
 
 export const Id = z.int().positive().meta({ id: 'Id' })
 export const Timestamp = z.iso
@@ -14,13 +22,27 @@ const Username = text({ minimum: 1, maximum: 150, trim: true })
   .regex(/^[A-Za-z0-9@.+_-]*$/, 'It may have ASCII letters, digits and @ . + - _ only.')
   .describe('Case is kept but never matters')
 
-/** bcrypt reads 72 bytes; a longer password is refused, never cut. */
-const withinBcrypt = (password: string) => new TextEncoder().encode(password).length <= maximumPasswordBytes
 const tooLong = `It must have at most ${maximumPasswordBytes} bytes in UTF-8.`
+const readablePassword = z
+  .string()
+  .refine((password) => password.length <= longestPassword, { error: tooLong, abort: true })
 
-const NewPassword = text({ minimum: 8, maximum: maximumPasswordBytes }).refine(withinBcrypt, tooLong)
+const NewPassword = readablePassword
+  .normalize('NFKC')
+  .pipe(
+    text({ minimum: 8, maximum: longestPassword })
+      .refine(isShortEnough, tooLong)
+      .refine((password) => !isCommon(password), 'It is one of the most common passwords.'),
+  )
+  .describe(
+    `Once normalised to NFKC: at least 8 characters and at most ${maximumPasswordBytes} bytes in UTF-8. Not the username, ` +
+      'and none of the thousand most common passwords.',
+  )
+
 /** As given at login: a short one is simply wrong. */
-const Password = text({ maximum: maximumPasswordBytes }).refine(withinBcrypt, tooLong)
+const Password = readablePassword.pipe(
+  text({ maximum: longestPassword }).refine((password) => passwordForms(password).length > 0, tooLong),
+)
 
 /** Longer ones are not looked at. */
 const Email = text({ maximum: 254 })
@@ -30,8 +52,15 @@ const Email = text({ maximum: 254 })
   })
   .describe("What HTML's e-mail input takes, internationalised domains included")
 
+const NameAndPassword = z.object({ username: z.string(), password: z.string() })
+
 export const Registration = z
   .strictObject({ username: Username, password: NewPassword, email: Email.optional() })
+  .refine(({ username, password }) => !isSameName(password, username), {
+    path: ['password'],
+    error: isName,
+    when: ({ value }) => NameAndPassword.safeParse(value).success,
+  })
   .meta({ id: 'Registration' })
 
 export const User = z

@@ -1,8 +1,9 @@
 /** Registering, logging in and what people may do with their own account. */
 import postgres from 'postgres'
 import type { Deps } from '../deps.ts'
-import { Problem } from '../problem.ts'
+import { invalidInput, Problem } from '../problem.ts'
 import type { Caller } from './access-tokens.ts'
+import { isName, isSameName, passwordForms } from './password-rules.ts'
 import * as queries from './queries.ts'
 import { startSession, type TokenAnswer } from './sessions.ts'
 
@@ -41,18 +42,28 @@ export async function logIn(
   { username, password, userAgent }: { username: string; password: string; userAgent: string | null },
 ): Promise<TokenAnswer | null> {
   const user = await queries.findUserByName(deps.db, username)
-  const right = await deps.passwords.verify(password, user?.password_hash ?? null)
-  if (!user || !right) return null
+  const form = await formOf(deps, password, user?.password_hash ?? null)
+  if (!user || form === undefined) return null
   let passwordHash = user.password_hash
-  if (!deps.passwords.isCurrent(passwordHash)) {
+  const [wanted = form] = passwordForms(password)
+  if (form !== wanted || !deps.passwords.isCurrent(passwordHash)) {
     // Of another cost, its check takes another time than an unknown name's, which would tell who exists.
-    const renewed = await deps.passwords.hash(password)
+    const renewed = await deps.passwords.hash(wanted)
     const isRenewed = await queries.renewHash(deps.db, user.id, { from: passwordHash, to: renewed })
     // Another login was first, or the password is another by now: look again.
     if (!isRenewed) return logIn(deps, { username, password, userAgent })
     passwordHash = renewed
   }
   return startSession(deps, { id: user.id, passwordHash }, userAgent)
+}
+
+/**
+ * The form of the password that was hashed; undefined for a wrong password. `hash` is null for an unknown user, who
+ * costs as much time.
+ */
+async function formOf({ passwords }: Deps, password: string, hash: string | null) {
+  for (const form of passwordForms(password)) if (await passwords.verify(form, hash)) return form
+  return undefined
 }
 
 /** What became of a change that a password guards; `ended`: the caller's session has, or the account went. */
@@ -67,8 +78,10 @@ export async function changeAccount(
   const user = await queries.findCaller(deps.db, caller)
   if (!user) return { outcome: 'ended' }
   const { currentPassword, password, email } = change
+  if (password !== undefined && isSameName(password, user.username))
+    throw invalidInput([{ pointer: '/password', detail: isName }])
   const from = user.password_hash
-  if (!(await deps.passwords.verify(currentPassword, from))) return { outcome: 'wrong password' }
+  if ((await formOf(deps, currentPassword, from)) === undefined) return { outcome: 'wrong password' }
   const to = password === undefined ? from : await deps.passwords.hash(password)
   const changed = await deps.db.transaction(async (tx) => {
     const row = await queries.updateUser(tx, caller, { from, to, email })
@@ -86,7 +99,7 @@ const deletionTimeoutMs = 60_000
 export async function deleteAccount(deps: Deps, caller: Caller, password: string): Promise<Guarded<null>> {
   const user = await queries.findCaller(deps.db, caller)
   if (!user) return { outcome: 'ended' }
-  if (!(await deps.passwords.verify(password, user.password_hash))) return { outcome: 'wrong password' }
+  if ((await formOf(deps, password, user.password_hash)) === undefined) return { outcome: 'wrong password' }
   const touched = await deps.db.transaction(
     async (tx) =>
       (await queries.lockUser(tx, caller, user.password_hash))

@@ -83,10 +83,8 @@ const commands: Record<string, Command> = {
   'reset-password': {
     name: 'needed',
     async run({ db, config, name }) {
-      found(await administration.findAccount(db, name), name)
-      const { password } = checkInput(Registration.pick({ password: true }), {
-        password: await readPassword(),
-      })
+      const { username } = found(await administration.findAccount(db, name), name)
+      const { password } = checkInput(Registration, { username, password: await readPassword() })
       const passwordHash = await (await openHasher(config)).hash(password)
       const { disabled, ...user } = found(await administration.replacePassword(db, name, passwordHash), name)
       await tellCache(db, config, [user.id])

@@ -617,7 +617,9 @@ describe('problem documents', () => {
       404: () => request('GET', '/api/tasks/0/', { token }),
       405: () => request('POST', path, { token }),
       409: () =>
-        request('POST', '/api/register/', { json: { username: creator.username, password: '12345678' } }),
+        request('POST', '/api/register/', {
+          json: { username: creator.username, password: 'correct horse' },
+        }),
       412: () => request('DELETE', path, { token, headers: { 'If-Match': '"0"' } }),
       413: () => request('PUT', path, { token, json: { title: 'a'.repeat(70_000) } }),
       415: () => request('PUT', path, { token, body: 'title' }),

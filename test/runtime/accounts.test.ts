@@ -9,6 +9,7 @@ import {
   sessionsPerUser,
   updateUser,
 } from '../../src/accounts/queries.ts'
+import { bcryptjs } from '../../src/bcryptjs-hasher.ts'
 import { prune } from '../../src/maintenance.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
@@ -130,5 +131,49 @@ test('a login renews a hash of another cost than is set now, once, however many 
   expect(row).toEqual({ kind: '$2b$05$' })
   await sql.end()
   await after.stop()
+  await rm(dataDirectory, { recursive: true, force: true })
+})
+
+test('a hash of a password as it was typed still works, and is one of its NFKC after a login', async () => {
+  const dataDirectory = await temporaryDirectory()
+  const api = await startApi({ dataDirectory, environment: { BCRYPT_COST: '4' } })
+  const client = createClient({ baseUrl: api.baseUrl, addressHeader: 'X-Test-Address' })
+  const sql = postgres({ ...(await findEmbeddedPostgres({ dataDirectory, packageRoot: root })), max: 1 })
+  const hashOf = async (username: string) =>
+    (await sql`select password_hash hash from users where username = ${username}`)[0]?.hash as string
+  /** As a program made it that did not normalise. */
+  const setHash = async (username: string, typed: string) =>
+    sql`update users set password_hash = ${await bcryptjs.hash(typed, 4)} where username = ${username}`
+  const logIn = async (username: string, password: string) =>
+    (await client.request('POST', '/api/token/', { json: { username, password } })).status
+  const typed = 'Zażółć gęślą'.normalize('NFD')
+
+  const { username } = await client.register()
+  await setHash(username, typed)
+  expect(await logIn(username, `${typed}!`)).toBe(401)
+  expect(await logIn(username, typed.normalize('NFKC'))).toBe(401)
+  expect(await logIn(username, typed)).toBe(200)
+  const renewed = await hashOf(username)
+  expect(await bcryptjs.compare(typed.normalize('NFKC'), renewed)).toBe(true)
+  for (const form of [typed.normalize('NFKC'), typed]) expect(await logIn(username, form)).toBe(200)
+  expect(await hashOf(username)).toBe(renewed)
+
+  // Longer than bcrypt reads once normalised: the hash stays as it is.
+  const long = 'ﷺﷺﷺ'
+  await setHash(username, long)
+  const kept = await hashOf(username)
+  expect([await logIn(username, long), await logIn(username, `${long}ﷺ`)]).toEqual([200, 401])
+  expect(await hashOf(username)).toBe(kept)
+
+  const { token, ...user } = await client.register()
+  await setHash(user.username, typed)
+  const json = { password: 'a new password', current_password: typed }
+  expect((await client.request('PATCH', '/api/users/me/', { token, json })).status).toBe(200)
+  await setHash(user.username, typed)
+  const deletion = { token, json: { password: typed } }
+  expect((await client.request('DELETE', '/api/users/me/', deletion)).status).toBe(204)
+
+  await sql.end()
+  await api.stop()
   await rm(dataDirectory, { recursive: true, force: true })
 })

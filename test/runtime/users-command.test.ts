@@ -72,7 +72,7 @@ describe('create', () => {
       email: 'ann@example.com',
       created_at: expect.stringMatching(/Z$/),
     })
-    await client().logIn(username.toLowerCase(), 'pass word with spaces ')
+    await client().logIn(username.toLowerCase(), 'pass\u00a0word with spaces ')
     const json = { username: newName(), password: 'correct horse' }
     expect((await client().request('POST', '/api/register/', { json })).status).toBe(403)
     expect(await users(['create', username.toUpperCase()], 'correct horse')).toEqual({
@@ -103,6 +103,8 @@ describe('create', () => {
     [['create', 'ann', '--email', 'none'], 'correct horse', /^email: It must be an e-mail address/],
     [['create', 'ann'], 'short', /^password: /],
     [['create', 'ann'], 'é'.repeat(40), /^password: It must have at most 72 bytes/],
+    [['create', 'ann'], 'Password1', /^password: It is one of the most common passwords/],
+    [['create', 'ann.smith'], 'Ann.Smith', /^password: It must not be the username/],
     [['create', 'ann'], 'nul\0 within it', /^password: /],
     [['create', 'ann'], '', /^no password: /],
     [['create', 'ann'], 'two lines\nof it', /^standard input has more than one line/],
@@ -179,7 +181,8 @@ describe('disable', () => {
 
 test('reset-password: the old one is wrong, the new one right, all sessions have ended', async () => {
   const user = await createUser()
-  expect(await users(['reset-password', user.username], 'short')).toMatchObject({ code: 1 })
+  for (const refused of ['short', 'password', user.username.toUpperCase()])
+    expect(await users(['reset-password', user.username], refused)).toMatchObject({ code: 1 })
   expect(await statusesOf(user)).toEqual([200, 200])
   expect(await users(['reset-password', user.username], 'battery staple')).toMatchObject({
     code: 0,

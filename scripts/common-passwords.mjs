@@ -1,0 +1,28 @@
+// Makes src/accounts/common-passwords/list.ts out of Django's list, which has the most common first:
+// pip download --no-deps django==5.2.17 && unzip django-*.whl django/contrib/auth/common-passwords.txt.gz
+// node scripts/common-passwords.mjs django/contrib/auth/common-passwords.txt.gz
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { gunzipSync } from 'node:zlib'
+
+const [, , source = ''] = process.argv
+const ofLength = gunzipSync(readFileSync(source))
+  .toString()
+  .split('\n')
+  .filter((password) => [...password].length >= 8)
+
+writeFileSync(
+  fileURLToPath(new URL('../src/accounts/common-passwords/list.ts', import.meta.url)),
+  `/**
+ * The thousand most common passwords of at least 8 characters, in lower case, from the list of Django 5.2.17
+ * (django/contrib/auth/common-passwords.txt.gz). Made by scripts/common-passwords.mjs; LICENSE beside it is Django's.
+ */
+export const commonPasswords = new Set(
+  \`
+${ofLength.slice(0, 1000).join('\n')}
+\`
+    .trim()
+    .split('\\n'),
+)
+`,
+)

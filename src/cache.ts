@@ -48,8 +48,9 @@ const hurriedMs = 300
 /** In UTF-16 units; a page of the default length has some 6,500. */
 const longestBody = 32 * 1024
 const longestRepresentation = 1000
-/** Other forms of answers, from other versions of the program, are never found. */
-const version = 1
+/** Programs of different versions side by side renew each other's stamps, and never find answers of another form. */
+const stampForm = 1
+const answerForm = 2
 
 export type SharedCacheState = {
   /** Users whose stamps could not be renewed, and until when (ms since the epoch) that matters. */
@@ -72,7 +73,7 @@ export function createCache({
 
   function stampOf(userId: number) {
     // A hash tag, the one that the user's limits have too: a Redis cluster looks up keys of one slot at once.
-    return { key: `cache:{${userId}}:${version}`, value: crypto.randomUUID(), ttlMs: stampTtlMs }
+    return { key: `cache:{${userId}}:${stampForm}`, value: crypto.randomUUID(), ttlMs: stampTtlMs }
   }
 
   function debts() {
@@ -110,7 +111,7 @@ export function createCache({
       if (!settled) return { outcome: 'bypass' }
       const at = now()
       const stamp = stampOf(userId)
-      const key = `${stamp.key}:${sessionId}:${representation}`
+      const key = `${stamp.key}:${answerForm}:${sessionId}:${representation}`
       const looked = await guard.ask(() => texts.look(stamp, key)).catch(() => null)
       if (!looked) return { outcome: 'bypass' }
       const kept = looked.text === null ? null : parse(looked.text)

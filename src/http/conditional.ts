@@ -1,16 +1,23 @@
-/** Preconditions (RFC 9110 section 13) on entity tags that are version numbers. */
+/** Entity tags of tasks and preconditions on them (RFC 9110, sections 8.8.3 and 13). */
 import type { Context } from 'hono'
 
-/** What a precondition names: versions, separated by commas; `*` for any; null where the header was not sent. */
+/** Tags without their quotes, separated by commas; `*` for any; null where the header was not sent. */
 export type Precondition = { match: string | null; noneMatch: string | null }
 
 /**
- * If-Match is compared strongly, If-None-Match weakly. What is no tag of ours names a version that nothing has: it is
- * never ignored, or a client's typo would lose somebody's edit.
+ * A tag is a version and, after a dot, a revision; only rows of before there were revisions have none. A proxy that
+ * compresses an answer makes its tag weak (nginx) or adds the content coding to it (Apache, Caddy, Jetty): these forms
+ * name the same version.
+ */
+const entityTagForm =
+  /^(?:W\/)?"(\d{1,10}(?:\.\d{1,16})?)(?:[-;]+(?:x-)?(?:gzip|gz|deflate|compress|br|zstd))*"$/
+
+/**
+ * The tags that the headers name. A text that is no tag of ours is left out and never makes the header as if absent:
+ * a typo in If-Match would lose somebody's edit.
  */
 export function preconditionOf(c: Context): Precondition {
-  const ifNoneMatch = c.req.header('If-None-Match')?.replace(/W\/"/g, '"')
-  return { match: named(c.req.header('If-Match')), noneMatch: named(ifNoneMatch) }
+  return { match: named(c.req.header('If-Match')), noneMatch: named(c.req.header('If-None-Match')) }
 }
 
 function named(header: string | undefined): string | null {
@@ -18,11 +25,11 @@ function named(header: string | undefined): string | null {
   if (header.trim() === '*') return '*'
   return header
     .split(',')
-    .flatMap((tag) => /^"(\d{1,10})"$/.exec(tag.trim())?.[1] ?? [])
+    .flatMap((tag) => entityTagForm.exec(tag.trim())?.[1] ?? [])
     .join(',')
 }
 
-/** Whether the version is among those named. */
-export function names(versions: string | null, version: number): boolean {
-  return versions === '*' || (versions?.split(',').includes(String(version)) ?? false)
+/** Whether the tag is among those named. */
+export function names(tags: string | null, tag: string): boolean {
+  return tags === '*' || (tags?.split(',').includes(tag) ?? false)
 }

@@ -3,14 +3,13 @@ import type { PendingQuery, Row } from 'postgres'
 import type { Caller } from '../accounts/access-tokens.ts'
 import type { Database, SqlTag } from '../database.ts'
 import type { Position } from '../http/cursor.ts'
-import type { TaskRow } from './queries.ts'
-import type { TaskListQuery } from './schemas.ts'
+import type { Task, TaskListQuery } from './schemas.ts'
 
 type Fragment = PendingQuery<Row[]>
 /** Ids; `none` is nobody, undefined anybody. */
 type People = { createdBy: number | undefined; assignedTo: number | 'none' | undefined }
 
-export type TaskList = { rows: TaskRow[]; count: number | undefined }
+export type TaskList = { rows: Task[]; count: number | undefined }
 
 /**
  * A page of what the caller may see, and one row more where there is more; in the list's order, or, for a position with
@@ -39,7 +38,7 @@ export async function listTasks(
     ]
     const most = query.limit + 1
     const half = (mine: Fragment) => sql`
-      select id, title, description, status, assigned_to, created_by, created_at, updated_at, completed_at, version
+      select id, title, description, status, assigned_to, created_by, created_at, updated_at, completed_at
       from tasks where ${mine} ${filters} ${place} order by ${order} limit ${most}`
     const [one = half(sql`false`), other] = halves.map(half)
     // Of a task that is in both halves one is taken.
@@ -48,7 +47,7 @@ export async function listTasks(
         select distinct on (${key}, id) halves.* from ((${one}) union all (${other})) halves
         order by ${order} limit ${most}`
       : one
-    return sql<((TaskRow | { id: null }) & { count: number | null })[]>`
+    return sql<((Task | { id: null }) & { count: number | null })[]>`
       select page.*, ${query.count ? counted(sql, halves, filters) : sql`null::bigint`} count
       from sessions s left join (${page}) page on true
       where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
@@ -58,7 +57,7 @@ export async function listTasks(
   if (!first) return undefined
   return {
     count: first.count ?? undefined,
-    rows: rows.flatMap(({ count, ...row }) => (row.id === null ? [] : [row as TaskRow])),
+    rows: rows.flatMap(({ count, ...row }) => (row.id === null ? [] : [row as Task])),
   }
 }
 

@@ -5,7 +5,8 @@ import type { Database, SqlTag } from '../database.ts'
 import type { Precondition } from '../http/conditional.ts'
 import type { Task } from './schemas.ts'
 
-export type TaskRow = Task & { version: number }
+/** `tag` is the entity tag without its quotes. */
+export type TaskRow = Task & { tag: string }
 
 /** What is written of a task; a member left out keeps its value, or has its default in a new one. */
 export type TaskValues = {
@@ -16,7 +17,12 @@ export type TaskValues = {
 }
 
 const columns = (sql: SqlTag) => sql`
-  t.id, t.title, t.description, t.status, t.assigned_to, t.created_by, t.created_at, t.updated_at, t.completed_at, t.version`
+  t.id, t.title, t.description, t.status, t.assigned_to, t.created_by, t.created_at, t.updated_at, t.completed_at,
+  ${tag(sql, 't')}`
+
+/** Leaves out the revision where there is none. */
+const tag = (sql: SqlTag, table: string) =>
+  sql`concat_ws('.', ${sql(table)}.version, ${sql(table)}.revision) tag`
 
 /** The caller for a write: tells the triggers who acts, for this transaction only. */
 const actingCaller = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
@@ -55,8 +61,10 @@ export async function insertTask(db: Database, caller: Caller, values: TaskValue
 
 export type KeyedInsert = {
   live: boolean
-  /** What the key answers; without `version`, which is 1. Null when the session has ended. */
+  /** What the key answers. Null when the session has ended. */
   response: Task | null
+  /** The entity tag that goes with it; a new task's version is 1. */
+  tag: string
   /** Whether the key was bound by a request with the same body. */
   same: boolean
   created: boolean
@@ -79,29 +87,31 @@ export async function insertTaskOnce(
         select nextval(pg_get_serial_sequence('tasks', 'id')) id, ${values.title}::text title,
           ${values.description ?? null}::text description, ${values.status ?? 'pending'}::text status,
           ${values.assigned_to ?? null}::bigint assigned_to, user_id,
-          date_trunc('milliseconds', now()) at
+          date_trunc('milliseconds', now()) at, new_revision() revision
         from caller, (select set_config('lock_timeout', '3000', true)) bounded_wait
       ), key as (
-        insert into idempotency_keys as k (user_id, key, hash, task_id, response, created_at)
+        insert into idempotency_keys as k (user_id, key, hash, task_id, response, created_at, revision)
         select user_id, ${key}, ${hash}, id, jsonb_build_object(
           'id', id, 'title', title, 'description', description, 'status', status, 'assigned_to', assigned_to,
           'created_by', user_id, 'created_at', rfc3339(at), 'updated_at', rfc3339(at),
-          'completed_at', case when status = 'completed' then rfc3339(at) end), at
+          'completed_at', case when status = 'completed' then rfc3339(at) end), at, revision
         from new
-        on conflict (user_id, key) do update set (hash, task_id, response, created_at) = (
-          select hash, task_id, response, created_at from (
+        on conflict (user_id, key) do update set (hash, task_id, response, created_at, revision) = (
+          select hash, task_id, response, created_at, revision from (
             select excluded.* where k.created_at < now() - interval '24 hours'
             union all
             select k.* where k.created_at >= now() - interval '24 hours'
           ) bound)
-        returning task_id, response, hash = ${hash} same
+        returning task_id, response, revision, hash = ${hash} same
       ), task as (
-        insert into tasks (id, title, description, status, assigned_to, created_by, created_at, updated_at)
-        select new.id, title, description, status, assigned_to, user_id, at, at
+        insert into tasks (
+          id, title, description, status, assigned_to, created_by, created_at, updated_at, revision)
+        select new.id, title, description, status, assigned_to, user_id, at, at, new.revision
         from new join key on key.task_id = new.id
         returning id
       )
-      select exists (select from caller) live, key.response, coalesce(key.same, false) same,
+      select exists (select from caller) live, key.response, concat_ws('.', 1, key.revision) tag,
+        coalesce(key.same, false) same,
         exists (select from task) created
       from (select) one left join key on true`,
   )
@@ -110,8 +120,8 @@ export async function insertTaskOnce(
 
 export type UpdateResult = {
   live: boolean
-  /** The version found, before the change; null when there is no task that the caller may see. */
-  found: number | null
+  /** The entity tag found, before the change; null when there is no task that the caller may see. */
+  found: string | null
   /** What it was before the change. */
   was: Pick<Task, 'status' | 'assigned_to'> | null
   /** Null too when the precondition failed: `found` is not. */
@@ -131,7 +141,7 @@ export async function updateTask(
   const [row] = await db.run(
     (sql) => sql<[(TaskRow | { id: null }) & UpdateRow]>`
       with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, t.status, t.assigned_to, t.version
+        select t.id, t.status, t.assigned_to, ${tag(sql, 't')}
         from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
         where t.id = ${id}::bigint
         for update of t
@@ -145,9 +155,9 @@ export async function updateTask(
         where t.id = before.id and ${meets(sql, precondition)}
         returning ${columns(sql)}
       )
-      select exists (select from caller) live, before.version found, before.status was_status,
-        before.assigned_to was_assigned_to, ${columns(sql)}
-      from (select) one left join before on true left join after t on true`,
+      select exists (select from caller) live, before.tag found, before.status was_status,
+        before.assigned_to was_assigned_to, after.*
+      from (select) one left join before on true left join after on true`,
   )
   const { live, found, was_status, was_assigned_to, ...task } = row
   return {
@@ -165,7 +175,7 @@ type UpdateRow = Pick<UpdateResult, 'live' | 'found'> & {
 
 export type DeleteResult = {
   live: boolean
-  found: number | null
+  found: string | null
   mine: boolean | null
   assigned_to: number | null
   deleted: boolean
@@ -180,7 +190,7 @@ export async function deleteTask(
   const [row] = await db.run(
     (sql) => sql<[DeleteResult]>`
       with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, t.version, t.assigned_to, t.created_by = caller.user_id mine
+        select t.id, ${tag(sql, 't')}, t.assigned_to, t.created_by = caller.user_id mine
         from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
         where t.id = ${id}::bigint
         for update of t
@@ -189,7 +199,7 @@ export async function deleteTask(
         where t.id = before.id and before.mine and ${meets(sql, precondition)}
         returning t.id
       )
-      select exists (select from caller) live, before.version found, before.mine mine,
+      select exists (select from caller) live, before.tag found, before.mine mine,
         before.assigned_to, exists (select from gone) deleted
       from (select) one left join before on true`,
   )
@@ -197,8 +207,8 @@ export async function deleteTask(
 }
 
 const meets = (sql: SqlTag, { match, noneMatch }: Precondition) => {
-  const isNamed = (versions: string | null) =>
-    sql`(${versions} = '*' or before.version::text = any (string_to_array(${versions}, ',')))`
+  const isNamed = (tags: string | null) =>
+    sql`(${tags} = '*' or before.tag = any (string_to_array(${tags}, ',')))`
   return sql`(${match}::text is null or ${isNamed(match)}) and (${noneMatch}::text is null or not ${isNamed(noneMatch)})`
 }
 

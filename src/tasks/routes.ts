@@ -40,15 +40,14 @@ export function mountTasks(app: Hono<AppEnv>) {
   })
 
   mount(app, operations.getTask, async (c) => {
-    const { head, body } = await cachedOr(c, async () => {
+    const { head: tag, body } = await cachedOr(c, async () => {
       const found = await verbs.getTask(c.get('deps'), c.get('caller'), pathId(c))
       if (found === verbs.ended) return refuseEnded(c)
-      return { head: String(found.version), body: JSON.stringify(found.task) }
+      return { head: found.tag, body: JSON.stringify(found.task) }
     })
-    const version = Number(head)
     const { match, noneMatch } = preconditionOf(c)
-    if (match !== null && !names(match, version)) throw verbs.changedSince(version)
-    return answerTask(c, { body, version }, names(noneMatch, version) ? 304 : 200)
+    if (match !== null && !names(match, tag)) throw verbs.changedSince(tag)
+    return answerTask(c, { body, tag }, names(noneMatch, tag) ? 304 : 200)
   })
 
   for (const operation of [operations.replaceTask, operations.changeTask]) {
@@ -73,14 +72,14 @@ export function mountTasks(app: Hono<AppEnv>) {
   })
 }
 
-const written = ({ task, version }: verbs.VersionedTask) => ({ body: JSON.stringify(task), version })
+const written = ({ task, tag }: verbs.TaggedTask) => ({ body: JSON.stringify(task), tag })
 
 function answerTask(
   c: Context<AppEnv>,
-  { body, version }: { body: string; version: number },
+  { body, tag }: { body: string; tag: string },
   status: 200 | 201 | 304,
 ) {
-  c.header('ETag', verbs.entityTag(version))
+  c.header('ETag', verbs.entityTag(tag))
   c.header('Cache-Control', 'private, no-cache')
   if (status === 304) return c.body(null, 304)
   return c.body(body, status, { 'Content-Type': 'application/json' })

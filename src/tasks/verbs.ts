@@ -15,7 +15,8 @@ import type { Task, TaskListQuery } from './schemas.ts'
 export const ended = Symbol('ended')
 type Ended = typeof ended
 
-export type VersionedTask = { task: Task; version: number }
+/** `tag` is the entity tag without its quotes. */
+export type TaggedTask = { task: Task; tag: string }
 
 /** A search reads whatever the user may see: it is not left to run for longer than this. */
 const searchTimeoutMs = 2000
@@ -26,27 +27,23 @@ const searchTimeoutMs = 2000
  */
 const maxPageCharacters = 1024 * 1024
 
-export async function getTask(
-  { db }: Deps,
-  caller: Caller,
-  id: number | null,
-): Promise<VersionedTask | Ended> {
+export async function getTask({ db }: Deps, caller: Caller, id: number | null): Promise<TaggedTask | Ended> {
   const found = await queries.findTask(db, caller, id)
   if (!found) return ended
   if (!found.task) throw notFound()
-  return versioned(found.task)
+  return tagged(found.task)
 }
 
 export async function createTask(
   deps: Deps,
   caller: Caller,
   input: queries.TaskValues & { title: string },
-): Promise<VersionedTask | Ended> {
+): Promise<TaggedTask | Ended> {
   const row = await naming(() => queries.insertTask(deps.db, caller, input))
   if (!row) return ended
   if (row.status === 'completed') deps.completionRecorded()
   await deps.cache.renew([row.created_by, row.assigned_to])
-  return versioned(row)
+  return tagged(row)
 }
 
 /** `sent` is the body as parsed. `replayed`: the key was bound by an earlier request, whose answer this is. */
@@ -55,7 +52,7 @@ export async function createTaskOnce(
   caller: Caller,
   input: queries.TaskValues & { title: string },
   { key, sent }: { key: string; sent: object },
-): Promise<(VersionedTask & { replayed: boolean }) | Ended> {
+): Promise<(TaggedTask & { replayed: boolean }) | Ended> {
   const hash = await fingerprint(sent)
   const result = await naming(() => queries.insertTaskOnce(deps.db, caller, input, { key, hash }))
   if (!result?.live || !result.response) return ended
@@ -65,7 +62,7 @@ export async function createTaskOnce(
   if (result.created && result.response.status === 'completed') deps.completionRecorded()
   // A repeat too: the first may have been killed before it came to this, or be just about to.
   await deps.cache.renew([result.response.created_by, result.response.assigned_to])
-  return { task: result.response, version: 1, replayed: !result.created }
+  return { task: result.response, tag: result.tag, replayed: !result.created }
 }
 
 /** `id` is null for what can be no task's. */
@@ -75,7 +72,7 @@ export async function changeTask(
   deps: Deps,
   caller: Caller,
   { id, change, precondition }: Target & { change: queries.TaskValues },
-): Promise<VersionedTask | Ended> {
+): Promise<TaggedTask | Ended> {
   const result = await naming(() => queries.updateTask(deps.db, caller, id, change, precondition))
   if (!result?.live) return ended
   if (result.found === null) throw notFound()
@@ -88,7 +85,7 @@ export async function changeTask(
   if (result.task.status === 'completed' && result.was?.status !== 'completed') deps.completionRecorded()
   // Also where nothing was left to change, since the request that did may not have come to this yet.
   await deps.cache.renew([result.task.created_by, result.task.assigned_to, result.was?.assigned_to])
-  return versioned(result.task)
+  return tagged(result.task)
 }
 
 export async function removeTask(
@@ -122,7 +119,7 @@ export async function listTasks(
     from: position,
     keyOf: (row) => orderingValue(row, query.ordering),
   })
-  return { tasks: rows.map((row) => versioned(row).task), count: list.count, next, previous }
+  return { tasks: rows, count: list.count, next, previous }
 }
 
 /** How many of the rows, in the order they were read, make a page: one at least. */
@@ -139,8 +136,8 @@ function orderingValue(task: Task, ordering: TaskListQuery['ordering']): string 
   return task[ordering.replace('-', '') as 'created_at' | 'updated_at' | 'title']
 }
 
-function versioned({ version, ...task }: queries.TaskRow): VersionedTask {
-  return { task, version }
+function tagged({ tag, ...task }: queries.TaskRow): TaggedTask {
+  return { task, tag }
 }
 
 const ofCaller = new Set(['tasks_created_by_fkey', 'idempotency_keys_user_id_fkey'])
@@ -155,12 +152,12 @@ async function fingerprint(input: object): Promise<string> {
 
 const noSuchAssignee = () => invalidInput([{ pointer: '/assigned_to', detail: 'There is no such user.' }])
 
-export function changedSince(version: number): Problem {
-  return new Problem(412, 'The task has changed since.', { headers: { ETag: entityTag(version) } })
+export function changedSince(tag: string): Problem {
+  return new Problem(412, 'The task has changed since.', { headers: { ETag: entityTag(tag) } })
 }
 
-/** Strong: the version rises with every change of the representation. */
-export const entityTag = (version: number) => `"${version}"`
+/** Strong: it changes with every change of the representation. */
+export const entityTag = (tag: string) => `"${tag}"`
 
 /** Says in the client's words what a constraint has refused; null when it was the caller's account that had just gone. */
 async function naming<T>(write: () => Promise<T>): Promise<T | null> {

@@ -20,6 +20,15 @@ const patch = (task: Task, json: unknown, headers: Record<string, string> = {}) 
   request('PATCH', taskPath(task), { token, json, headers })
 const currentTag = async (task: Task) => etagOf(await get(task))
 
+/** A tag as proxies send it on beside a body that they have compressed. */
+const compressedForms: ((etag: string) => string)[] = [
+  (etag) => `W/${etag}`,
+  ...['-gzip', '-br', '-zstd', '-deflate', '--gzip', ';gz', '-gzip-br', '-br-gzip-gzip'].flatMap((suffix) => {
+    const suffixed = (etag: string) => `${etag.slice(0, -1)}${suffix}"`
+    return [suffixed, (etag: string) => `"a", W/${suffixed(etag)}`]
+  }),
+]
+
 /** Every write there is, each with a body that changes something. */
 const writes: [method: string, options: () => RequestOptions][] = [
   ['PUT', () => ({ json: { title: crypto.randomUUID() } })],
@@ -70,6 +79,11 @@ describe('the entity tag', () => {
     expect((await patch(task, { title: 'x' }, { 'If-Match': etagOf(before) })).status).toBe(412)
   })
 
+  test('is another for another task of the same version', async () => {
+    const tasks = await Promise.all(Array.from({ length: 8 }, () => createTask(token, { title: 'Same' })))
+    expect(new Set(await Promise.all(tasks.map(currentTag))).size).toBe(tasks.length)
+  })
+
   test('stays, as updated_at does, when a write changes no value', async () => {
     const values = {
       title: 'Buy milk',
@@ -108,6 +122,7 @@ describe('If-Match', () => {
       (etag) => `${etag},"another","a, b"`,
       (etag) => `W/"weak" ,, ${etag}`,
       () => '*',
+      ...compressedForms,
     ]
     for (const ifMatch of headersOf) {
       const task = await createTask(token)
@@ -126,9 +141,16 @@ describe('If-Match', () => {
       const current = await currentTag(task)
       const stale = [
         first,
-        `W/${current}`,
-        `${first}, W/${current}`,
+        `W/${first}`,
+        `${first.slice(0, -1)}-gzip"`,
         current.slice(1, -1),
+        `w/${current}`,
+        `${current.slice(0, -1)}-"`,
+        `${current.slice(0, -1)}gzip"`,
+        `${current.slice(0, -1)}-x"`,
+        `${current}-gzip`,
+        // The version alone.
+        current.replace(/\..*(?=")/, ''),
         `${current.slice(0, -1)}0"`,
         `"*"`,
         '""',
@@ -221,7 +243,8 @@ describe('If-None-Match', () => {
     const etag = await currentTag(task)
     const read = (ifNoneMatch: string) =>
       request(method, taskPath(task), { token, headers: { 'If-None-Match': ifNoneMatch } })
-    for (const same of [etag, `W/${etag}`, `"another", ${etag}`, `"a", W/"b",W/${etag} , "c"`, '*']) {
+    const lists = [etag, `"another", ${etag}`, `"a", W/"b",W/${etag} , "c"`, '*']
+    for (const same of [...lists, ...compressedForms.map((form) => form(etag))]) {
       const { status, body, headers } = await read(same)
       expect([same, status, body]).toEqual([same, 304, ''])
       expect(headers.get('ETag')).toBe(etag)
@@ -242,7 +265,8 @@ describe('If-None-Match', () => {
   // RFC 9110 section 13.1.2: for other methods than GET and HEAD, a condition that is false is a 412.
   test.each(writes)('%s is refused where the tag is the current one', async (method, options) => {
     const task = await createTask(token)
-    for (const ifNoneMatch of ['*', await currentTag(task)]) {
+    const etag = await currentTag(task)
+    for (const ifNoneMatch of ['*', etag, ...compressedForms.map((form) => form(etag))]) {
       const headers = { 'If-None-Match': ifNoneMatch }
       const { status } = await request(method, taskPath(task), { token, ...options(), headers })
       expect([headers, status]).toEqual([headers, 412])

@@ -2,7 +2,8 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
-import { migrate, migrationStatus, readMigrations } from './runtime/database/migrations.ts'
+import { readMigrations } from './runtime/database/migration-files.ts'
+import { migrate, migrationStatus } from './runtime/database/migrations.ts'
 import { connectAsOperator, describeFailure } from './runtime/database/operator-database.ts'
 import { StartError } from './start-error.ts'
 

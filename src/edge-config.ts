@@ -17,8 +17,7 @@ export function readEdgeConfig(environment: Record<string, unknown>) {
       'REDIS_URL: not at the edge; give UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN',
     )
   }
-  // A Worker is in no container whose endpoint could lend some.
-  if (!credentials || 'url' in credentials) {
+  if (!credentials) {
     throw new StartError(
       'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing; give the key pair that the notifier has: wrangler secret put …',
     )

@@ -13,7 +13,6 @@ import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
 import { noMetrics } from './metrics.ts'
 import { createPasswordHasher } from './passwords.ts'
-import { openCredentials } from './runtime/container-credentials.ts'
 import { connectTo } from './runtime/database/connect.ts'
 import { createDatabase } from './runtime/database/postgres.ts'
 import { renewed } from './runtime/database/renewed.ts'
@@ -136,7 +135,7 @@ function createInvoke() {
     functionName,
     invocation,
     region,
-    credentials: openCredentials(credentials),
+    credentials,
     timeoutMs: invocationTimeoutMs,
   })
 }

@@ -121,9 +121,6 @@ export const LogLevelSetting = z._default(z.enum(logLevels, `give one of ${logLe
 
 /** Their values are never shown, not even wrong ones. */
 const secrets = new Set([
-  'AWS_CONTAINER_AUTHORIZATION_TOKEN',
-  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
-  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
   'AWS_SECRET_ACCESS_KEY',
   'AWS_SESSION_TOKEN',
   'DATABASE_URL',

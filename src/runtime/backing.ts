@@ -1,9 +1,10 @@
 /** What there is one of beside the API, however many processes serve it: data directory, secrets, database, notifier. */
 import { resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import type { CredentialSettings } from '../events/credentials.ts'
+import type { Credentials } from '../events/credentials.ts'
 import type { Logger } from '../log.ts'
 import { StartError } from '../start-error.ts'
+import { assertCredentials } from './aws-credentials.ts'
 import type { DatabaseAddress } from './database/connect.ts'
 import { startDatabase } from './database/service-database.ts'
 import { openDataDirectory } from './embedded-postgres/home.ts'
@@ -16,7 +17,8 @@ import { formatSocketUrl } from './socket-url.ts'
 export type Backing = {
   jwtSecrets: string[]
   database: DatabaseAddress
-  notifier: { endpoint: string; credentials: CredentialSettings }
+  /** Without credentials AWS's provider chain is asked. */
+  notifier: { endpoint: string; credentials: Credentials | undefined }
 }
 
 type Opening = {
@@ -86,7 +88,10 @@ async function openNotifier(
   },
 ): Promise<Backing['notifier']> {
   const { endpoint, port, functionName, region, credentials } = notifier
-  if (endpoint && credentials) return { endpoint, credentials }
+  if (endpoint) {
+    await assertCredentials(credentials)
+    return { endpoint, credentials }
+  }
   const started = await startNotifier({ ...options, port, functionName, region, environment: process.env })
   stack.push('notifier', started.stop)
   return { endpoint: started.endpoint, credentials: started.credentials }

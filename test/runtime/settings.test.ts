@@ -114,15 +114,6 @@ const bad: Record<string, [value: string, right: string]> = {
   NOTIFY_EMAIL_FROM: ['tasks', 'give an address such as tasks@example.com'],
   SMTP_URL: [`mail.example.com:${hidden}`, 'give a URL such as smtps://'],
   AWS_REGION: ['Ireland', 'give a region such as eu-west-1'],
-  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: [`v2/${hidden}`, 'give a path such as /v2/credentials/'],
-  AWS_CONTAINER_CREDENTIALS_FULL_URI: [
-    `http://example.com/${hidden}`,
-    'give an https URL, or one of this machine',
-  ],
-  AWS_CONTAINER_AUTHORIZATION_TOKEN: [
-    `${hidden}\nX-Other: header`,
-    'give visible ASCII characters in one line',
-  ],
   AWS_ACCESS_KEY_ID: ['AKIA 1', 'give visible ASCII characters'],
   AWS_SECRET_ACCESS_KEY: [`${hidden}\n`, 'give visible ASCII characters'],
   AWS_SESSION_TOKEN: [`${hidden} `, 'give visible ASCII characters'],
@@ -131,19 +122,8 @@ const bad: Record<string, [value: string, right: string]> = {
   LOG_LEVEL: ['verbose', 'give one of debug, info, warn, error, silent'],
 }
 /** Any text will do for these, or its fault shows only when it is used. */
-const anyText = [
-  'METRICS_HOST',
-  'HOST',
-  'DATABASE_CA',
-  'DATA_DIR',
-  'JWT_ISSUER',
-  'JWT_AUDIENCE',
-  'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
-]
+const anyText = ['METRICS_HOST', 'HOST', 'DATABASE_CA', 'DATA_DIR', 'JWT_ISSUER', 'JWT_AUDIENCE']
 const secret = new Set([
-  'AWS_CONTAINER_AUTHORIZATION_TOKEN',
-  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
-  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
   'AWS_SECRET_ACCESS_KEY',
   'AWS_SESSION_TOKEN',
   'DATABASE_URL',
@@ -299,8 +279,15 @@ describe('a start that cannot be is refused in one line:', () => {
   })
 
   test('a notifier elsewhere without keys for it', async () => {
-    const line = await lineOfRefusal({ NOTIFIER_ENDPOINT: 'http://127.0.0.1:1', AWS_ACCESS_KEY_ID: 'one' })
-    expect(line).toMatch(/^AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing .*; give the key pair/)
+    const elsewhere = { NOTIFIER_ENDPOINT: 'http://127.0.0.1:1' }
+    const half = await lineOfRefusal({ ...elsewhere, AWS_ACCESS_KEY_ID: 'one' })
+    expect(half).toMatch(
+      /^AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: one of them is missing; give the key pair/,
+    )
+    const none = await lineOfRefusal({ ...elsewhere, AWS_EC2_METADATA_DISABLED: 'true', HOME: '/nowhere' })
+    expect(none).toMatch(
+      /^AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing .*finds none.*; give the key pair/,
+    )
   })
 
   test('several processes that share no store', async () => {

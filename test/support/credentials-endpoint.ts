@@ -9,12 +9,11 @@ type Answer = (response: ServerResponse) => void
 export async function startCredentialsEndpoint({ token }: { token?: string } = {}) {
   const path = '/v2/credentials/3f1a-secret-path'
   let answer: Answer = (response) => void response.writeHead(503).end()
-  let wanted = token
   let asked = 0
   const server = createServer((request, response) => {
     asked += 1
     if (request.url !== path) return void response.writeHead(404).end()
-    if (request.headers.authorization !== wanted) return void response.writeHead(401).end()
+    if (request.headers.authorization !== token) return void response.writeHead(401).end()
     answer(response)
   })
   const port = await listenOnLoopback(server)
@@ -32,12 +31,6 @@ export async function startCredentialsEndpoint({ token }: { token?: string } = {
       }
       answer = (response) =>
         void response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
-    },
-    answerWith(next: Answer) {
-      answer = next
-    },
-    changeToken(next: string) {
-      wanted = next
     },
     close() {
       server.closeAllConnections()

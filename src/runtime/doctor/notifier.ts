@@ -8,7 +8,7 @@ import type { Credentials } from '../../events/credentials.ts'
 import { type LambdaAnswer, sendInvocation } from '../../events/lambda-client.ts'
 import { NotificationSettings, notificationsOf } from '../../notification-settings.ts'
 import { EventSettings, readSettings } from '../../settings.ts'
-import { openCredentials } from '../container-credentials.ts'
+import { openCredentials } from '../aws-credentials.ts'
 import { readDatabaseUrl } from '../database/database-url.ts'
 import { describeFailure } from '../database/operator-database.ts'
 import { valueOptions } from '../database/postgres.ts'
@@ -21,8 +21,7 @@ const timeoutMs = 5000
 
 export async function checkNotifier({ config, dataDirectory }: Patient): Promise<Finding[]> {
   const { endpoint, port, credentials } = config.notifier
-  if (endpoint && credentials)
-    return [await askNotifier(config, endpoint, await openCredentials(credentials)())]
+  if (endpoint) return [await askNotifier(config, endpoint, await openCredentials(credentials)())]
   const own = `http://127.0.0.1:${port}`
   const code = await tryPort('127.0.0.1', port)
   if (code === undefined) return [ok('notifier', `npm start starts it; port ${port} is free for it`)]

@@ -67,7 +67,8 @@ test('only the entries and runtime folders name a runtime', () => {
   const everywhere = (from: string, to: string) =>
     (from === 'workers/notifier/printed.ts' && /^node:(async_hooks|util)$/.test(to)) ||
     (from === 'src/http/cursor.ts' && /^node:(crypto|zlib)$/.test(to))
-  const named = (to: string) => /^(node:|@hono\/node-server|@node-rs\/|@aws-sdk\/|(?:nodemailer|redis|prom-client)$|cloudflare:)/.test(to)
+  const named = (to: string) =>
+    /^(node:|@hono\/node-server|@node-rs\/|@aws-sdk\/|(?:nodemailer|redis|prom-client)$|cloudflare:)/.test(to)
   const mayName = (from: string) =>
     entries.includes(from) ||
     from.startsWith('src/runtime/') ||

@@ -65,7 +65,14 @@ export const listSessions = operation({
   tag: 'Accounts',
   summary: "List the caller's live sessions",
   authenticated: true,
-  answers: { 200: { description: 'Last used first', schema: schemas.SessionList } },
+  query: schemas.SessionListQuery,
+  answers: {
+    200: {
+      description: 'A page, newest first',
+      schema: schemas.SessionPage,
+      headers: { Link: 'The same URLs as next and previous (RFC 8288)' },
+    },
+  },
 })
 
 export const endSession = operation({

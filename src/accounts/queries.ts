@@ -1,5 +1,7 @@
 /** The accounts' statements, one a function. */
 import type { Database, SqlTag } from '../database.ts'
+import type { Position } from '../http/cursor.ts'
+import { pageOrder } from '../http/page-rows.ts'
 import type { Caller } from './access-tokens.ts'
 
 export type UserRow = { id: number; username: string; email: string | null; created_at: string }
@@ -55,14 +57,14 @@ export async function findCaller(db: Database, { userId, sessionId }: Caller) {
   return row
 }
 
-/** Undefined when the caller's session has ended; a list, empty perhaps, otherwise. */
+/** Undefined when the caller's session has ended; a list, empty perhaps, otherwise. Passes over disabled users. */
 export async function findUsers(db: Database, caller: Caller, prefix: string) {
   const pattern = `${prefix.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
   const rows = await db.run(
     (sql) => sql<{ id: number | null; username: string | null }[]>`
       select u.id, u.username
       from sessions s left join lateral (
-        select id, username from users where lower(username collate "C") like ${pattern}
+        select id, username from users where lower(username collate "C") like ${pattern} and disabled_at is null
         order by lower(username collate "C") limit 20
       ) u on true
       where s.id = ${caller.sessionId} and s.user_id = ${caller.userId} and s.ended_at is null
@@ -257,17 +259,36 @@ export async function endOwnSession(
   return row
 }
 
-/** Empty when the caller's own has ended. */
-export async function findLiveSessions(db: Database, { userId, sessionId }: Caller, now: number) {
-  return db.run(
-    (sql) => sql<Omit<SessionRow, 'user_id' | 'salt' | 'generation' | 'spent'>[]>`
-      select s.id, s.created_at, s.last_used_at, s.expires_at, s.user_agent
-      from sessions caller join sessions s on s.user_id = caller.user_id
-      where caller.id = ${sessionId} and caller.user_id = ${userId} and caller.ended_at is null
-        and s.ended_at is null and (s.expires_at > ${rfc3339(now)} or s.id = caller.id)
-      order by s.last_used_at desc, s.id desc`,
+export type ListedSession = Omit<SessionRow, 'user_id' | 'salt' | 'generation' | 'spent'>
+
+/**
+ * A page of the caller's live sessions, newest first, and one more where there is one; in the reverse order for a
+ * position with direction `before`. Undefined when the caller's own session has ended.
+ */
+export async function findLiveSessions(
+  db: Database,
+  { userId, sessionId }: Caller,
+  page: { now: number; limit: number; position: Position | null },
+) {
+  const rows = await db.run(
+    (sql) => {
+      const newest = { key: sql`s.created_at`, type: sql`timestamptz`, descending: true }
+      const { order, place } = pageOrder(sql, newest, page.position)
+      return sql<(ListedSession | { id: null })[]>`
+        select s.id, s.created_at, s.last_used_at, s.expires_at, s.user_agent
+        from sessions caller left join lateral (
+          select id, created_at, last_used_at, expires_at, user_agent
+          from sessions s
+          where user_id = caller.user_id and ended_at is null
+            and (expires_at > ${rfc3339(page.now)} or id = caller.id) ${place}
+          order by ${order} limit ${page.limit + 1}
+        ) s on true
+        where caller.id = ${sessionId} and caller.user_id = ${userId} and caller.ended_at is null
+        order by ${order}`
+    },
     { read: true },
   )
+  return rows.length === 0 ? undefined : rows.filter((row): row is ListedSession => row.id !== null)
 }
 
 export const rfc3339 = (ms: number) => new Date(ms).toISOString()

@@ -4,6 +4,7 @@ import type { AppEnv } from '../deps.ts'
 import { refuseEnded } from '../http/authenticate.ts'
 import { wrongCredentials } from '../http/bearer.ts'
 import { mount } from '../http/operation.ts'
+import { linksOf, positionOf } from '../http/page.ts'
 import { pathId } from '../http/path-id.ts'
 import { count, giveBack } from '../http/rate-limit.ts'
 import { invalidInput, notFound } from '../problem.ts'
@@ -50,10 +51,15 @@ export function mountAccounts(app: Hono<AppEnv>) {
     return c.body(null, 200)
   })
 
-  mount(app, operations.listSessions, async (c) => {
-    const results = await sessions.listSessions(c.get('deps'), c.get('caller'))
-    if (!results) return refuseEnded(c)
-    return c.json({ results })
+  mount(app, operations.listSessions, async (c, { query }) => {
+    const { deps, caller } = c.var
+    const list = { path: operations.listSessions.path, userId: caller.userId, query }
+    const position = await positionOf(c, list)
+    const page = await sessions.listSessions(deps, caller, { limit: query.limit, position })
+    if (!page) return refuseEnded(c)
+    const { link, ...links } = linksOf(c, list, page)
+    if (link) c.header('Link', link)
+    return c.json({ ...links, results: page.results })
   })
 
   mount(app, operations.endSession, async (c) => {

@@ -1,6 +1,7 @@
 /** What the account operations take and answer. */
 import * as z from 'zod'
 import { maximumBodyBytes } from '../http/body.ts'
+import { Cursor, Limit } from '../http/page.ts'
 import { text } from '../http/text.ts'
 import { maximumPasswordBytes } from '../passwords.ts'
 import { isEmailAddress } from './email-address.ts'
@@ -116,8 +117,13 @@ export const Tokens = z
   })
   .meta({ id: 'Tokens' })
 
-export const SessionList = z
+export const SessionListQuery = z.strictObject({ limit: Limit, cursor: Cursor })
+
+export const SessionPage = z
   .object({
+    next: z.string().nullable().describe('URL of the next page'),
+    previous: z.string().nullable().describe('URL of the previous page'),
+    next_cursor: z.string().nullable().describe('The cursor in next'),
     results: z.array(
       z.object({
         id: Id,
@@ -129,4 +135,4 @@ export const SessionList = z
       }),
     ),
   })
-  .meta({ id: 'SessionList' })
+  .meta({ id: 'SessionPage' })

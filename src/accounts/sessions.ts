@@ -1,6 +1,8 @@
 /** Logging in, refreshing and logging out. The session's row is the authority; tokens only refer to it. */
 import type { Database } from '../database.ts'
 import type { Deps } from '../deps.ts'
+import type { Position } from '../http/cursor.ts'
+import { pageOf } from '../http/page-rows.ts'
 import type { Caller } from './access-tokens.ts'
 import * as queries from './queries.ts'
 import { readRefreshToken } from './refresh-tokens.ts'
@@ -81,11 +83,20 @@ export async function endOwnSession({ db, cache, now }: Deps, caller: Caller, id
   return result
 }
 
-/** Null when the caller's own session has ended. */
-export async function listSessions({ db, now }: Deps, caller: Caller) {
-  const sessions = await queries.findLiveSessions(db, caller, now())
-  if (sessions.length === 0) return null
-  return sessions.map((session) => ({ ...session, current: session.id === caller.sessionId }))
+/** Undefined when the caller's own session has ended. */
+export async function listSessions(
+  { db, now }: Deps,
+  caller: Caller,
+  { limit, position }: { limit: number; position: Position | null },
+) {
+  const found = await queries.findLiveSessions(db, caller, { now: now(), limit, position })
+  if (!found) return undefined
+  const { rows, next, previous } = pageOf(found, {
+    size: limit,
+    from: position,
+    keyOf: (row) => row.created_at,
+  })
+  return { results: rows.map((row) => ({ ...row, current: row.id === caller.sessionId })), next, previous }
 }
 
 export async function isSessionLive({ db }: { db: Database }, caller: Caller): Promise<boolean> {

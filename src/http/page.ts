@@ -1,10 +1,11 @@
-/** Pages of a list: their parameters, the rows of one page, and the URLs of the next and the previous one. */
+/** Pages of a list: their parameters, and the URLs of the next and the previous one. */
 import type { Context } from 'hono'
 import * as z from 'zod'
 import type { AppEnv } from '../deps.ts'
 import { invalidInput } from '../problem.ts'
 import { refuse } from './authenticate.ts'
 import { type List, type Position, readCursor, writeCursor } from './cursor.ts'
+import type { Pages } from './page-rows.ts'
 import { text } from './text.ts'
 
 export const Limit = z
@@ -34,50 +35,28 @@ export async function positionOf(c: Context<AppEnv>, list: List): Promise<Positi
   return readCursor(c.get('deps').keyring, list, cursor) ?? refuse(c, foreign)
 }
 
-type Page<Row> = { rows: Row[]; next: Position | null; previous: Position | null }
-
 /**
- * Makes a page, in the list's order, of rows in the order they were read: backwards for a position with the direction
- * `before`. There is more in that direction when more rows were read than the page takes, which is `size`.
+ * URLs of the pages around this one, the cursor of the next one, and the value of a `Link` header with both URLs; that is
+ * empty where there is none.
  */
-export function pageOf<Row extends { id: number }>(
-  read: Row[],
-  { size, from, keyOf }: { size: number; from: Position | null; keyOf: (row: Row) => string },
-): Page<Row> {
-  const backwards = from?.direction === 'before'
-  const rows = read.slice(0, size)
-  if (backwards) rows.reverse()
-  const more = read.length > rows.length
-  const [first, last] = [rows[0], rows.at(-1)]
-  // An empty page has no rows for a position: it leads back to the one that was asked for, inclusively.
-  const at = (row: Row | undefined, direction: Position['direction']) =>
-    row
-      ? { value: keyOf(row), id: row.id, direction, inclusive: false }
-      : from && { ...from, direction, inclusive: true }
-  return {
-    rows,
-    next: backwards || more ? at(last, 'after') : null,
-    previous: from && (!backwards || more) ? at(first, 'before') : null,
-  }
-}
-
-/** URLs of the pages around this one, and the value of a `Link` header with both; it is empty where there is none. */
-export function linksOf(c: Context<AppEnv>, list: List, page: Pick<Page<unknown>, 'next' | 'previous'>) {
-  const urlOf = (position: Position | null) => position && pageUrl(c, list, position)
-  const [next, previous] = [urlOf(page.next), urlOf(page.previous)]
+export function linksOf(c: Context<AppEnv>, list: List, page: Pages) {
+  const cursorOf = (position: Position | null) =>
+    position && writeCursor(c.get('deps').keyring, list, position)
+  const [nextCursor, previousCursor] = [cursorOf(page.next), cursorOf(page.previous)]
+  const next = nextCursor && pageUrl(c, list, nextCursor)
+  const previous = previousCursor && pageUrl(c, list, previousCursor)
   const link = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`]
     .filter(Boolean)
     .join(', ')
-  return { next, previous, link: link.length > longestLink ? '' : link }
+  return { next, previous, next_cursor: nextCursor, link: link.length > longestLink ? '' : link }
 }
 
 /** The request's own parameters, as they were parsed, with another cursor. Never built from the Host header. */
-function pageUrl(c: Context<AppEnv>, list: List, position: Position): string {
-  const { config, keyring } = c.get('deps')
+function pageUrl(c: Context<AppEnv>, list: List, cursor: string): string {
   const parameters = new URLSearchParams()
   for (const [name, value] of Object.entries(list.query)) {
     if (c.req.query(name) && name !== 'cursor') parameters.set(name, String(value))
   }
-  parameters.set('cursor', writeCursor(keyring, list, position))
-  return `${config.publicUrl}${list.path}?${parameters}`
+  parameters.set('cursor', cursor)
+  return `${c.get('deps').config.publicUrl}${list.path}?${parameters}`
 }

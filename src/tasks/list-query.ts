@@ -3,6 +3,7 @@ import type { PendingQuery, Row } from 'postgres'
 import type { Caller } from '../accounts/access-tokens.ts'
 import type { Database, SqlTag } from '../database.ts'
 import type { Position } from '../http/cursor.ts'
+import { pageOrder } from '../http/page-rows.ts'
 import type { Task, TaskListQuery } from './schemas.ts'
 
 type Fragment = PendingQuery<Row[]>
@@ -61,19 +62,9 @@ export async function listTasks(
   }
 }
 
-/** `place` holds for what comes after the position in the order that is read. */
 function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: Position | null) {
-  const descending = ordering.startsWith('-') !== (position?.direction === 'before')
   const { key, type } = keyOf(sql, ordering)
-  const order = descending ? sql`${key} desc, id desc` : sql`${key}, id`
-  if (!position) return { key, order, place: sql`` }
-  const { value, inclusive } = position
-  // The position itself is let in by the id before it: the text of the statement is the same.
-  const id = inclusive ? position.id + (descending ? 1 : -1) : position.id
-  const place = descending
-    ? sql`and (${key}, id) < (${value}::${type}, ${id}::bigint)`
-    : sql`and (${key}, id) > (${value}::${type}, ${id}::bigint)`
-  return { key, order, place }
+  return { key, ...pageOrder(sql, { key, type, descending: ordering.startsWith('-') }, position) }
 }
 
 function keyOf(sql: SqlTag, ordering: TaskListQuery['ordering']): { key: Fragment; type: Fragment } {

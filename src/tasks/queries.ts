@@ -45,7 +45,7 @@ export async function findTask(db: Database, { userId, sessionId }: Caller, id: 
   return { task: row.id === null ? null : (row as TaskRow) }
 }
 
-/** Undefined when the session has ended. Rejects with 23503 on `tasks_assigned_to_fkey` when the assignee is no user. */
+/** Undefined when the session has ended. Rejects with 23503 on `tasks_assigned_to_fkey` when the assignee is no user, or a disabled one. */
 export async function insertTask(db: Database, caller: Caller, values: TaskValues & { title: string }) {
   const [row] = await db.run(
     (sql) => sql<TaskRow[]>`
@@ -212,11 +212,12 @@ const meets = (sql: SqlTag, { match, noneMatch }: Precondition) => {
   return sql`(${match}::text is null or ${isNamed(match)}) and (${noneMatch}::text is null or not ${isNamed(noneMatch)})`
 }
 
-/** For a failure to say why: see changeTask. */
-export async function userExists(db: Database, id: number) {
+/** For a failure to say why: see changeTask. A trigger checks the same at each write. */
+export async function isAssignable(db: Database, userId: number) {
   const [row] = await db.run(
-    (sql) => sql<[{ exists: boolean }]>`select exists (select from users where id = ${id})`,
+    (sql) => sql<[{ assignable: boolean }]>`
+      select exists (select from users where id = ${userId} and disabled_at is null) assignable`,
     { read: true },
   )
-  return row.exists
+  return row.assignable
 }

@@ -5,7 +5,7 @@ import { DeadlineError } from '../database.ts'
 import type { Deps } from '../deps.ts'
 import type { Precondition } from '../http/conditional.ts'
 import type { Position } from '../http/cursor.ts'
-import { pageOf } from '../http/page.ts'
+import { pageOf } from '../http/page-rows.ts'
 import { toBase64Url } from '../keys.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../problem.ts'
 import { listTasks as findTasks } from './list-query.ts'
@@ -77,9 +77,10 @@ export async function changeTask(
   if (!result?.live) return ended
   if (result.found === null) throw notFound()
   if (!result.task) {
-    // Input is judged before preconditions, but only a write meets the foreign key.
+    // Input is judged before preconditions, but only a write has its assignee checked, and only when that changes.
     const { assigned_to: assignee } = change
-    if (typeof assignee === 'number' && !(await queries.userExists(deps.db, assignee))) throw noSuchAssignee()
+    const isNew = typeof assignee === 'number' && assignee !== result.was?.assigned_to
+    if (isNew && !(await queries.isAssignable(deps.db, assignee))) throw noSuchAssignee()
     throw changedSince(result.found)
   }
   if (result.task.status === 'completed' && result.was?.status !== 'completed') deps.completionRecorded()

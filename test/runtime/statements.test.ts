@@ -88,6 +88,13 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     }
   })
 
+  test('an assignee who is refused is found out by the one statement', async () => {
+    const json = { title: 'One', assigned_to: 999_999 }
+    expect((await statementsOf('POST', '/api/tasks/', { json }, 400)).statements).toHaveLength(1)
+    const path = await newTask()
+    expect((await statementsOf('PUT', path, { json }, 400)).statements).toHaveLength(1)
+  })
+
   test('creating with an Idempotency-Key is one statement, and so is its repeat', async () => {
     const options = { json: { title: 'One' }, headers: { 'Idempotency-Key': 'key' } }
     for (const _ of ['first', 'repeat']) {

@@ -26,6 +26,8 @@ export default defineConfig({
           ...patient,
           name: 'api',
           include: ['test/api/**/*.test.ts'],
+          // nginx answers malformed requests itself.
+          exclude: process.env.TEST_PROXY ? ['test/api/malformed-http.test.ts'] : [],
           globalSetup: ['test/support/build.ts', 'test/support/targets.ts'],
         },
       },
@@ -61,6 +63,14 @@ export default defineConfig({
                   'test/api/{completion-events,client-addresses}.test.ts',
                 ],
                 globalSetup: ['test/support/build.ts', 'test/support/lambda-targets.ts'],
+              },
+            },
+            {
+              test: {
+                ...patient,
+                name: 'proxies',
+                include: ['test/proxies/**/*.test.ts'],
+                globalSetup: ['test/support/build.ts'],
               },
             },
             {

@@ -3,7 +3,7 @@ import './node-version.mjs'
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { context } from 'esbuild'
+import { build, context, formatMessages } from 'esbuild'
 import { options } from './build.mjs'
 import { copyReferencePage } from './reference-page.mjs'
 
@@ -27,14 +27,25 @@ async function stop(signal) {
 const restartOnBuild = {
   name: 'restart-on-build',
   setup(build) {
-    build.onEnd(({ errors }) => {
+    build.onEnd(async ({ errors, warnings }) => {
+      await tell('error', errors)
+      await tell('warning', warnings)
       if (errors.length === 0) restarting = restarting.then(restart)
     })
   },
 }
 
+/** esbuild itself ends when nobody can read what it prints. */
+async function tell(kind, messages) {
+  for (const message of await formatMessages(messages, { kind })) console.error(message)
+}
+
+const output = 'dist/output.js'
+await build({ ...options, outdir: undefined, entryPoints: ['src/runtime/output.ts'], outfile: output })
+const { logOnOutput } = await import(`../${output}`)
+logOnOutput()
 copyReferencePage()
-const watcher = await context({ ...options, logLevel: 'info', plugins: [restartOnBuild] })
+const watcher = await context({ ...options, logLevel: 'silent', plugins: [restartOnBuild] })
 await watcher.watch()
 
 for (const signal of ['SIGINT', 'SIGTERM']) {

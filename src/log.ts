@@ -1,4 +1,5 @@
 /** Structured logging: one JSON object a line, on standard output on every runtime. */
+import { escapeInvisible } from './plain-text.ts'
 
 export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -19,10 +20,13 @@ export function createLogger(
     (name: LogLevel): LogMethod =>
     (message, fields) => {
       if (logLevels.indexOf(name) < threshold) return
-      write(JSON.stringify({ time: new Date().toISOString(), level: name, message, ...common, ...fields }))
+      write(jsonLine({ time: new Date().toISOString(), level: name, message, ...common, ...fields }))
     }
   return { debug: method('debug'), info: method('info'), warn: method('warn'), error: method('error') }
 }
+
+/** What JSON leaves as it is, and a terminal would act on, is escaped too. */
+export const jsonLine = (fields: LogFields) => escapeInvisible(JSON.stringify(fields))
 
 /** An unknown thrown value as log fields; `cause` and codes help an operator, clients never see them. */
 export function errorFields(error: unknown): LogFields {

@@ -2,8 +2,10 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
-import { migrate, migrationStatus, readMigrations } from './runtime/database/migrations.ts'
+import { readMigrations } from './runtime/database/migration-files.ts'
+import { migrate, migrationStatus } from './runtime/database/migrations.ts'
 import { connectAsOperator, describeFailure } from './runtime/database/operator-database.ts'
+import { runAnswering } from './runtime/output.ts'
 import { StartError } from './start-error.ts'
 
 const help = `Brings the database to this program's schema: applies the files in sql/ that it lacks, in order.
@@ -63,7 +65,4 @@ function describe(error: unknown): string {
   return error instanceof StartError ? error.message : `cannot use the database: ${describeFailure(error)}`
 }
 
-run(process.argv.slice(2), process.env).catch((error: unknown) => {
-  console.error(describe(error))
-  process.exitCode = 1
-})
+runAnswering(() => run(process.argv.slice(2), process.env), describe)

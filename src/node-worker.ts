@@ -4,9 +4,10 @@ import { createLogger } from './log.ts'
 import { serve } from './node-service.ts'
 import { attend } from './runtime/concurrency/worker.ts'
 import { surviveLostWrites } from './runtime/database/lost-write.ts'
+import { logOnOutput } from './runtime/output.ts'
 import { createStack } from './runtime/shutdown.ts'
 
-process.stdout.on('error', () => {})
+logOnOutput()
 const config = readConfig(process.env)
 const log = createLogger(config.logLevel, console.log, { pid: process.pid })
 surviveLostWrites(log)

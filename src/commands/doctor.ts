@@ -87,13 +87,10 @@ async function examine(env: NodeJS.ProcessEnv): Promise<Finding[]> {
 
 function formatFindings(findings: Finding[]): string {
   const rows = findings.flatMap(({ name, status, detail, advice }) => [
-    [status, name, oneLine(detail)],
-    ...(advice === undefined ? [] : [['', '', `-> ${oneLine(advice)}`]]),
+    [status, name, detail],
+    ...(advice === undefined ? [] : [['', '', `-> ${advice}`]]),
   ])
   return formatTable(rows)
 }
-
-/** What another program said may have anything in it. */
-const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
 
 runCommand(run)

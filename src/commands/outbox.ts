@@ -73,7 +73,7 @@ async function status(db: Db, { json }: Values) {
     event.dead_at ? 'dead' : 'waiting',
     String(event.attempts),
     event.created_at,
-    oneLine(event.last_error ?? ''),
+    event.last_error ?? '',
   ])
   console.log(`\n${formatTable([['id', 'task', 'state', 'attempts', 'since', 'last error'], ...rows])}`)
   const more = failing + dead - events.length
@@ -101,9 +101,6 @@ async function drop(db: Db, { id, yes, json }: Values) {
     console.log(`dropped ${event.id}: task ${event.task_id}, since ${event.created_at}`)
   console.log(`dropped ${dropped.length}`)
 }
-
-/** An error's text comes from whatever answered: it must not move the terminal's cursor. */
-const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
 
 function formatSeconds(seconds: number) {
   if (seconds < 120) return `${Math.round(seconds)} s`

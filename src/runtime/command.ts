@@ -5,22 +5,19 @@ import { type ParseArgsConfig, parseArgs } from 'node:util'
 import postgres from 'postgres'
 import { type Config, readConfig } from '../config.ts'
 import { type Database, DatabaseUnavailableError, DeadlineError } from '../database.ts'
+import { oneLine } from '../plain-text.ts'
 import { Problem } from '../problem.ts'
 import { StartError } from '../start-error.ts'
 import { describeFailure, findOperatorDatabase } from './database/operator-database.ts'
 import { createDatabase } from './database/postgres.ts'
+import { runAnswering } from './output.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const statementTimeoutMs = 60_000
 
 /** Runs a command to its end. Whatever it throws is told in one line on standard error, with exit code 1. */
 export function runCommand(work: (args: string[], env: NodeJS.ProcessEnv) => Promise<void>) {
-  // Whoever read the output may have seen enough (| head).
-  process.stdout.on('error', () => {})
-  work(process.argv.slice(2), process.env).catch((error: unknown) => {
-    console.error(describe(error))
-    process.exitCode = 1
-  })
+  runAnswering(() => work(process.argv.slice(2), process.env), describe)
 }
 
 function describe(error: unknown): unknown {
@@ -78,8 +75,9 @@ export async function withDatabase(
   }
 }
 
-/** Columns as wide as their widest cell. */
-export function formatTable(rows: string[][]): string {
+/** Columns as wide as their widest cell. Users and other programs may have written what is in it: each cell stays one. */
+export function formatTable(cells: string[][]): string {
+  const rows = cells.map((row) => row.map(oneLine))
   const widths = rows.reduce<number[]>(
     (known, row) => row.map((cell, i) => Math.max(cell.length, known[i] ?? 0)),
     [],

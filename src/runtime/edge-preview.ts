@@ -115,7 +115,7 @@ function wranglerEnvironment({ stateDirectory, databaseUrl, variables, environme
  */
 function createOutput() {
   let kept: string[] | undefined = []
-  const write = (line: string) => process.stdout.write(`${line}\n`)
+  const write = (line: string) => console.log(line)
   return {
     print(line: string) {
       const logged = /^(?:\[[^\]]*\] )?(\{.*\})$/.exec(line)?.[1]

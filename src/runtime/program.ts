@@ -2,6 +2,7 @@
 import { type Config, readConfig } from '../config.ts'
 import { createLogger, type Logger } from '../log.ts'
 import { StartError } from '../start-error.ts'
+import { logOnOutput } from './output.ts'
 import { createStack, type Stack, stopOnSignals } from './shutdown.ts'
 
 /**
@@ -11,6 +12,7 @@ import { createStack, type Stack, stopOnSignals } from './shutdown.ts'
 export function runProgram(
   start: (config: Config, log: Logger, stack: Stack) => Promise<{ failed?: Promise<string> }>,
 ): void {
+  logOnOutput()
   run(start).catch((error: unknown) => {
     console.error(error instanceof StartError ? error.message : error)
     process.exit(1)
@@ -18,8 +20,6 @@ export function runProgram(
 }
 
 async function run(start: Parameters<typeof runProgram>[0]) {
-  // Whoever read the log may be gone (npm start | head); the service goes on.
-  process.stdout.on('error', () => {})
   const config = readConfig(process.env)
   const log = createLogger(config.logLevel)
   const stack = createStack(log)

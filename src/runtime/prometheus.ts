@@ -1,6 +1,7 @@
 /** Metrics of a process, kept and published by prom-client, under names as Prometheus would have them. */
 import type { OutboxMeasure } from '../events/outbox-watch.ts'
 import type { Metrics } from '../metrics.ts'
+import { linesLost } from './output.ts'
 
 /** prom-client's own JSON, which its types describe wrongly: what one process has to tell, as plain data. */
 export type Snapshot = Metric[]
@@ -62,6 +63,18 @@ export async function createPrometheus(process: string) {
     help: 'From the completion of a task to the notifier having handled it.',
     buckets: deliveryBuckets,
     registers,
+  })
+
+  let toldLost = 0
+  const linesLostCounter = new Counter({
+    name: 'log_lines_lost_total',
+    help: 'Log lines that could not be printed.',
+    registers,
+    collect() {
+      const lost = linesLost()
+      linesLostCounter.inc(lost - toldLost)
+      toldLost = lost
+    },
   })
 
   const metrics: Metrics = {

@@ -56,6 +56,17 @@ function statusOf(api: Pick<ApiProcess, 'baseUrl'>, path: string, token: string)
   })
 }
 
+test('a log that nobody can read ends none of them', async (context) => {
+  const service = await createServiceOf(2, context)
+  const api = await service.start()
+  const workers = workersOf(api)
+  api.child.stdout?.destroy()
+  api.child.stderr?.destroy()
+  const { token } = await createClient(api).register()
+  await atOnce(50, () => statusOf(api, '/api/tasks/', token))
+  expect(workersOf(api)).toEqual(workers)
+})
+
 /** Resolves when all that ran below the process is gone, and its port with it. */
 async function untilGone(api: ApiProcess, descendants: ReturnType<typeof descendantsOf>) {
   const left = () => descendants.filter(({ token }) => isRunning(token)).map(({ command }) => command)

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { migrate, migrationStatus, readMigrations } from '../../src/runtime/database/migrations.ts'
+import { readMigrations } from '../../src/runtime/database/migration-files.ts'
+import { migrate, migrationStatus } from '../../src/runtime/database/migrations.ts'
 import { StartError } from '../../src/start-error.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
@@ -88,7 +89,12 @@ describe('reading the files', () => {
     const [windows] = await read({ '0001_a.sql': '\uFEFFselect 1;\r\nselect 2;\r\n' })
     const [other] = await read({ '0001_a.sql': 'select 1;\nselect 3;\n' })
     expect(windows).toEqual(unix)
-    expect(unix).toMatchObject({ version: 1, name: '0001_a.sql', text: 'select 1;\nselect 2;\n' })
+    expect(unix).toMatchObject({
+      version: 1,
+      name: '0001_a.sql',
+      text: 'select 1;\nselect 2;\n',
+      isTransactional: true,
+    })
     expect(unix?.checksum).toMatch(/^[0-9a-f]{64}$/)
     expect(other?.checksum).not.toBe(unix?.checksum)
   })
@@ -226,6 +232,79 @@ describe('applying them', () => {
     expect(await migrate(team, migrations, quiet)).toMatchObject({ version: 3 })
     expect(await sql`select file from team.runs order by file`).toHaveLength(3)
     expect(await listRuns(sql)).toEqual([1, 2, 3])
+  })
+})
+
+describe('a file that runs outside a transaction', () => {
+  const outside = (statement: string) => `-- migrate: outside a transaction\n${statement}`
+  const table = { '0001_table.sql': 'create table numbers (n integer); insert into numbers values (1), (1);' }
+  const isValid = async (sql: postgres.Sql) =>
+    (await sql`select indisvalid from pg_index where indexrelid = to_regclass('numbers_n_idx')`)[0]
+      ?.indisvalid
+
+  it('is applied once when 10 installers start at once, of which nine wait for its slow statement', async () => {
+    const { name, sql } = await createDatabase()
+    const migrations = await read({
+      ...table,
+      // The index calls it for each row, so that the others wait while the index is being built.
+      '0002_slow.sql': `create function slow(n integer) returns integer language plpgsql immutable as
+        $$ begin perform pg_sleep(1); return n; end $$`,
+      '0003_index.sql': outside(
+        'create index concurrently if not exists numbers_n_idx on numbers (slow(n));',
+      ),
+      '0004_last.sql': 'insert into numbers values (2);',
+    })
+    const installers = Array.from({ length: 10 }, () => server.sql(name, { max: 1 }))
+    const results = await Promise.all(installers.map((installer) => migrate(installer, migrations, quiet)))
+    expect(results.flatMap(({ applied }) => applied).sort()).toEqual(migrations.map((m) => m.name))
+    expect(await isValid(sql)).toBe(true)
+    expect(await sql`select n from numbers order by n`).toEqual([{ n: 1 }, { n: 1 }, { n: 2 }])
+  })
+
+  it('lets others write while it builds an index', async () => {
+    const { name, sql } = await createDatabase()
+    const migrations = await read({
+      ...table,
+      '0002_index.sql': outside('create index concurrently if not exists numbers_n_idx on numbers (n);'),
+    })
+    await migrate(sql, migrations.slice(0, 1), quiet)
+    const other = server.sql(name, { max: 1 })
+    await other`begin`
+    await other`insert into numbers values (2)`
+    // The build waits for the transaction that is open; a plain one would make the next write wait for it.
+    const migrated = migrate(sql, migrations, quiet)
+    await expect
+      .poll(
+        async () =>
+          (
+            await sql`select 1 from pg_stat_activity where query like '%concurrently%' and wait_event_type = 'Lock'`
+          ).length,
+        { timeout: 60_000 },
+      )
+      .toBe(1)
+    await sql`insert into numbers values (3)`
+    await other`commit`
+    expect(await migrated).toEqual({ applied: ['0002_index.sql'], version: 2 })
+    expect(await isValid(sql)).toBe(true)
+  })
+
+  it('is run again after it has failed, without what the failure left', async () => {
+    const { sql } = await createDatabase()
+    const migrations = await read({
+      ...table,
+      '0002_index.sql': outside(
+        'create unique index concurrently if not exists numbers_n_idx on numbers (n);',
+      ),
+    })
+    expect(await refusal(migrate(sql, migrations, quiet))).toBe(
+      '0002_index.sql: could not create unique index "numbers_n_idx"',
+    )
+    expect(await isValid(sql)).toBe(false)
+    expect((await migrationStatus(sql, migrations)).migrations[1]?.applied_at).toBeNull()
+
+    await sql`delete from numbers`
+    expect(await migrate(sql, migrations, quiet)).toEqual({ applied: ['0002_index.sql'], version: 2 })
+    expect(await isValid(sql)).toBe(true)
   })
 })
 

@@ -151,3 +151,23 @@ test('--help', async () => {
     stderr: '',
   })
 })
+
+test('on a terminal nothing that somebody wrote moves the cursor, hides text or adds a line', async (context) => {
+  const service = await createService(context)
+  await failing(service, 1)
+  const hostile = 'a\u001b]0;title\u0007b\u009b31mc\u202ed\u2028e\nf'
+  await service.query(`update outbox set last_error = '${hostile}'`)
+  await service.query(`update users set email = '${hostile}@example.com'`)
+  const environment = { ...service.settings, DATA_DIR: service.dataDirectory }
+  for (const [name, ...args] of [
+    ['outbox', 'status'],
+    ['users', 'list'],
+  ] as [string, string][]) {
+    const { stdout } = await runBuilt(name, args, { environment })
+    expect(stdout).toContain('a ]0;title b 31mc d e f')
+    expect(stdout).toMatch(/^[\n\x20-\x7e]+$/)
+    const json = await runBuilt(name, [...args, '--json'], { environment })
+    expect(json.stdout).toMatch(/^[\n\x20-\x7e]+$/)
+    expect(JSON.stringify(JSON.parse(json.stdout))).toContain(JSON.stringify(hostile).slice(1, -1))
+  }
+})

@@ -1,12 +1,11 @@
 /** Stopping: what is under way is finished, and nothing is left, whichever way the process is told to end. */
 import { once } from 'node:events'
-import { cp, symlink } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
 import { atOnce, createClient, taskPath, type User } from '../support/client.ts'
-import { root } from '../support/directories.ts'
+import { copyProject, root } from '../support/directories.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import {
   type ApiProcess,
@@ -250,11 +249,7 @@ test.concurrent('SIGKILL: neither notifier nor Postgres outlives it, and the nex
 
 test.concurrent('npm start and npm run dev end with all they started: by SIGTERM to npm, and by Ctrl-C', async (context) => {
   const service = await createService(context)
-  // A copy, since npm start builds, and other tests run what is built here.
-  const project = join(service.dataDirectory, 'project')
-  for (const part of ['package.json', 'scripts', 'sql', 'src', 'tsconfig.json', 'workers'])
-    await cp(join(root, part), join(project, part), { recursive: true })
-  await symlink(join(root, 'node_modules'), join(project, 'node_modules'))
+  const project = await copyProject(service.dataDirectory)
 
   for (const [script, how] of [
     ['start', 'SIGTERM to npm'],

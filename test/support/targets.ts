@@ -5,6 +5,7 @@
 import { createServer } from 'node:http'
 import type { TestProject } from 'vitest/node'
 import { startBacking } from './backing.ts'
+import { startNginx } from './nginx.ts'
 import { listenOnLoopback } from './ports.ts'
 import { startApi } from './processes.ts'
 import { startTestDatabase } from './test-database.ts'
@@ -21,6 +22,8 @@ export type Target = {
   addressHeader: string
   /** Answers the events that the notifier has posted to its webhook so far, as a JSON array of `{ text, event }`. */
   notificationsUrl: string
+  /** Whether nginx stands before it, compressing answers and reading HTTP before the API does. */
+  behindNginx: boolean
 }
 
 declare module 'vitest' {
@@ -53,6 +56,11 @@ export const smallLimits: Target['limits'] = {
   username: { limit: 6, windowSeconds: 4 },
 }
 
+/** TEST_PROXY=nginx puts nginx before the API, by the configuration in `deploy/nginx/`. */
+const behindNginx = process.env.TEST_PROXY === 'nginx'
+/** nginx adds the address it sees to the list that the tests send. */
+const frontEndSettings: Record<string, string> = behindNginx ? { TRUSTED_PROXY_HOPS: '2' } : {}
+
 export default async function setup(project: TestProject) {
   const [webhook, backing, database] = await Promise.all([
     startWebhook(),
@@ -63,11 +71,16 @@ export default async function setup(project: TestProject) {
     // As many processes as TEST_PROCESSES says serve, one by default; more need a store.
     const processes = { WEB_CONCURRENCY: process.env.TEST_PROCESSES ?? '1' }
     const settings = { ...settingsOf(limits, webhook.url), ...processes, ...backing.settingsFor(name) }
-    return startApi({ environment: { ...settings, ...(await database.settingsFor(name)) } })
+    const environment = { ...settings, ...frontEndSettings, ...(await database.settingsFor(name)) }
+    const api = await startApi({ environment })
+    if (!behindNginx) return api
+    const nginx = await startNginx(api.baseUrl)
+    return { baseUrl: nginx.baseUrl, stop: () => Promise.all([nginx.stop(), api.stop()]) }
   }
   const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])
-  project.provide('wide', targetOf(wide.baseUrl, wideLimits, webhook.url))
-  project.provide('small', targetOf(small.baseUrl, smallLimits, webhook.url))
+  const target = (...of: Parameters<typeof targetOf>): Target => ({ ...targetOf(...of), behindNginx })
+  project.provide('wide', target(wide.baseUrl, wideLimits, webhook.url))
+  project.provide('small', target(small.baseUrl, smallLimits, webhook.url))
   return async () => {
     await Promise.all([wide.stop(), small.stop()])
     webhook.close()
@@ -95,7 +108,7 @@ export function settingsOf(limits: Target['limits'], webhookUrl: string): Record
 }
 
 export function targetOf(baseUrl: string, limits: Target['limits'], notificationsUrl: string): Target {
-  return { baseUrl, limits, jwtSecret, corsOrigin, addressHeader, notificationsUrl }
+  return { baseUrl, limits, jwtSecret, corsOrigin, addressHeader, notificationsUrl, behindNginx: false }
 }
 
 /** Keeps what is posted to it, and shows it to whoever asks. */

@@ -56,6 +56,22 @@ function decodeWords(value: string) {
     .replace(/[\x80-\xff]+/g, (bytes) => Buffer.from(bytes, 'latin1').toString())
 }
 
+test.each([
+  ['an encoded word', '=?utf-8?B?UGF5IG5vdw==?= and =?iso-8859-1?q?=41?='],
+  ['one among other letters', 'Ünïcode =?utf-8?Q?=48?= 🎉'],
+  ['a long one', `=?utf-8?q?a?= ${'日本語 '.repeat(60)}`.trim()],
+])('the subject is what was typed, not what it would decode to: %s', async (_, title) => {
+  const server = await startServer()
+  await tell({ smtpUrl: server.url, to }, makeCompletionEvent({ title }))
+  const [mail] = server.mails
+  if (!mail) throw new Error('no mail came')
+  // Each line, folded ones too, is short enough for an encoded word.
+  const lines = /^subject: .*(\r\n .*)*/im.exec(mail.message)?.[0].split('\r\n') ?? []
+  expect(lines.filter((line) => line.length > 86)).toEqual([])
+  expect(lines.join('')).not.toContain('UGF5IG5vdw')
+  expect(read(mail).headers.subject).toBe(`Task 7 completed: ${title}`)
+})
+
 test('one plain mail to each address of the operator', async () => {
   const server = await startServer()
   const event = makeCompletionEvent({ title: 'Fix the roof', description: 'https://evil.example.com' })

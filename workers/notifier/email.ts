@@ -1,6 +1,7 @@
 /** Tells the operator by e-mail, over SMTP: on Node alone. */
+import { oneLine } from '../../src/plain-text.ts'
 import type { Channel } from './channel.ts'
-import { completionMail, oneLine } from './text.ts'
+import { completionMail } from './text.ts'
 
 export type EmailOptions = {
   /** `smtp:` (port 587 unless given; STARTTLS where it is offered) or `smtps:` (465, TLS from the start). */
@@ -37,14 +38,18 @@ export function emailChannels({ smtpUrl, to, from }: EmailOptions): Channel[] {
     name: `e-mail to ${address}`,
     async tell({ event, timeoutMs }) {
       try {
+        const { subject, text } = completionMail(event)
         await (await transport).sendMail({
-          ...completionMail(event),
+          text,
           from: { name: 'Task API', address: sender },
           to: { name: '', address },
           // Of every attempt for the event: a mail sent again because nobody heard that it had arrived is known as the same.
           messageId: `<${event.id}@${domainOf(sender)}>`,
-          // No out-of-office answers (RFC 3834).
-          headers: { 'Auto-Submitted': 'auto-generated' },
+          headers: {
+            // No out-of-office answers (RFC 3834).
+            'Auto-Submitted': 'auto-generated',
+            Subject: subjectHeader(subject),
+          },
           signal: AbortSignal.timeout(timeoutMs),
         })
       } catch (error) {
@@ -86,6 +91,19 @@ function readSmtpUrl(text: string) {
     requireTLS: user !== '' && !isHere,
     ...(user && { user, auth: { user, pass: decodeURIComponent(url.password) } }),
   }
+}
+
+/**
+ * A title may look like an encoded word (RFC 2047), which mail programs would decode: it is encoded once more, so that they
+ * show it as it was typed.
+ */
+function subjectHeader(subject: string) {
+  if (!subject.includes('=?')) return subject
+  // Ten characters have at most 40 bytes; a word may have 75 characters.
+  const words = subject
+    .match(/.{1,10}/gsu)
+    ?.map((part) => `=?utf-8?B?${Buffer.from(part).toString('base64')}?=`)
+  return { prepared: true, foldLines: true, value: words?.join(' ') ?? '' }
 }
 
 const domainOf = (address: string) => address.slice(address.lastIndexOf('@') + 1)

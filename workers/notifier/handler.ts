@@ -1,6 +1,7 @@
 /** The notifier: an AWS Lambda handler for completion events, on AWS, on Node and on workerd alike. */
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
 import { channelTimeoutMs } from '../../src/events/timing.ts'
+import { jsonLine } from '../../src/log.ts'
 import type { Channel } from './channel.ts'
 import { openChannels } from './channels.ts'
 import { readNotifications } from './settings.ts'
@@ -86,7 +87,7 @@ export function createHandler({
     })
     await Promise.all(telling)
     // Once, and with a channel that fails as well: whoever reads the log hears of a task when it is completed.
-    if (!progress.logged) log(JSON.stringify(logLine(event, context, told)))
+    if (!progress.logged) log(jsonLine(logLine(event, context, told)))
     progress.logged = true
     if (failures.length > 0) {
       const done = told.size > 0 ? [`told: ${[...told].join(', ')}`] : []

@@ -2,10 +2,11 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { AwsV4Signer } from 'aws4fetch'
+import { oneLine, printable } from '../../src/plain-text.ts'
+import { runAnswering } from '../../src/runtime/output.ts'
 import { StartError } from '../../src/start-error.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
 import type { RecentInvocation } from './execution.ts'
-import { oneLine, printable } from './text.ts'
 
 const help = `Looks into the running notifier.
 
@@ -134,7 +135,7 @@ function showChanged({ events }: { events: number }, command: 'redrive' | 'drop'
   console.log(`${events} ${command === 'drop' ? 'dropped' : 'put back into the queue'}`)
 }
 
-run(process.argv.slice(2), process.env).catch((error: unknown) => {
-  console.error(error instanceof StartError ? error.message : error)
-  process.exitCode = 1
-})
+runAnswering(
+  () => run(process.argv.slice(2), process.env),
+  (error) => (error instanceof StartError ? error.message : error),
+)

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
 import { InvocationError, type LambdaAnswer, sendInvocation } from '../../src/events/lambda-client.ts'
 import { createLogger } from '../../src/log.ts'
+import { runAnswering } from '../../src/runtime/output.ts'
 import { StartError } from '../../src/start-error.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
 import { openChannels } from './channels.ts'
@@ -141,7 +142,7 @@ function show({
   if (status !== 200 || functionError !== null) process.exitCode = 1
 }
 
-run(process.argv.slice(2), process.env).catch((error: unknown) => {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-})
+runAnswering(
+  () => run(process.argv.slice(2), process.env),
+  (error) => (error instanceof Error ? error.message : error),
+)

@@ -9,6 +9,7 @@ import type { Connect } from '../../src/runtime/database/connections.ts'
 import { readDatabaseUrl } from '../../src/runtime/database/database-url.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
 import { listenOn } from '../../src/runtime/listen.ts'
+import { logOnOutput } from '../../src/runtime/output.ts'
 import { StartError } from '../../src/start-error.ts'
 import { openChannels } from './channels.ts'
 import { createDestination } from './destination.ts'
@@ -27,6 +28,7 @@ const databaseTimeoutMs = 5_000
 const spareConnections = 400
 
 async function main() {
+  logOnOutput()
   recordConsole()
   const settings = readNotifierSettings(withArguments(process.env))
   const log = createLogger(settings.LOG_LEVEL)

@@ -1,14 +1,6 @@
 /** A completed task in words. */
 import type { CompletionEvent } from '../../src/events/completion-event.ts'
-
-/** Line breaks, other control characters, and the marks that make the rest of a line run backwards. */
-const unprintable = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu
-
-/** Text written by a user, or by another server, on a line of its own: what it is indented by stays. */
-export const printable = (text: string) => text.replace(unprintable, ' ')
-
-/** The same as part of a line. */
-export const oneLine = (text: string) => printable(text).trim()
+import { oneLine } from '../../src/plain-text.ts'
 
 /**
  * Text written by a user, as inline code: there Slack and its look-alikes (Mattermost, Discord) leave `*bold*`, `@channel`

@@ -1,12 +1,11 @@
-/** Brings a database to this program's schema: numbered SQL files, each applied once, in order, in its own transaction. */
-import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+/**
+ * Brings a database to this program's schema: numbered SQL files, each applied once, in order, in its own transaction or, where
+ * the file says so, outside of one.
+ */
 import postgres from 'postgres'
 import type { Logger } from '../../log.ts'
 import { StartError } from '../../start-error.ts'
-
-export type Migration = { version: number; name: string; checksum: string; text: string }
+import type { Migration } from './migration-files.ts'
 
 type AppliedMigration = { version: number; name: string; checksum: string; applied_at: string }
 
@@ -19,25 +18,13 @@ export type MigrationStatus = {
 
 // Any number does, as long as nothing else in the database locks the same one.
 const lockKey = '5318008214071'
-
-/** Refuses names that don't parse, gaps and duplicates, so that a file's number is its place in the list plus one. */
-export async function readMigrations(directory: string): Promise<Migration[]> {
-  const names = await listSqlFiles(directory)
-  if (names.length === 0) throw new StartError(`there are no migrations in ${directory}`)
-  return Promise.all(
-    names.map(async (name, index) => {
-      checkName(name, index, names[index - 1])
-      const text = normalise(await readFile(join(directory, name), 'utf8'))
-      checkTransactionControl(name, text)
-      return { version: index + 1, name, checksum: createHash('sha256').update(text).digest('hex'), text }
-    }),
-  )
-}
+const lockPollMs = 50
 
 /**
  * Applies what is missing. Any number of processes may do so at once: each file is run by one of them, the others
  * wait for it. Throws `StartError` with one line to show when the database and the files disagree (nothing is
- * changed) or a file fails (that file leaves no trace, those before it stay).
+ * changed) or a file fails (that file leaves no trace, those before it stay; one outside a transaction may leave an invalid index,
+ * which the next attempt drops).
  */
 export async function migrate(
   sql: postgres.Sql,
@@ -48,6 +35,10 @@ export async function migrate(
   for (;;) {
     const startedAt = performance.now()
     const migration = await applyNext(sql, migrations)
+    if (migration === 'locked') {
+      await new Promise((resolve) => setTimeout(resolve, lockPollMs))
+      continue
+    }
     if (!migration) return { applied, version: migrations.length }
     applied.push(migration.name)
     log.info(`applied ${migration.name}`, { milliseconds: Math.round(performance.now() - startedAt) })
@@ -69,13 +60,13 @@ export async function migrationStatus(
   }
 }
 
-/** Applies the first file that is missing and returns it, or undefined when none is. */
+/** Applies the first file that is missing and returns it; undefined when none is, `locked` while another installer is at work. */
 async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
   const progress: { running?: Migration } = {}
   try {
     // Read committed whatever the database's default: a snapshot taken before the lock would hide what the last holder did.
     return await sql.begin('isolation level read committed', async (tx) => {
-      await lock(tx)
+      if (!(await lock(tx))) return 'locked'
       const records = await prepareBookkeeping(tx)
       const problems = findProblems(migrations, records)
       if (problems.length > 0) throw new StartError(problems.join('; '))
@@ -86,7 +77,8 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
         insert into schema_migrations (version, name, checksum)
         values (${next.version}, ${next.name}, ${next.checksum})`
       // Without parameters this is the simple protocol: as many statements as the file has, in one message.
-      await tx.unsafe(next.text)
+      if (next.isTransactional) await tx.unsafe(next.text)
+      else await runOutside(sql, next)
       return next
     })
   } catch (error) {
@@ -96,14 +88,34 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
 
 /**
  * Held to the end of the transaction and no longer, which is what a transaction pooler can keep. Time-outs meant for
- * requests would end the wait for another installer, or a long file: none applies here but the files' own.
+ * requests would end a long file, or the transaction that waits for it: none applies here but the files' own.
+ *
+ * An installer that finds it taken ends its transaction and comes again. One that waited inside would never end: the holder's
+ * `create index concurrently` waits for the end of every transaction that has a snapshot from before.
  */
-async function lock(tx: postgres.TransactionSql) {
-  await tx.unsafe(`
-    set local statement_timeout = 0;
-    set local lock_timeout = 0;
-    select pg_advisory_xact_lock(${lockKey});
-    set local lock_timeout to default`)
+async function lock(tx: postgres.TransactionSql): Promise<boolean> {
+  await tx.unsafe('set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0')
+  const [row] = await tx<[{ isLocked: boolean }]>`
+    select pg_try_advisory_xact_lock(${lockKey}::bigint) as "isLocked"`
+  return row.isLocked
+}
+
+/** Runs the file's statement on a connection of its own, since that of `sql` is in the transaction that holds the lock. */
+async function runOutside(sql: postgres.Sql, { text }: Migration) {
+  // postgres.js makes its own client for `listen` from parsed options in the same way.
+  const outside = postgres({ ...sql.options, max: 1 } as object)
+  try {
+    // A concurrent build that broke off leaves its index behind, invalid, and `if not exists` would pass over it.
+    const invalid = await outside<{ name: string }[]>`
+      select relname as name from pg_index join pg_class on pg_class.oid = indexrelid
+      where not indisvalid and relnamespace = current_schema()::regnamespace`
+    const words = text.split(/\W+/)
+    for (const { name } of invalid)
+      if (words.includes(name)) await outside`drop index concurrently if exists ${outside(name)}`
+    await outside.unsafe(text)
+  } finally {
+    await outside.end({ timeout: 5 })
+  }
 }
 
 async function prepareBookkeeping(tx: postgres.TransactionSql): Promise<AppliedMigration[]> {
@@ -167,62 +179,6 @@ function findProblems(migrations: readonly Migration[], records: readonly Applie
     )
   return problems
 }
-
-async function listSqlFiles(directory: string) {
-  try {
-    const names = await readdir(directory)
-    // Editors and macOS leave hidden copies such as ._0001_accounts.sql behind.
-    return names.filter((name) => /\.sql$/i.test(name) && !name.startsWith('.')).sort()
-  } catch (error) {
-    throw new StartError(`cannot read the migrations in ${directory}: ${describe(error)}`, { cause: error })
-  }
-}
-
-function checkName(name: string, index: number, previous: string | undefined) {
-  if (!/^\d{4}_[a-z0-9_]+\.sql$/.test(name))
-    throw new StartError(`${name} is no name for a migration: it must look like 0001_accounts.sql`)
-  const number = name.slice(0, 4)
-  if (number === previous?.slice(0, 4))
-    throw new StartError(`${previous} and ${name} have the same number: give one the next free number`)
-  const expected = String(index + 1).padStart(4, '0')
-  if (number !== expected)
-    throw new StartError(`the migration ${expected} is missing: ${name} comes after ${previous ?? 'nothing'}`)
-}
-
-/** Git may check out CRLF and some editors add a byte order mark: the same file must keep its checksum. */
-function normalise(text: string) {
-  return text.replace(/^\uFEFF/, '').replace(/\r\n/g, '\n')
-}
-
-// Where a word is no statement: comments, quoted bodies, strings with and without backslashes, quoted names.
-const opaque = new RegExp(
-  [
-    /--[^\n]*/,
-    /\/\*[\s\S]*?\*\//,
-    /(?<![\w$])\$([A-Za-z_]\w*)?\$[\s\S]*?\$\1\$/,
-    /\b[eE]'(?:[^'\\]|\\[\s\S]|'')*'/,
-    /'[^']*'/,
-    /"[^"]*"/,
-  ]
-    .map(({ source }) => source)
-    .join('|'),
-  'g',
-)
-const atomicBody = /\bbegin\s+atomic\b[\s\S]*?;\s*end\b/gi
-const transactionControl =
-  /((?:^|;)\s*)(begin|start\s+transaction|commit|end|rollback(?!\s+to\b)|abort|prepare\s+transaction)\b/i
-
-/** A file that ends the transaction it runs in would be half applied when a later statement fails. */
-function checkTransactionControl(name: string, text: string) {
-  const code = text.replace(opaque, blank).replace(atomicBody, blank)
-  const found = transactionControl.exec(code)
-  if (!found) return
-  const [, before = '', word] = found
-  const line = code.slice(0, found.index + before.length).split('\n').length
-  throw new StartError(`${name} line ${line}: leave out "${word}", every file runs in a transaction already`)
-}
-
-const blank = (text: string) => text.replace(/[^\n]/g, ' ')
 
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1)
 

@@ -8,7 +8,8 @@ import type { Stack } from '../shutdown.ts'
 import { connectTo, type DatabaseAddress } from './connect.ts'
 import { readDatabaseUrl } from './database-url.ts'
 import { inspectServer } from './inspect-server.ts'
-import { migrate, readMigrations } from './migrations.ts'
+import { readMigrations } from './migration-files.ts'
+import { migrate } from './migrations.ts'
 import { createDatabase, valueOptions } from './postgres.ts'
 
 type Opening = {

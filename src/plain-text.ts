@@ -1,0 +1,45 @@
+/**
+ * Text that users or other servers wrote, where it leaves the service for a terminal, a log, a mail or a chat: it must not move
+ * the cursor, add a line, run backwards, or look like another text than it is.
+ */
+
+/** Emoji and some scripts need them between two characters of theirs; elsewhere they only make two texts look the same. */
+const joiner =
+  '(?<=[^\\x00-\\x7f\\u200c\\u200d])[\\u200c\\u200d](?=[^\\x00-\\x7f\\u200c\\u200d])|[\\ufe0e\\ufe0f]'
+/** The flags of England, Scotland and others are spelt in characters that are hidden elsewhere. */
+const flag = '\\u{1f3f4}[\\u{e0030}-\\u{e0039}\\u{e0061}-\\u{e007a}]{3,6}\\u{e007f}'
+const kept = `${flag}|${joiner}`
+const control = '[\\p{Cc}\\p{Zl}\\p{Zp}\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]'
+/** Not shown by any font, besides half a surrogate pair. */
+const hidden = '[\\p{DI}\\p{Cs}\\ufff9-\\ufffb]'
+
+const lineBreaking = new RegExp(`${kept}|(?<control>${control})+|(?<hidden>${hidden})`, 'gu')
+const escaped = new RegExp(`${kept}|(?<hidden>(?![\\n\\t])${control}|${hidden})`, 'gu')
+
+/** A line of its own: what it is indented by stays. Control characters become blanks, hidden ones go. */
+export const printable = (text: string) =>
+  text.replace(lineBreaking, (found, ...rest) => {
+    const { control, hidden } = rest.at(-1) as { control?: string; hidden?: string }
+    if (control !== undefined) return ' '
+    return hidden === undefined ? found : ''
+  })
+
+/** The same as part of a line. */
+export const oneLine = (text: string) => printable(text).trim()
+
+/**
+ * For what is printed whole: such characters are spelt as `\u202e`. JSON stays the same JSON, lines and tabs stay, so that it
+ * can be the last step of everything that a process prints.
+ */
+export function escapeInvisible(text: string): string {
+  if (/^[\t\n -~]*$/.test(text)) return text
+  return text.replace(escaped, (found, ...rest) =>
+    (rest.at(-1) as { hidden?: string }).hidden === undefined ? found : spell(found),
+  )
+}
+
+const spell = (character: string) =>
+  Array.from({ length: character.length }, (_, index) => {
+    const unit = character.charCodeAt(index)
+    return `\\u${unit.toString(16).padStart(4, '0')}`
+  }).join('')

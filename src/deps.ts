@@ -9,7 +9,7 @@ import type { Keys } from './keys.ts'
 import type { Limiter, Verdict } from './limiter.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
-import type { PasswordHasher } from './passwords.ts'
+import type { PasswordQueue } from './passwords.ts'
 
 export type Deps = {
   config: Config
@@ -17,7 +17,7 @@ export type Deps = {
   keyring: Keys[]
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
-  passwords: PasswordHasher
+  passwords: PasswordQueue
   limiter: Limiter
   cache: Cache
   /** Whether a store that is shared answers; true where there is none. Never rejects. */

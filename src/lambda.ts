@@ -12,7 +12,7 @@ import { invocationTimeoutMs } from './events/timing.ts'
 import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
 import { noMetrics } from './metrics.ts'
-import { createPasswordHasher } from './passwords.ts'
+import { createPasswordHasher, unqueued } from './passwords.ts'
 import { connectTo } from './runtime/database/connect.ts'
 import { createDatabase } from './runtime/database/postgres.ts'
 import { renewed } from './runtime/database/renewed.ts'
@@ -66,7 +66,7 @@ const shared: Omit<Deps, 'db' | 'background' | 'completionRecorded'> = {
   config,
   ...(await createTokens(jwtSecrets, config.tokens)),
   // It holds the thread, for which nobody else waits in here; a native one would bind the zip to a platform.
-  passwords: createPasswordHasher(bcryptjs, config.bcryptCost),
+  passwords: unqueued(createPasswordHasher(bcryptjs, config.bcryptCost)),
   ...store,
   now: Date.now,
   log,

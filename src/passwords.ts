@@ -1,4 +1,5 @@
 /** Password hashing: the port, the rules every bcrypt keeps to, and the queue in front of it. */
+import { type Asker, type FairQueue, fairQueue, type QueueLimits } from './fair-queue.ts'
 
 export type PasswordHasher = {
   /** A `$2b$` hash, which every bcrypt here verifies. */
@@ -58,35 +59,57 @@ export function dummyHash(cost: number): string {
   return `${prefixOf(cost)}${salt}${digest}`
 }
 
-/**
- * At most `concurrency` hashes at a time; `queueLimit` more wait, first come first served.
- * @throws HasherBusyError beyond that, at once.
- */
-export function bounded(
+/** Hands out hashers, each of which waits in the queue in the name of its asker. */
+export type PasswordQueue = { for(asker: Asker): PasswordHasher }
+
+/** A hasher's jobs reject with HasherBusyError when the queue has no room or no time for them. */
+export function queued(
   hasher: PasswordHasher,
-  { concurrency, queueLimit }: { concurrency: number; queueLimit: number },
-): PasswordHasher & { load(): { running: number; waiting: number } } {
-  const waiting: (() => void)[] = []
-  let running = 0
-
-  async function run<T>(work: () => Promise<T>): Promise<T> {
-    if (running < concurrency) running++
-    else if (waiting.length < queueLimit) await new Promise<void>((turn) => waiting.push(turn))
-    else throw new HasherBusyError('too many passwords are being hashed')
-    try {
-      return await work()
-    } finally {
-      // The place is handed on rather than freed, so that nobody who comes meanwhile overtakes.
-      const next = waiting.shift()
-      if (next) next()
-      else running--
-    }
-  }
-
+  limits: QueueLimits,
+): PasswordQueue & { load: FairQueue['load'] } {
+  const { run, load } = fairQueue(limits, () => new HasherBusyError('too many passwords are being hashed'))
   return {
-    hash: (password) => run(() => hasher.hash(password)),
-    verify: (password, hash) => run(() => hasher.verify(password, hash)),
-    isCurrent: hasher.isCurrent,
-    load: () => ({ running, waiting: waiting.length }),
+    for: (asker) => ({
+      hash: (password) => run(asker, () => hasher.hash(password)),
+      verify: (password, hash) => run(asker, () => hasher.verify(password, hash)),
+      isCurrent: hasher.isCurrent,
+    }),
+    load,
+  }
+}
+
+/**
+ * As many jobs wait as are done in 10 s: clients and proxies give up not much later. A hash at cost 10 is reckoned as 100 ms
+ * (native takes 65, bcryptjs 100), and each further cost doubles it.
+ */
+export function queueLimits(cost: number, concurrency: number): QueueLimits {
+  const hashMs = 100 * 2 ** (cost - 10)
+  const queueLimit = concurrency * Math.max(1, Math.floor(10_000 / hashMs))
+  // Twice as long: the machine may be slower, and the last of many jobs of an address lets others pass.
+  return { concurrency, queueLimit, waitMs: 20_000 }
+}
+
+/** For an environment that has one request at a time. */
+export const unqueued = (hasher: PasswordHasher): PasswordQueue => ({ for: () => hasher })
+
+/**
+ * A queue whose jobs go on when their own client has left. Where the platform would stop them with their request, those
+ * behind would wait in vain.
+ */
+export function outliving(queue: PasswordQueue, background: (work: Promise<void>) => void): PasswordQueue {
+  function kept<T>(work: Promise<T>): Promise<T> {
+    const ended = () => {}
+    background(work.then(ended, ended))
+    return work
+  }
+  return {
+    for(asker) {
+      const hasher = queue.for(asker)
+      return {
+        hash: (password) => kept(hasher.hash(password)),
+        verify: (password, hash) => kept(hasher.verify(password, hash)),
+        isCurrent: hasher.isCurrent,
+      }
+    },
   }
 }

@@ -11,7 +11,7 @@ import { invocationTimeoutMs } from './events/timing.ts'
 import { createLogger, errorFields } from './log.ts'
 import { prune } from './maintenance.ts'
 import { noMetrics } from './metrics.ts'
-import { createPasswordHasher } from './passwords.ts'
+import { createPasswordHasher, outliving, queued, queueLimits } from './passwords.ts'
 import { Problem, problemMediaType } from './problem.ts'
 import { createDatabase, valueOptions } from './runtime/database/postgres.ts'
 import { redisStore } from './runtime/store/redis-store.ts'
@@ -78,7 +78,8 @@ async function createIsolate(env: Env): Promise<Isolate> {
     shared: {
       config,
       ...(await createTokens(config.jwtSecrets, config.tokens)),
-      passwords: createPasswordHasher(bcryptjs, config.bcryptCost),
+      // A hash holds the isolate's thread: no second one would be any further.
+      passwords: queued(createPasswordHasher(bcryptjs, config.bcryptCost), queueLimits(config.bcryptCost, 1)),
       now: Date.now,
       log,
       metrics: noMetrics,
@@ -136,7 +137,8 @@ export default {
       }
       try {
         const background = (work: Promise<void>) => context.waitUntil(work)
-        const deps: Deps = { ...shared, ...openStore(isolate), db, background, completionRecorded }
+        const passwords = outliving(shared.passwords, background)
+        const deps: Deps = { ...shared, ...openStore(isolate), passwords, db, background, completionRecorded }
         return await app.fetch(request, { deps })
       } finally {
         context.waitUntil(sweeping.then(db.close))

@@ -7,7 +7,9 @@ import { mount } from '../http/operation.ts'
 import { linksOf, positionOf } from '../http/page.ts'
 import { pathId } from '../http/path-id.ts'
 import { count, giveBack } from '../http/rate-limit.ts'
+import type { PasswordHasher } from '../passwords.ts'
 import { invalidInput, notFound } from '../problem.ts'
+import type { Caller } from './access-tokens.ts'
 import * as operations from './operations.ts'
 import * as queries from './queries.ts'
 import * as sessions from './sessions.ts'
@@ -18,7 +20,7 @@ const userAgentLength = 200
 
 export function mountAccounts(app: Hono<AppEnv>) {
   mount(app, operations.register, async (c, { body }) =>
-    c.json(await users.register(c.get('deps'), body), 201),
+    c.json(await users.register(c.get('deps'), hasherFor(c), body), 201),
   )
 
   mount(app, operations.createToken, async (c, { body }) => {
@@ -31,10 +33,13 @@ export function mountAccounts(app: Hono<AppEnv>) {
       { rule: limits.username, identity: name },
     )
     const userAgent = c.req.header('User-Agent')?.slice(0, userAgentLength) ?? null
-    const tokens = await users.logIn(c.get('deps'), { ...body, userAgent }).catch(async (error: unknown) => {
-      await giveBack(c, counted)
-      throw error
-    })
+    const credentials = { ...body, userAgent }
+    const tokens = await users
+      .logIn(c.get('deps'), hasherFor(c), credentials)
+      .catch(async (error: unknown) => {
+        await giveBack(c, counted)
+        throw error
+      })
     if (!tokens) throw wrongCredentials('The username or the password is wrong.')
     await giveBack(c, counted)
     return c.json(tokens)
@@ -84,13 +89,15 @@ export function mountAccounts(app: Hono<AppEnv>) {
     const change = { email, password, currentPassword }
     return c.json(
       await guarded(c, '/current_password', () =>
-        users.changeAccount(c.get('deps'), c.get('caller'), change),
+        users.changeAccount(c.get('deps'), hasherFor(c), c.get('caller'), change),
       ),
     )
   })
 
   mount(app, operations.deleteMe, async (c, { body }) => {
-    await guarded(c, '/password', () => users.deleteAccount(c.get('deps'), c.get('caller'), body.password))
+    await guarded(c, '/password', () =>
+      users.deleteAccount(c.get('deps'), hasherFor(c), c.get('caller'), body.password),
+    )
     return c.body(null, 204)
   })
 
@@ -99,6 +106,13 @@ export function mountAccounts(app: Hono<AppEnv>) {
     if (!results) return refuseEnded(c)
     return c.json({ results })
   })
+}
+
+/** Waits in the password queue in the name of the caller's address, and of the caller where there is one. */
+function hasherFor(c: Context<AppEnv>): PasswordHasher {
+  const { deps, address } = c.var
+  const caller: Caller | undefined = c.get('caller')
+  return deps.passwords.for({ address, ...(caller && { user: caller.userId }) })
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Registering, logging in and what people may do with their own account. */
 import postgres from 'postgres'
 import type { Deps } from '../deps.ts'
+import type { PasswordHasher } from '../passwords.ts'
 import { invalidInput, Problem } from '../problem.ts'
 import type { Caller } from './access-tokens.ts'
 import { isName, isSameName, passwordForms } from './password-rules.ts'
@@ -12,13 +13,16 @@ export type User = queries.UserRow
 type NewUser = { username: string; password: string; email?: string | undefined }
 
 /** Throws a Problem: 403 when registration is closed, 409 when the name is taken. */
-export async function register(deps: Deps, input: NewUser) {
-  if (deps.config.registration === 'closed') throw new Problem(403, 'Accounts are made by the operator here.')
-  return createUser(deps, input)
+export async function register({ config, db }: Deps, passwords: PasswordHasher, input: NewUser) {
+  if (config.registration === 'closed') throw new Problem(403, 'Accounts are made by the operator here.')
+  return createUser({ db, passwords }, input)
 }
 
 /** Throws a Problem, 409, when the name is taken. */
-export async function createUser({ db, passwords }: Pick<Deps, 'db' | 'passwords'>, input: NewUser) {
+export async function createUser(
+  { db, passwords }: Pick<Deps, 'db'> & { passwords: PasswordHasher },
+  input: NewUser,
+) {
   const passwordHash = await passwords.hash(input.password)
   try {
     return await queries.insertUser(db, {
@@ -39,19 +43,20 @@ export async function createUser({ db, passwords }: Pick<Deps, 'db' | 'passwords
 /** Null for a wrong name or password, after the same work for both. */
 export async function logIn(
   deps: Deps,
+  passwords: PasswordHasher,
   { username, password, userAgent }: { username: string; password: string; userAgent: string | null },
 ): Promise<TokenAnswer | null> {
   const user = await queries.findUserByName(deps.db, username)
-  const form = await formOf(deps, password, user?.password_hash ?? null)
+  const form = await formOf(passwords, password, user?.password_hash ?? null)
   if (!user || form === undefined) return null
   let passwordHash = user.password_hash
   const [wanted = form] = passwordForms(password)
-  if (form !== wanted || !deps.passwords.isCurrent(passwordHash)) {
+  if (form !== wanted || !passwords.isCurrent(passwordHash)) {
     // Of another cost, its check takes another time than an unknown name's, which would tell who exists.
-    const renewed = await deps.passwords.hash(wanted)
+    const renewed = await passwords.hash(wanted)
     const isRenewed = await queries.renewHash(deps.db, user.id, { from: passwordHash, to: renewed })
     // Another login was first, or the password is another by now: look again.
-    if (!isRenewed) return logIn(deps, { username, password, userAgent })
+    if (!isRenewed) return logIn(deps, passwords, { username, password, userAgent })
     passwordHash = renewed
   }
   return startSession(deps, { id: user.id, passwordHash }, userAgent)
@@ -61,7 +66,7 @@ export async function logIn(
  * The form of the password that was hashed; undefined for a wrong password. `hash` is null for an unknown user, who
  * costs as much time.
  */
-async function formOf({ passwords }: Deps, password: string, hash: string | null) {
+async function formOf(passwords: PasswordHasher, password: string, hash: string | null) {
   for (const form of passwordForms(password)) if (await passwords.verify(form, hash)) return form
   return undefined
 }
@@ -72,6 +77,7 @@ export type Guarded<T> = { outcome: 'done'; value: T } | { outcome: 'wrong passw
 /** What is undefined stays. A new password ends every session but the caller's. */
 export async function changeAccount(
   deps: Deps,
+  passwords: PasswordHasher,
   caller: Caller,
   change: { currentPassword: string; password: string | undefined; email: string | null | undefined },
 ): Promise<Guarded<User>> {
@@ -81,8 +87,8 @@ export async function changeAccount(
   if (password !== undefined && isSameName(password, user.username))
     throw invalidInput([{ pointer: '/password', detail: isName }])
   const from = user.password_hash
-  if ((await formOf(deps, currentPassword, from)) === undefined) return { outcome: 'wrong password' }
-  const to = password === undefined ? from : await deps.passwords.hash(password)
+  if ((await formOf(passwords, currentPassword, from)) === undefined) return { outcome: 'wrong password' }
+  const to = password === undefined ? from : await passwords.hash(password)
   const changed = await deps.db.transaction(async (tx) => {
     const row = await queries.updateUser(tx, caller, { from, to, email })
     if (row && to !== from) await queries.endOtherSessions(tx, caller)
@@ -96,10 +102,16 @@ export async function changeAccount(
 /** Each of the account's tasks costs a few index entries: with hundreds of thousands of them this takes seconds. */
 const deletionTimeoutMs = 60_000
 
-export async function deleteAccount(deps: Deps, caller: Caller, password: string): Promise<Guarded<null>> {
+export async function deleteAccount(
+  deps: Deps,
+  passwords: PasswordHasher,
+  caller: Caller,
+  password: string,
+): Promise<Guarded<null>> {
   const user = await queries.findCaller(deps.db, caller)
   if (!user) return { outcome: 'ended' }
-  if ((await formOf(deps, password, user.password_hash)) === undefined) return { outcome: 'wrong password' }
+  if ((await formOf(passwords, password, user.password_hash)) === undefined)
+    return { outcome: 'wrong password' }
   const touched = await deps.db.transaction(
     async (tx) =>
       (await queries.lockUser(tx, caller, user.password_hash))

@@ -146,12 +146,14 @@ function found<T>(user: T | undefined, name: string): T {
   return user
 }
 
-const openHasher = ({ bcryptCost: cost }: Config) =>
-  createNodeHasher({
+async function openHasher({ bcryptCost: cost }: Config) {
+  const queue = await createNodeHasher({
     cost,
     workerEntry: fileURLToPath(new URL('bcrypt-worker.js', import.meta.url)),
     log: createLogger('silent'),
   })
+  return queue.for({ address: 'the operator' })
+}
 
 /** The sessions have ended whatever comes of this, which is about answers that were cached before. */
 async function tellCache(db: Database, config: Config, userIds: number[]) {

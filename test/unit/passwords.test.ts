@@ -10,15 +10,15 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { bcryptjs } from '../../src/bcryptjs-hasher.ts'
 import {
   type Bcrypt,
-  bounded,
   createPasswordHasher,
   dummyHash,
   HasherBusyError,
-  type PasswordHasher,
+  queued,
+  queueLimits,
 } from '../../src/passwords.ts'
 import { bcryptjsPool } from '../../src/runtime/passwords/bcryptjs-pool.ts'
 import { loadNativeBcrypt } from '../../src/runtime/passwords/native-bcrypt.ts'
-import { createNodeHasher, queueLimitFor } from '../../src/runtime/passwords/password-hasher.ts'
+import { createNodeHasher } from '../../src/runtime/passwords/password-hasher.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 /** The lowest cost, for tests that are not about time. */
@@ -109,55 +109,18 @@ describe('the password hasher', () => {
   })
 })
 
-describe('a bounded hasher', () => {
-  test('hashes so many at a time, queues so many, in order, and refuses more at once', async () => {
-    const { hasher, started, finish } = controlled()
-    const limited = bounded(hasher, { concurrency: 2, queueLimit: 3 })
-    const work = ['a', 'b', 'c', 'd', 'e'].map((password) => limited.hash(password))
-    expect(started).toEqual(['a', 'b'])
-    await expect(limited.hash('f')).rejects.toThrow(HasherBusyError)
-    await expect(limited.verify('g', null)).rejects.toThrow(HasherBusyError)
+describe('a queued hasher', () => {
+  const asker = { address: '192.0.2.1' }
 
-    finish('b')
-    expect(await work[1]).toBe('hash of b')
-    expect(started).toEqual(['a', 'b', 'c'])
-    // There is room in the queue again, at its end.
-    const last = limited.hash('h')
-    for (const password of ['a', 'c', 'd', 'e', 'h']) {
-      await vi.waitFor(() => expect(started).toContain(password), patience)
-      finish(password)
-    }
-    expect(await Promise.all([...work, last])).toEqual(
-      'abcdeh'.split('').map((password) => `hash of ${password}`),
-    )
-    expect(started).toEqual(['a', 'b', 'c', 'd', 'e', 'h'])
-  })
-
-  test('frees its place when a hash fails', async () => {
-    const limited = bounded(createPasswordHasher(bcryptjs, cheap), { concurrency: 1, queueLimit: 1 })
-    const tooLong = 'a'.repeat(73)
-    const results = await Promise.allSettled([limited.hash(tooLong), limited.hash('a')])
-    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
-    expect(await limited.hash('a')).toMatch(/^\$2b\$/)
-  })
-
-  test('never runs more than it may, nor loses a place, in any order of ends', async () => {
-    let running = 0
-    let most = 0
-    const hasher: PasswordHasher = {
-      hash: async (password) => {
-        most = Math.max(most, ++running)
-        for (let turns = Number(password) % 5; turns >= 0; turns--) await Promise.resolve()
-        running--
-        return password
-      },
-      verify: async () => false,
-      isCurrent: () => true,
-    }
-    const limited = bounded(hasher, { concurrency: 3, queueLimit: 1000 })
-    const passwords = Array.from({ length: 500 }, (_, i) => String(i * 7))
-    expect(await Promise.all(passwords.map((password) => limited.hash(password)))).toEqual(passwords)
-    expect(most).toBe(3)
+  test('refuses more than there is room for, and goes on after a hash that fails', async () => {
+    const limits = { concurrency: 1, queueLimit: 1, waitMs: 60_000 }
+    const queue = queued(createPasswordHasher(bcryptjs, cheap), limits)
+    const { hash, verify } = queue.for(asker)
+    const results = await Promise.allSettled([hash('a'.repeat(73)), hash('a'), verify('a', null)])
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'rejected'])
+    await expect((results[2] as PromiseRejectedResult).reason).toBeInstanceOf(HasherBusyError)
+    expect(await hash('a')).toMatch(/^\$2b\$/)
+    expect(queue.load()).toEqual({ running: 0, waiting: 0 })
   })
 })
 
@@ -224,7 +187,7 @@ describe('the pool of threads', () => {
 describe('the hasher of a Node process', () => {
   test('is native where that loads, and says so once', async () => {
     const log = { info: vi.fn(), warn: vi.fn() }
-    const hasher = await createNodeHasher({ cost: cheap, workerEntry, log })
+    const hasher = (await createNodeHasher({ cost: cheap, workerEntry, log })).for({ address: '192.0.2.1' })
     expect(await hasher.verify('password', await hasher.hash('password'))).toBe(true)
     expect(log.info).toHaveBeenCalledTimes(1)
     expect(log.info).toHaveBeenCalledWith(expect.stringContaining('native'), expect.anything())
@@ -247,10 +210,8 @@ describe('the hasher of a Node process', () => {
   })
 
   test('queues what it can hash in 10 s', () => {
-    expect(queueLimitFor(10, 1)).toBe(100)
-    expect(queueLimitFor(10, 3)).toBe(300)
-    expect(queueLimitFor(12, 1)).toBe(25)
-    expect(queueLimitFor(15, 2)).toBe(6)
+    const limitFor = (cost: number, concurrency: number) => queueLimits(cost, concurrency).queueLimit
+    expect([limitFor(10, 1), limitFor(10, 3), limitFor(12, 1), limitFor(15, 2)]).toEqual([100, 300, 25, 6])
   })
 })
 
@@ -263,7 +224,8 @@ async function runWithoutBinary(worker: string) {
         import { createNodeHasher } from './src/runtime/passwords/password-hasher.ts'
         const lines = []
         const note = (message) => lines.push(message)
-        const hasher = await createNodeHasher({ cost: 4, workerEntry: process.argv[2], log: { info: note, warn: note } })
+        const queue = await createNodeHasher({ cost: 4, workerEntry: process.argv[2], log: { info: note, warn: note } })
+        const hasher = queue.for({ address: '192.0.2.1' })
         console.log('started')
         const hash = await hasher.hash('password')
         const verified = await hasher.verify('password', hash)
@@ -281,20 +243,4 @@ async function timeTaken(work: () => Promise<unknown>): Promise<number> {
   await work()
   const { user, system } = process.cpuUsage(begun)
   return user + system
-}
-
-/** A hasher whose hashes end when they are told to. */
-function controlled() {
-  const started: string[] = []
-  const ends = new Map<string, () => void>()
-  const hasher: PasswordHasher = {
-    hash: async (password) => {
-      started.push(password)
-      await new Promise<void>((resolve) => ends.set(password, resolve))
-      return `hash of ${password}`
-    },
-    verify: async () => false,
-    isCurrent: () => true,
-  }
-  return { hasher, started, finish: (password: string) => ends.get(password)?.() }
 }

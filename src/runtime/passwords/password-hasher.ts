@@ -1,7 +1,7 @@
 /** The password hasher of a Node process: native where that works, else bcryptjs on threads. */
 import { availableParallelism } from 'node:os'
 import type { Logger } from '../../log.ts'
-import { type Bcrypt, bounded, createPasswordHasher } from '../../passwords.ts'
+import { type Bcrypt, createPasswordHasher, queued, queueLimits } from '../../passwords.ts'
 import { bcryptjsPool } from './bcryptjs-pool.ts'
 import { loadNativeBcrypt } from './native-bcrypt.ts'
 
@@ -24,13 +24,13 @@ export async function createNodeHasher({
   workerEntry,
   processes = 1,
   log,
-}: HasherOptions): Promise<ReturnType<typeof bounded>> {
+}: HasherOptions): Promise<ReturnType<typeof queued>> {
   const cores = Math.max(1, Math.floor((availableParallelism() - 1) / processes))
   const native = await tryNative()
   if (native.bcrypt) {
     const concurrency = Math.min(cores, nativeThreads())
     log.info('passwords are hashed by native bcrypt', { cost, concurrency })
-    return queued(native.bcrypt, cost, concurrency)
+    return queued(createPasswordHasher(native.bcrypt, cost), queueLimits(cost, concurrency))
   }
   const pool = bcryptjsPool({ workerEntry, size: cores })
   await proveWorking(pool)
@@ -39,7 +39,7 @@ export async function createNodeHasher({
     concurrency: cores,
     reason: native.reason,
   })
-  return queued(pool, cost, cores)
+  return queued(createPasswordHasher(pool, cost), queueLimits(cost, cores))
 }
 
 async function tryNative(): Promise<{ bcrypt: Bcrypt } | { bcrypt: undefined; reason: string }> {
@@ -63,15 +63,3 @@ async function proveWorking(bcrypt: Bcrypt): Promise<void> {
  * WebCrypto, which verifies access tokens: one is left to those.
  */
 const nativeThreads = () => Math.max(1, (Number(process.env.UV_THREADPOOL_SIZE) || 4) - 1)
-
-const queued = (bcrypt: Bcrypt, cost: number, concurrency: number) =>
-  bounded(createPasswordHasher(bcrypt, cost), { concurrency, queueLimit: queueLimitFor(cost, concurrency) })
-
-/**
- * As many as are done in 10 s, so that nobody waits longer: clients and proxies give up not much later. A hash at cost 10
- * is reckoned as 100 ms (native takes 65, bcryptjs 100), and each further cost doubles it.
- */
-export function queueLimitFor(cost: number, concurrency: number): number {
-  const hashMs = 100 * 2 ** (cost - 10)
-  return concurrency * Math.max(1, Math.floor(10_000 / hashMs))
-}

@@ -27,7 +27,7 @@ export default defineConfig({
           name: 'api',
           include: ['test/api/**/*.test.ts'],
           // nginx answers malformed requests itself.
-          exclude: process.env.TEST_PROXY ? ['test/api/malformed-http.test.ts'] : [],
+          exclude: process.env.TEST_PROXY ? ['test/api/{malformed-http,fuzz}.test.ts'] : [],
           globalSetup: ['test/support/build.ts', 'test/support/targets.ts'],
         },
       },

@@ -12,6 +12,7 @@ import {
   prepareRequest,
   problemFaults,
   type RequestOptions,
+  reaches,
 } from '../support/client.ts'
 
 const target = inject('wide')
@@ -126,7 +127,9 @@ describe('every answer is documented, with the body it has', () => {
           ]
         : []),
       ...(/\d\/$/.test(path)
-        ? ['0', '999999999', 'abc', '%00', '9'.repeat(30)].map((id) => ({ path: path.replace(/\d+/, id) }))
+        ? ['0', '999999999', 'abc', '%00', '9'.repeat(30)]
+            .filter((id) => reaches(target, id))
+            .map((id) => ({ path: path.replace(/\d+/, id) }))
         : []),
       ...['"0"', '*', 'nonsense'].map((tag) => ({ headers: { ...json, 'If-Match': tag } })),
     ]

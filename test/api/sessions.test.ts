@@ -1,5 +1,5 @@
 import { describe, expect, inject, test } from 'vitest'
-import { createClient, newName } from '../support/client.ts'
+import { createClient, newName, reaches } from '../support/client.ts'
 
 const client = createClient(inject('wide'))
 const { request, register } = client
@@ -225,7 +225,8 @@ describe('DELETE /api/sessions/{id}/', () => {
     expect(await statusOfMe(bob.token)).toBe(200)
     expect(await statusOfRefresh(bob.refreshToken)).toBe(200)
     const { request_id, ...problem } = theirs.body
-    for (const none of ['999999999999', '0', '-1', '1.5', 'abc', `${id}x`, '9'.repeat(30), '%00']) {
+    const ids = ['999999999999', '0', '-1', '1.5', 'abc', `${id}x`, '9'.repeat(30), '%00']
+    for (const none of ids.filter((it) => reaches(client.target, it))) {
       const answer = await end(ann.token, none)
       expect([none, answer.status]).toEqual([none, 404])
       expect(answer.body).toEqual({ ...problem, request_id: expect.any(String) })

@@ -1,8 +1,16 @@
 /** Who may see and do what with a task, and that no order of answers tells a stranger anything. */
 import { describe, expect, inject, test } from 'vitest'
-import { type Answer, createClient, type RequestOptions, type Task, taskPath } from '../support/client.ts'
+import {
+  type Answer,
+  createClient,
+  type RequestOptions,
+  reaches,
+  type Task,
+  taskPath,
+} from '../support/client.ts'
 
-const client = createClient(inject('wide'))
+const target = inject('wide')
+const client = createClient(target)
 const { request, register, logIn, logOut, createTask, deleteAccount } = client
 
 const [creator, assignee, stranger] = [await register(), await register(), await register()]
@@ -128,7 +136,7 @@ describe('404', () => {
     expect(comparable(theirs)).toEqual(comparable(absent))
   })
 
-  test.each([
+  const ids = [
     'abc',
     '1.5',
     '1e3',
@@ -150,7 +158,8 @@ describe('404', () => {
     '9223372036854775807',
     '9223372036854775808',
     '99999999999999999999999999999999',
-  ])('for the id %s, whatever the method', async (id) => {
+  ].filter((id) => reaches(target, id))
+  test.each(ids)('for the id %s, whatever the method', async (id) => {
     for (const method of methods) {
       const { status } = await send(method, `/api/tasks/${id}/`, creator.token)
       expect([method, status]).toEqual([method, 404])

@@ -41,6 +41,12 @@ export type Client = Pick<
 /** Of those reserved for ever (RFC 1112 section 4), so many that no two tests meet at one. */
 export const newAddress = () => [randomInt(240, 255), ...randomBytes(3)].join('.')
 export const newName = (prefix = 'user') => `${prefix}-${randomUUID().slice(0, 13)}`
+/** Whether a request for the path gets to the target: nginx itself refuses what it cannot decode, and ways above the root. */
+export const reaches = ({ behindNginx }: Pick<Target, 'behindNginx'>, path: string) =>
+  !behindNginx || !/%00|%(?![\da-f]{2})|\/\.\.%2f\.\.%2f/i.test(path)
+/** The entity tag as it leaves the target: nginx makes that of an answer weak when it compresses it. */
+export const etagOf = ({ behindNginx }: Pick<Target, 'behindNginx'>, { headers }: Pick<Answer, 'headers'>) =>
+  (headers.get('ETag') ?? 'none').replace(behindNginx ? /^W\// : '', '')
 export const taskPath = ({ id }: { id: number }) => `/api/tasks/${id}/`
 
 export function createClient<T extends Pick<Target, 'baseUrl' | 'addressHeader'>>(

@@ -116,10 +116,10 @@ function slidingWindow(rule: LimitRule, counters: Counters): Ratelimit {
 const prefixOf = (rule: LimitRule) => `limit:${rule.name}`
 
 /**
- * A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. Braces of its own, which a
- * name that somebody tries may have, would end the tag early.
+ * A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. An identity is any text,
+ * such as the name that somebody tries: a brace in it would end the tag early, and an empty tag counts as none.
  */
-const tagged = (identity: string) => `{${identity.replace(/[{}%]/g, encodeURIComponent)}}`
+const tagged = (identity: string) => `{${identity.replace(/[{}%]/g, encodeURIComponent) || '%'}}`
 
 /** The key the library counts under; `bucket` is the number of windows since the epoch. */
 const keyOf = (rule: LimitRule, identity: string, bucket: number) =>

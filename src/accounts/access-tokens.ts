@@ -11,8 +11,20 @@ export type AccessTokens = {
   verify(token: string): Promise<Caller | null>
   /** For a token whose session was found to have ended: from now on it is no valid token for this process. */
   forget(token: string): void
+  /**
+   * To be called before asking whether a token's session lives; call what it returns when it does. Then the token
+   * `isConfirmed` for a second from the first call on, unless a session ends in this process.
+   */
+  startConfirming(token: string): () => void
+  isConfirmed(token: string): boolean
+  /** Some session has ended, whosever it was. */
+  doubtAll(): void
 }
 
+/** When it was, in ms since the epoch, and how many sessions had ended in this process then. */
+type Confirmation = { at: number; sessionsEnded: number }
+
+const confirmedMs = 1000
 /** Tokens remembered by one process; past this the oldest is verified again. */
 const remembered = 10_000
 
@@ -26,7 +38,8 @@ export function createAccessTokens(options: {
   const [signing] = keyring
   if (!signing) throw new RangeError('a keyring needs a key')
   /** Verifying costs some 20 µs, a look-up 0.1 µs: a busy client pays once. `caller` is null for an ended session's. */
-  const known = new Map<string, { caller: Caller | null; expiresAt: number }>()
+  const known = new Map<string, { caller: Caller | null; expiresAt: number; confirmed?: Confirmation }>()
+  let sessionsEnded = 0
 
   function remember(token: string, caller: Caller | null, expiresAt: number) {
     const oldest = known.size >= remembered ? known.keys().next().value : undefined
@@ -93,6 +106,23 @@ export function createAccessTokens(options: {
     forget(token) {
       const entry = known.get(token)
       if (entry) entry.caller = null
+    },
+
+    startConfirming(token) {
+      const confirmed = { at: now(), sessionsEnded }
+      return () => {
+        const entry = known.get(token)
+        if (entry) entry.confirmed = confirmed
+      }
+    },
+
+    isConfirmed(token) {
+      const { confirmed } = known.get(token) ?? {}
+      return confirmed?.sessionsEnded === sessionsEnded && now() - confirmed.at < confirmedMs
+    },
+
+    doubtAll() {
+      sessionsEnded++
     },
   }
 }

@@ -32,7 +32,7 @@ export async function startSession(
   const expiresAt = expiry(deps, now, now)
   const session = await queries.insertSession(deps.db, user, { salt, userAgent, expiresAt })
   if (!session) return null
-  if (session.ended > 0) await deps.cache.renew([user.id])
+  if (session.ended > 0) await tellEnded(deps, [user.id])
   return answerTokens(deps, { id: session.id, userId: user.id, salt, generation: 1, expiresAt })
 }
 
@@ -71,15 +71,21 @@ export async function revokeSession(deps: Deps, token: string): Promise<void> {
   if (row && (await deps.refreshTokens.isGenuine(token, row.salt))) await endSession(deps, row)
 }
 
-async function endSession({ db, cache }: Deps, { id, user_id }: queries.SessionKey): Promise<void> {
-  await queries.endSession(db, id)
-  await cache.renew([user_id])
+/** To be called once sessions of these users have ended, and before that is answered. */
+export async function tellEnded({ accessTokens, cache }: Deps, userIds: number[]): Promise<void> {
+  accessTokens.doubtAll()
+  await cache.renew(userIds)
+}
+
+async function endSession(deps: Deps, { id, user_id }: queries.SessionKey): Promise<void> {
+  await queries.endSession(deps.db, id)
+  await tellEnded(deps, [user_id])
 }
 
 /** For one of the caller's own; `live` is whether the caller's session is. Null stands for an id that is none. */
-export async function endOwnSession({ db, cache, now }: Deps, caller: Caller, id: number | null) {
-  const result = await queries.endOwnSession(db, caller, id, now())
-  if (result.live) await cache.renew([caller.userId])
+export async function endOwnSession(deps: Deps, caller: Caller, id: number | null) {
+  const result = await queries.endOwnSession(deps.db, caller, id, deps.now())
+  if (result.live) await tellEnded(deps, [caller.userId])
   return result
 }
 

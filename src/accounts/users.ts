@@ -6,7 +6,7 @@ import { invalidInput, Problem } from '../problem.ts'
 import type { Caller } from './access-tokens.ts'
 import { isName, isSameName, passwordForms } from './password-rules.ts'
 import * as queries from './queries.ts'
-import { startSession, type TokenAnswer } from './sessions.ts'
+import { startSession, type TokenAnswer, tellEnded } from './sessions.ts'
 
 export type User = queries.UserRow
 
@@ -95,7 +95,7 @@ export async function changeAccount(
     return row
   })
   if (!changed) return changedMeanwhile(deps, caller)
-  if (to !== from) await deps.cache.renew([caller.userId])
+  if (to !== from) await tellEnded(deps, [caller.userId])
   return { outcome: 'done', value: changed }
 }
 
@@ -120,7 +120,7 @@ export async function deleteAccount(
     { timeoutMs: deletionTimeoutMs },
   )
   if (!touched) return changedMeanwhile(deps, caller)
-  await deps.cache.renew([caller.userId, ...touched])
+  await tellEnded(deps, [caller.userId, ...touched])
   return { outcome: 'done', value: null }
 }
 

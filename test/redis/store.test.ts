@@ -68,6 +68,39 @@ describe('on one clock', () => {
     vi.useRealTimers()
   })
 
+  test.each(['memory', 'redis', 'cluster', 'upstash'])('%s counts any text, each apart', async (name) => {
+    const limiter = createLimiter({ counters: named(name).counters })
+    const each: LimitRule = { name: 'username', limit: 1, windowMs: 3_600_000 }
+    const texts = [
+      '',
+      ' ',
+      '{',
+      '}',
+      '{}',
+      '}{',
+      '{a}b',
+      '%',
+      '%25',
+      '{%}',
+      ':',
+      '\n',
+      '\0',
+      '*',
+      'é',
+      '🙂',
+      'a'.repeat(10_000),
+    ]
+    for (const text of texts) {
+      const taken = await limiter.take(each, text)
+      expect([text, taken.allowed]).toEqual([text, true])
+      // A refusal reads both buckets, too.
+      expect((await limiter.take(each, text)).allowed).toBe(false)
+      expect((await limiter.peek(each, text)).allowed).toBe(false)
+      await limiter.giveBack(taken)
+      expect((await limiter.take(each, text)).allowed).toBe(true)
+    }
+  })
+
   test('all decide alike, 20,000 times: what is allowed, what remains, when to come again', async () => {
     const random = seeded(20261124)
     const names = ['memory', 'redis', 'upstash']

@@ -128,6 +128,33 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     expect((await statementsOf('DELETE', path, {}, 204)).statements).toHaveLength(1)
   })
 
+  test('what no limit counts is one statement a second at most, however often it is asked for', async () => {
+    const begun = Date.now()
+    const before = proxy.executed.length
+    for (let i = 0; i < 50; i++) {
+      const { status } = await client.request('GET', '/api/rate-limit/', { token: user.token })
+      expect(status).toBe(200)
+    }
+    const seconds = Math.floor((Date.now() - begun) / 1000)
+    const statements = proxy.executed.slice(before).filter(ofRequests)
+    expect(statements.length).toBeGreaterThan(0)
+    expect(statements.length).toBeLessThanOrEqual(1 + seconds)
+  })
+
+  test.each([
+    ['rate-limit', '/api/rate-limit/', 401],
+    ['an unknown path', '/api/nothing/', 404],
+    ['input that is refused', '/api/tasks/?nonsense=1', 401],
+  ])('the token of a session that has ended is asked for once: %s', async (_, path, status) => {
+    const { token, refreshToken } = await client.logIn(user.username, user.password)
+    const ask = () => statementsOf('GET', path, { token }, status)
+    await client.request('GET', '/api/rate-limit/', { token })
+    await client.request('POST', '/api/token/revoke/', { json: { refresh_token: refreshToken } })
+    // What was remembered of it is gone at once.
+    expect((await ask()).statements).toHaveLength(1)
+    for (let i = 0; i < 3; i++) expect((await ask()).statements).toEqual([])
+  })
+
   test('a request that the limiter or a bad token refuses is none', async () => {
     expect((await statementsOf('GET', '/api/tasks/', { token: 'forged' }, 401)).statements).toEqual([])
   })

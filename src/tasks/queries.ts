@@ -18,11 +18,10 @@ export type TaskValues = {
 
 const columns = (sql: SqlTag) => sql`
   t.id, t.title, t.description, t.status, t.assigned_to, t.created_by, t.created_at, t.updated_at, t.completed_at,
-  ${tag(sql, 't')}`
+  ${tag(sql)}`
 
 /** Leaves out the revision where there is none. */
-const tag = (sql: SqlTag, table: string) =>
-  sql`concat_ws('.', ${sql(table)}.version, ${sql(table)}.revision) tag`
+const tag = (sql: SqlTag) => sql`concat_ws('.', t.version, t.revision) tag`
 
 /** The caller for a write: tells the triggers who acts, for this transaction only. */
 const actingCaller = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
@@ -141,7 +140,7 @@ export async function updateTask(
   const [row] = await db.run(
     (sql) => sql<[(TaskRow | { id: null }) & UpdateRow]>`
       with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, t.status, t.assigned_to, ${tag(sql, 't')}
+        select t.id, t.status, t.assigned_to, ${tag(sql)}
         from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
         where t.id = ${id}::bigint
         for update of t
@@ -190,7 +189,7 @@ export async function deleteTask(
   const [row] = await db.run(
     (sql) => sql<[DeleteResult]>`
       with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, ${tag(sql, 't')}, t.assigned_to, t.created_by = caller.user_id mine
+        select t.id, ${tag(sql)}, t.assigned_to, t.created_by = caller.user_id mine
         from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
         where t.id = ${id}::bigint
         for update of t

@@ -27,6 +27,9 @@ test('a cursor is short, whatever the title', () => {
   expect(lengthOf(position.value)).toBeLessThan(100)
   expect(lengthOf('🐎'.repeat(255))).toBeLessThan(120)
   expect(lengthOf(unpredictable)).toBeLessThan(1400)
+  // Three letters for each syllable.
+  const syllables = Array.from({ length: 255 }, () => 0xac01 + Math.floor(Math.random() * 11_000))
+  expect(lengthOf(String.fromCodePoint(...syllables).normalize('NFD'))).toBeLessThan(1600)
 })
 
 test('a cursor is of one path, one user and one query; the limit and the count may change', () => {

@@ -93,3 +93,27 @@ test('what the program before revisions left keeps the tags it had, until it cha
   const [{ revision: after } = {}] = await service.query<{ revision: string }>('select revision from tasks')
   expect(new Set([before, after, null, undefined]).size).toBe(4)
 })
+
+test('a tag changes with what only SQL can change of a task, and with nothing that is not shown', async (context) => {
+  const service = await createService(context)
+  const client = createClient(await service.start())
+  const [{ token }, heir] = [await client.register(), await client.register()]
+  const task = await client.createTask(token, { assigned_to: heir.id })
+  const tagNow = async () => {
+    const [row] = await service.query<{ version: number; revision: string }>(
+      'select version, revision from tasks',
+    )
+    return `"${row?.version}.${row?.revision}"`
+  }
+  const tags = new Set([await tagNow()])
+  for (const change of [`created_by = ${heir.id}`, "created_at = created_at - interval '1 day'"]) {
+    await service.query(`update tasks set ${change}`)
+    tags.add(await tagNow())
+  }
+  expect(tags.size).toBe(3)
+  const current = await tagNow()
+  await service.query('update tasks set title = title')
+  expect(await tagNow()).toBe(current)
+  const read = await client.request('GET', taskPath(task), { token: heir.token })
+  expect([read.headers.get('ETag'), read.body.created_by]).toEqual([current, heir.id])
+})

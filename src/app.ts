@@ -8,6 +8,7 @@ import { mountAccounts } from './accounts/routes.ts'
 import { DatabaseUnavailableError, DeadlineError } from './database.ts'
 import type { AppEnv, Runtime } from './deps.ts'
 import { isLive } from './http/authenticate.ts'
+import { acceptHeader } from './http/body.ts'
 import { mayBeCached } from './http/cached-answer.ts'
 import { describeOperations } from './http/openapi.ts'
 import type { Operation } from './http/operation.ts'
@@ -47,11 +48,8 @@ export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }:
   mountService(app, () => describeOperations(operations, publicUrl))
   if (referencePage) mountReferencePage(app, referencePage)
 
-  app.notFound(async (c) => {
-    // What is thrown here would pass by the middleware, and the log with it.
-    const problem = await unmatched(c).catch((error: Error) => problemOf(error, c))
-    return answerProblem(c, problem)
-  })
+  // Hono passes what is thrown here by the middleware, and the log with it.
+  app.notFound((c) => answerUnmatched(c).catch((error: Error) => answerProblem(c, problemOf(error, c))))
   app.onError((error, c) => answerProblem(c, problemOf(error, c)))
   return app
 }
@@ -60,14 +58,7 @@ function crossOrigin(origin: string[]): MiddlewareHandler {
   const answer = cors({
     origin,
     allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    allowHeaders: [
-      'Authorization',
-      'Content-Type',
-      'Idempotency-Key',
-      'If-Match',
-      'If-None-Match',
-      'X-Request-Id',
-    ],
+    // Whatever a preflight asks for is allowed: a token is no credential that a browser adds by itself.
     exposeHeaders: [
       'Cache-Status',
       'ETag',
@@ -91,20 +82,26 @@ function crossOrigin(origin: string[]): MiddlewareHandler {
 }
 
 // The reference page is no operation: it takes whatever query it is sent.
-const page: Pick<Operation, 'method' | 'path'> = { method: 'get', path: '/docs' }
-const known = [...operations, page].map(({ method, path }) => ({
+const page: Pick<Operation, 'method' | 'path' | 'body'> = { method: 'get', path: '/docs' }
+const known = [...operations, page].map(({ method, path, body }) => ({
   method: method.toUpperCase(),
+  mediaTypes: body?.mediaTypes ?? [],
   // As Hono has it, which takes one slash off the end of a path.
   pattern: new RegExp(`^${path.replace(/:\w+/g, '[^/]+').replace(/\/$/, '')}$`),
 }))
 
-/** 405 where the path is known for other methods, else 404; neither needs a token, but one that is dead counts as none. */
-async function unmatched(c: Context<AppEnv>): Promise<Problem> {
+/** Where the path is known, 204 for OPTIONS and 405 otherwise, else 404; none needs a token, but one that is dead counts as none. */
+async function answerUnmatched(c: Context<AppEnv>): Promise<Response> {
   if (!(await isLive(c))) await countAsAnonymous(c)
-  const allowed = known.filter(({ pattern }) => pattern.test(c.req.path)).map(({ method }) => method)
-  if (allowed.length === 0) return notFound()
-  if (allowed.includes('GET')) allowed.push('HEAD')
-  return new Problem(405, `${c.req.method} is not possible here.`, { headers: { Allow: allowed.join(', ') } })
+  const possible = known.filter(({ pattern }) => pattern.test(c.req.path))
+  if (possible.length === 0) throw notFound()
+  const methods = possible.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
+  const headers = { Allow: [...methods, 'OPTIONS'].join(', ') }
+  if (c.req.method !== 'OPTIONS') throw new Problem(405, `${c.req.method} is not possible here.`, { headers })
+  const accepted = possible.flatMap(({ method, mediaTypes }) =>
+    Object.entries(acceptHeader(method, mediaTypes)),
+  )
+  return c.body(null, 204, { ...headers, ...Object.fromEntries(accepted) })
 }
 
 function problemOf(error: Error, c: Context<AppEnv>): Problem {

@@ -15,9 +15,15 @@ export const maximumBodyBytes = 64 * 1024
 export function readBody(accepted: MediaType[]) {
   return createMiddleware<AppEnv>(async function readBody(c, next) {
     const mediaType = acceptedMediaType(c.req.header('Content-Type'), accepted)
-    if (!mediaType || !/^(identity)?$/i.test(c.req.header('Content-Encoding') ?? '')) {
+    const isPlain = /^(identity)?$/i.test(c.req.header('Content-Encoding') ?? '')
+    if (!mediaType || !isPlain) {
       const detail = `Send the body as ${accepted.join(' or ')}, in UTF-8 and not compressed.`
-      return refuse(c, new Problem(415, detail, { headers: { Accept: accepted.join(', ') } }))
+      const headers = {
+        ...(mediaType ? {} : { Accept: accepted.join(', '), ...acceptHeader(c.req.method, accepted) }),
+        // RFC 9110 section 12.5.3: only where the coding is a reason.
+        ...(isPlain ? {} : { 'Accept-Encoding': 'identity' }),
+      }
+      return refuse(c, new Problem(415, detail, { headers }))
     }
     const bytes = await readBytes(c).catch((error: unknown) => {
       throw new Problem(400, 'The body did not arrive whole.', { cause: error })
@@ -40,6 +46,12 @@ export function readBody(accepted: MediaType[]) {
     }
     return next()
   })
+}
+
+/** The header that says which bodies a method takes: RFC 5789 section 3.1 for PATCH, W3C's Linked Data Platform for POST. */
+export function acceptHeader(method: string, mediaTypes: MediaType[]): Record<string, string> {
+  const name = { PATCH: 'Accept-Patch', POST: 'Accept-Post' }[method]
+  return name ? { [name]: mediaTypes.join(', ') } : {}
 }
 
 /** Undefined for a media type that is not taken here, and for another charset than UTF-8. */

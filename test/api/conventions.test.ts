@@ -108,8 +108,8 @@ describe('paths', () => {
   const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
   const refused = paths.flatMap((path) => {
     const known = operations.filter((operation) => operation.path === path).map(({ method }) => method)
-    const allowed = known.includes('GET') ? [...known, 'HEAD'] : known
-    const others = [...methods, 'HEAD', 'OPTIONS', 'PROPFIND'].filter((method) => !allowed.includes(method))
+    const allowed = [...known, ...(known.includes('GET') ? ['HEAD'] : []), 'OPTIONS']
+    const others = [...methods, 'HEAD', 'PROPFIND'].filter((method) => !allowed.includes(method))
     return others.map((method) => [method, path, allowed.sort()] as const)
   })
   test.each(refused)(
@@ -136,7 +136,39 @@ describe('paths', () => {
   test.each(methods.slice(1))('%s /docs is a 405', async (method) => {
     const answer = await request(method, '/docs')
     expectProblem(answer, 405)
-    expect(answer.headers.get('Allow')?.split(', ').sort()).toEqual(['GET', 'HEAD'])
+    expect(answer.headers.get('Allow')?.split(', ').sort()).toEqual(['GET', 'HEAD', 'OPTIONS'])
+  })
+
+  test.each([...new Set([...paths, '/docs'])].filter((path) => path !== '/'))(
+    'OPTIONS %s is a 204 with Allow, with a token or without',
+    async (path) => {
+      const at = path.replace('{id}', '1')
+      const known = operations.filter((operation) => operation.path === path)
+      const methods = path === '/docs' ? ['GET'] : known.map(({ method }) => method)
+      const { token } = await client.anyUser()
+      const answers = [
+        await request('OPTIONS', at),
+        await request('OPTIONS', at.replace(/(.)\/$/, '$1')),
+        await request('OPTIONS', `${at}?whatever=1`, { token }),
+        await request('OPTIONS', at, { token: 'nonsense', body: 'not even a body' }),
+        await request('OPTIONS', at, { headers: { Origin: target.corsOrigin } }),
+      ]
+      const mediaTypesOf = (method: string) =>
+        known.find((operation) => operation.method === method)?.mediaTypes.join(', ') ?? null
+      for (const { status, headers, body } of answers) {
+        expect([status, body]).toEqual([204, ''])
+        expect(headers.get('Allow')?.split(', ').sort()).toEqual(
+          [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].sort(),
+        )
+        expect(headers.get('Accept-Patch')).toBe(mediaTypesOf('PATCH'))
+        expect(headers.get('Accept-Post')).toBe(mediaTypesOf('POST'))
+        expect(headers.has('X-Request-Id')).toBe(true)
+      }
+    },
+  )
+
+  test('OPTIONS of an unknown path is a 404', async () => {
+    expectProblem(await request('OPTIONS', '/api/nothing/'), 404)
   })
 
   const gets = operations.filter(({ method }) => method === 'GET')
@@ -226,6 +258,14 @@ describe('bodies', () => {
     for (const headers of refused) {
       const answer = await request(operation.method, path, { token, body, headers })
       expectProblem(answer, 415)
+      // RFC 9110 section 15.5.16, RFC 5789 section 3.1: what would be taken instead.
+      const told = (header: string) => answer.headers.get(header)
+      const ofCoding = 'Content-Encoding' in headers
+      const taken = ofCoding ? null : operation.mediaTypes.join(', ')
+      expect(told('Accept')).toBe(taken)
+      expect(told('Accept-Patch')).toBe(operation.method === 'PATCH' ? taken : null)
+      expect(told('Accept-Post')).toBe(operation.method === 'POST' ? taken : null)
+      expect(told('Accept-Encoding')).toBe(ofCoding ? 'identity' : null)
     }
     expectProblem(await request(operation.method, path, { token }), 415)
   })
@@ -772,7 +812,7 @@ describe('browsers of other origins', () => {
       headers: {
         Origin: origin,
         'Access-Control-Request-Method': method,
-        'Access-Control-Request-Headers': 'authorization,content-type,if-match',
+        'Access-Control-Request-Headers': 'authorization,content-type,if-match,traceparent,x-whatever',
       },
     })
   const list = (headers: Headers, header: string) =>
@@ -784,14 +824,7 @@ describe('browsers of other origins', () => {
     expect(headers.get('Access-Control-Allow-Origin')).toBe(corsOrigin)
     expect(list(headers, 'Access-Control-Allow-Methods')).toContain(method.toLowerCase())
     expect(list(headers, 'Access-Control-Allow-Headers')).toEqual(
-      expect.arrayContaining([
-        'authorization',
-        'content-type',
-        'idempotency-key',
-        'if-match',
-        'if-none-match',
-        'x-request-id',
-      ]),
+      expect.arrayContaining(['authorization', 'content-type', 'if-match', 'traceparent', 'x-whatever']),
     )
     expect(list(headers, 'Vary')).toContain('origin')
     // There are no cookies: nothing needs credentials.

@@ -28,15 +28,15 @@ describe('path and method come before authentication', () => {
       expect(headers.get('WWW-Authenticate')).toBeNull()
     }
     const wrong: [string, string, string[]][] = [
-      ['GET', '/api/register/', ['POST']],
-      ['DELETE', '/api/token/', ['POST']],
-      ['GET', '/api/token/refresh/', ['POST']],
-      ['PUT', '/api/token/revoke', ['POST']],
-      ['POST', '/api/sessions/', ['GET', 'HEAD']],
-      ['GET', '/api/sessions/1/', ['DELETE']],
-      ['PUT', '/api/users/me/', ['DELETE', 'GET', 'HEAD', 'PATCH']],
-      ['POST', '/api/users/', ['GET', 'HEAD']],
-      ['POST', '/api/rate-limit', ['GET', 'HEAD']],
+      ['GET', '/api/register/', ['OPTIONS', 'POST']],
+      ['DELETE', '/api/token/', ['OPTIONS', 'POST']],
+      ['GET', '/api/token/refresh/', ['OPTIONS', 'POST']],
+      ['PUT', '/api/token/revoke', ['OPTIONS', 'POST']],
+      ['POST', '/api/sessions/', ['GET', 'HEAD', 'OPTIONS']],
+      ['GET', '/api/sessions/1/', ['DELETE', 'OPTIONS']],
+      ['PUT', '/api/users/me/', ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH']],
+      ['POST', '/api/users/', ['GET', 'HEAD', 'OPTIONS']],
+      ['POST', '/api/rate-limit', ['GET', 'HEAD', 'OPTIONS']],
     ]
     for (const [method, path, allowed] of wrong) {
       const { status, headers } = await request(method, path, { ...as, ...(method !== 'GET' && text) })

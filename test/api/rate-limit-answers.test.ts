@@ -195,7 +195,9 @@ describe('every answer below /api tells its limit', () => {
     [404, 'anonymous', 'GET', '/api'],
     [405, 'user', 'PUT', '/api/users/me/'],
     [405, 'token', 'GET', '/api/token/'],
-    [405, 'anonymous', 'OPTIONS', '/api/tasks/'],
+    [405, 'anonymous', 'PUT', '/api/tasks/'],
+    [204, 'user', 'OPTIONS', '/api/users/me/'],
+    [204, 'anonymous', 'OPTIONS', '/api/tasks/'],
     [413, 'user', 'PATCH', '/api/users/me/', () => large],
     [415, 'register', 'POST', '/api/register/', () => text],
   ]

@@ -174,11 +174,11 @@ describe('checks come in order:', () => {
   test('the method before authentication', async () => {
     const task = await createTask(creator.token)
     const wrong: [string, string, string][] = [
-      ['PUT', '/api/tasks/', 'GET, HEAD, POST'],
-      ['PATCH', '/api/tasks/', 'GET, HEAD, POST'],
-      ['DELETE', '/api/tasks/', 'GET, HEAD, POST'],
-      ['POST', taskPath(task), 'DELETE, GET, HEAD, PATCH, PUT'],
-      ['POST', '/api/tasks/999999999999', 'DELETE, GET, HEAD, PATCH, PUT'],
+      ['PUT', '/api/tasks/', 'GET, HEAD, OPTIONS, POST'],
+      ['PATCH', '/api/tasks/', 'GET, HEAD, OPTIONS, POST'],
+      ['DELETE', '/api/tasks/', 'GET, HEAD, OPTIONS, POST'],
+      ['POST', taskPath(task), 'DELETE, GET, HEAD, OPTIONS, PATCH, PUT'],
+      ['POST', '/api/tasks/999999999999', 'DELETE, GET, HEAD, OPTIONS, PATCH, PUT'],
     ]
     for (const [method, path, allowed] of wrong) {
       for (const as of [{}, { token: 'nonsense' }, { token: creator.token }]) {

@@ -15,6 +15,9 @@ const patientRuntime = [
   '*-command',
 ].map((name) => `test/runtime/${name}.test.ts`)
 
+/** Where a server of ours reads the bytes, and no proxy or platform before it. */
+const ownHttp = ['test/api/{malformed-http,http-connections,fuzz}.test.ts']
+
 export default defineConfig({
   test: {
     // One more than the cores there are to be: many a test waits, for a window, a lease or a process.
@@ -26,8 +29,8 @@ export default defineConfig({
           ...patient,
           name: 'api',
           include: ['test/api/**/*.test.ts'],
-          // nginx answers malformed requests itself.
-          exclude: process.env.TEST_PROXY ? ['test/api/{malformed-http,fuzz}.test.ts'] : [],
+          // nginx answers malformed requests itself, and sees to connections.
+          exclude: process.env.TEST_PROXY ? ownHttp : [],
           globalSetup: ['test/support/build.ts', 'test/support/targets.ts'],
         },
       },
@@ -38,7 +41,7 @@ export default defineConfig({
           include: ['test/api/**/*.test.ts'],
           // The edge reads HTTP before a Worker does, and here Miniflare, whose ways with odd requests are its own: it compresses
           // answers, makes a GET of an Upgrade, and resets connections whose body it has not read.
-          exclude: ['test/api/malformed-http.test.ts', 'test/api/fuzz.test.ts'],
+          exclude: ownHttp,
           globalSetup: ['test/support/build.ts', 'test/support/workerd-targets.ts'],
         },
       },

@@ -63,6 +63,8 @@ export const Settings = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: z.prefault(wholeNumber(0, 65_535), '3000'),
   WEB_CONCURRENCY: z.prefault(wholeNumber(1, 128), '1'),
+  MAX_CONNECTIONS: z.optional(wholeNumber(1, 1_000_000)),
+  SHUTDOWN_DELAY: z.prefault(duration(0, '5s'), '0s'),
   METRICS_HOST: z.string().default('127.0.0.1'),
   METRICS_PORT: z.optional(wholeNumber(0, 65_535)),
   DATABASE_URL: z.optional(databaseUrl),
@@ -140,6 +142,8 @@ export function readConfig(environment: Record<string, unknown>) {
     host: settings.HOST,
     port: settings.PORT,
     webConcurrency: settings.WEB_CONCURRENCY,
+    maxConnections: settings.MAX_CONNECTIONS,
+    shutdownDelayMs: settings.SHUTDOWN_DELAY,
     metrics:
       settings.METRICS_PORT === undefined
         ? null

@@ -22,6 +22,8 @@ export type Deps = {
   cache: Cache
   /** Whether a store that is shared answers; true where there is none. Never rejects. */
   isStoreThere: () => Promise<boolean>
+  /** Whether this process has been told to stop, and answers only until nobody asks it any more. */
+  isStopping: () => boolean
   /** Milliseconds since the epoch. */
   now: () => number
   log: Logger

@@ -68,6 +68,7 @@ const shared: Omit<Deps, 'db' | 'background' | 'completionRecorded'> = {
   // It holds the thread, for which nobody else waits in here; a native one would bind the zip to a platform.
   passwords: unqueued(createPasswordHasher(bcryptjs, config.bcryptCost)),
   ...store,
+  isStopping: () => false,
   now: Date.now,
   log,
   metrics: noMetrics,

@@ -16,6 +16,7 @@ import { measureCache, measureLimiter, noMetrics } from './metrics.ts'
 import { openCredentials } from './runtime/aws-credentials.ts'
 import type { Backing } from './runtime/backing.ts'
 import { connectDatabase } from './runtime/database/service-database.ts'
+import { connectionLimit } from './runtime/descriptors.ts'
 import { listen } from './runtime/http-server.ts'
 import { createNodeHasher } from './runtime/passwords/password-hasher.ts'
 import type { Prometheus } from './runtime/prometheus.ts'
@@ -43,6 +44,7 @@ type Serving = {
 
 /** Resolves with the port when requests are answered. @throws StartError when they cannot be */
 export async function serve({ config, backing, chores, prometheus, log, stack }: Serving): Promise<number> {
+  const maxConnections = connectionLimit(config)
   const metrics = prometheus?.metrics ?? noMetrics
   const { limiter, cache, isStoreThere, forgetCached } = await openStore(config, log, stack)
   const db = connectDatabase(config, backing.database, stack)
@@ -72,6 +74,7 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
     hashing: passwords.load,
     ...(chores ? { outbox: outboxWatch(db, log) } : {}),
   })
+  let stopping = false
   const deps: Deps = {
     config,
     db,
@@ -80,6 +83,7 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
     limiter: prometheus ? measureLimiter(limiter, metrics) : limiter,
     cache: prometheus ? measureCache(cache, metrics) : cache,
     isStoreThere,
+    isStopping: () => stopping,
     now: Date.now,
     log,
     metrics,
@@ -93,7 +97,11 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
     corsOrigins: config.corsOrigins,
     publicUrl: config.publicUrl,
   })
-  const server = await listen(app.fetch, config)
+  stack.onStopping(() => {
+    stopping = true
+  })
+  const { host, port } = config
+  const server = await listen(app.fetch, { host, port, maxConnections, log })
   stack.push('server', () => server.close(graceMs.requests))
   return server.port
 }

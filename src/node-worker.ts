@@ -16,6 +16,7 @@ attend({
   log,
   stack,
   measured: config.metrics !== null,
+  shutdownDelayMs: config.shutdownDelayMs,
   serve: ({ backing, place }, prometheus) =>
     serve({ config, backing, chores: place === 1, prometheus, log, stack }),
 })

@@ -80,6 +80,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
       ...(await createTokens(config.jwtSecrets, config.tokens)),
       // A hash holds the isolate's thread: no second one would be any further.
       passwords: queued(createPasswordHasher(bcryptjs, config.bcryptCost), queueLimits(config.bcryptCost, 1)),
+      isStopping: () => false,
       now: Date.now,
       log,
       metrics: noMetrics,

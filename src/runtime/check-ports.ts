@@ -1,11 +1,16 @@
 /** Checks the ports of a start, before data directory, secrets or database are made. */
-import { createServer } from 'node:http'
+import { createSocket } from 'node:dgram'
+import { connect, isIPv6 } from 'node:net'
 import type { Config } from '../config.ts'
-import { listenOn } from './listen.ts'
+import { type Address, cannotListen } from './listen.ts'
 import { waitForPort } from './notifier-process.ts'
 
+/** Programs on this machine answer at once; an address that does not is judged when the server itself listens. */
+const connectMs = 1000
+
 /**
- * Listens for a moment on each port that this start will need.
+ * Never listens on a port that clients know: those that connect in that moment would be cut off, and a proxy before an instance
+ * that is restarted connects all the time.
  * @throws StartError that names the setting of one that is taken or not allowed
  */
 export async function checkPorts({ host, port, metrics, notifier }: Config): Promise<void> {
@@ -14,8 +19,34 @@ export async function checkPorts({ host, port, metrics, notifier }: Config): Pro
   if (!notifier.endpoint) await waitForPort(notifier.port)
 }
 
-async function checkPort(address: Parameters<typeof listenOn>[1]) {
-  const probe = createServer()
-  await listenOn(probe, address)
-  await new Promise((resolve) => probe.close(resolve))
+async function checkPort(address: Address) {
+  if (address.port === 0) return
+  const code = (await bindCode(address)) ?? ((await isAnswered(address)) ? 'EADDRINUSE' : undefined)
+  if (code) throw cannotListen(address, code)
+}
+
+/** Why the address cannot be had, by a UDP socket: it needs the same rights, and no client of ours knows it. */
+function bindCode({ host, port }: Address): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4')
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => {
+      socket.close()
+      // Taken by another protocol.
+      resolve(code === 'EADDRINUSE' ? undefined : code)
+    })
+    socket.bind({ address: host, port, exclusive: true }, () => socket.close(() => resolve(undefined)))
+  })
+}
+
+/** Whether a program answers there. A connection to an address that stands for all goes to this machine. */
+function isAnswered({ host, port }: Address): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: connectMs })
+    const settle = (answered: boolean) => {
+      socket.destroy()
+      resolve(answered)
+    }
+    socket.once('connect', () => settle(true))
+    for (const event of ['error', 'timeout']) socket.once(event, () => settle(false))
+  })
 }

@@ -1,10 +1,12 @@
-/** GET /metrics, on an address of its own, so that it can stay out of the public's sight. */
+/** GET /metrics and /healthz, on an address of its own, so that it can stay out of the public's sight. */
 import { createServer, type IncomingMessage } from 'node:http'
 import type { Config } from '../config.ts'
 import { errorFields, type Logger } from '../log.ts'
-import { listenOn } from './listen.ts'
+import { listenOn, shortRequests } from './listen.ts'
 import { contentType } from './prometheus.ts'
 import type { Stack } from './shutdown.ts'
+
+type Answer = { status: number; text: string; type?: string }
 
 type Options = {
   /** In Prometheus's text format. */
@@ -14,20 +16,26 @@ type Options = {
   stack: Stack
 }
 
+/** More than Prometheus and probes open. */
+const maxConnections = 100
+
 /** @throws StartError when the address cannot be had */
 export async function serveMetrics({ collect, address: { host, port }, log, stack }: Options): Promise<void> {
-  const server = createServer(async (incoming, outgoing) => {
-    const { status, text } = await answer(incoming)
-    const type = status === 200 ? contentType : 'text/plain; charset=utf-8'
+  const server = createServer(shortRequests, async (incoming, outgoing) => {
+    const { status, text, type = 'text/plain; charset=utf-8' } = await answer(incoming)
     const allow = status === 405 ? { Allow: 'GET, HEAD' } : {}
     outgoing.writeHead(status, { 'Content-Type': type, 'Cache-Control': 'no-store', ...allow }).end(text)
   })
+  server.maxConnections = maxConnections
 
-  async function answer({ url, method }: IncomingMessage) {
-    if (url?.split('?')[0] !== '/metrics') return { status: 404, text: 'See /metrics.\n' }
+  async function answer({ url, method }: IncomingMessage): Promise<Answer> {
+    const path = url?.split('?')[0]
+    if (path !== '/metrics' && path !== '/healthz')
+      return { status: 404, text: 'See /metrics and /healthz.\n' }
     if (method !== 'GET' && method !== 'HEAD') return { status: 405, text: 'Only GET is possible here.\n' }
+    if (path === '/healthz') return { status: 200, text: '{"status":"alive"}', type: 'application/json' }
     try {
-      return { status: 200, text: await collect() }
+      return { status: 200, text: await collect(), type: contentType }
     } catch (error) {
       log.warn('the metrics could not be collected', errorFields(error))
       return { status: 500, text: 'The metrics could not be collected; the log says why.\n' }

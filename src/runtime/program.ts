@@ -23,7 +23,7 @@ async function run(start: Parameters<typeof runProgram>[0]) {
   const config = readConfig(process.env)
   const log = createLogger(config.logLevel)
   const stack = createStack(log)
-  const isStopping = stopOnSignals(stack, log)
+  const isStopping = stopOnSignals(stack, log, config.shutdownDelayMs)
   try {
     const { failed } = await start(config, log, stack)
     if (failed) throw new StartError(`${await failed}: stopping`)

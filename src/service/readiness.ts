@@ -21,7 +21,9 @@ export function createReadinessCheck() {
     db,
     now,
     isStoreThere,
-  }: Pick<Deps, 'db' | 'now' | 'isStoreThere'>): Promise<Readiness> {
+    isStopping,
+  }: Pick<Deps, 'db' | 'now' | 'isStoreThere' | 'isStopping'>): Promise<Readiness> {
+    if (isStopping()) return { status: 'unavailable', unavailable: ['shutdown'] }
     if (last && now() - last.at < rememberedMs) return last.answer
     const answer = await check(db, isStoreThere)
     last = { at: now(), answer }

@@ -118,6 +118,8 @@ const bad: Record<string, [value: string, right: string]> = {
   AWS_SECRET_ACCESS_KEY: [`${hidden}\n`, 'give visible ASCII characters'],
   AWS_SESSION_TOKEN: [`${hidden} `, 'give visible ASCII characters'],
   UPSTASH_REDIS_REST_TOKEN: [`${hidden}\r\n`, 'give visible ASCII characters'],
+  MAX_CONNECTIONS: ['0', 'give a whole number from 1 to 1000000'],
+  SHUTDOWN_DELAY: ['5', 'give a time such as 5s'],
   BCRYPT_COST: ['31', 'give a whole number from 4 to 15'],
   LOG_LEVEL: ['verbose', 'give one of debug, info, warn, error, silent'],
 }

@@ -8,8 +8,10 @@ import { createLogger, type Logger } from '../../src/log.ts'
 import type { Connect } from '../../src/runtime/database/connections.ts'
 import { readDatabaseUrl } from '../../src/runtime/database/database-url.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
-import { listenOn } from '../../src/runtime/listen.ts'
+import { descriptorLimit } from '../../src/runtime/descriptors.ts'
+import { listenOn, shortRequests } from '../../src/runtime/listen.ts'
 import { logOnOutput } from '../../src/runtime/output.ts'
+import { stopSignals } from '../../src/runtime/shutdown.ts'
 import { StartError } from '../../src/start-error.ts'
 import { openChannels } from './channels.ts'
 import { createDestination } from './destination.ts'
@@ -49,9 +51,9 @@ async function main() {
     region: settings.AWS_REGION,
     log,
   })
-  const server = createServer({ requestTimeout: 30_000 }, getRequestListener(app.fetch))
+  const server = createServer(shortRequests, getRequestListener(app.fetch))
   // Each may have a body of 6 MB on its way. One more is closed at once, and its caller comes again.
-  server.maxConnections = settings.NOTIFIER_CONCURRENCY + spareConnections
+  server.maxConnections = Math.min(settings.NOTIFIER_CONCURRENCY + spareConnections, descriptorLimit() / 2)
   const { NOTIFIER_HOST: host, NOTIFIER_PORT: port } = settings
   const names = { host: 'NOTIFIER_HOST', port: 'NOTIFIER_PORT' }
   const listening = await listenOn(server, { host, port, names })
@@ -68,7 +70,7 @@ async function main() {
     setInterval(() => server.closeIdleConnections(), 50).unref()
     setTimeout(() => process.exit(0), functionTimeoutMs + 1_000).unref()
   }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop(signal))
+  for (const signal of stopSignals) process.on(signal, () => stop(signal))
   if (process.env.NOTIFIER_PARENT_PIPE === '1') {
     // The parent holds the other end and writes nothing: the end of it means that the parent is gone, however it died.
     process.stdin

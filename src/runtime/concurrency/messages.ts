@@ -4,7 +4,11 @@ import type { Snapshot } from '../prometheus.ts'
 
 export type ToWorker =
   /** `place` is its number among the processes, from 1. */
-  { kind: 'serve'; backing: Backing; place: number } | { kind: 'scrape' } | { kind: 'stop' }
+  | { kind: 'serve'; backing: Backing; place: number }
+  | { kind: 'scrape' }
+  /** It goes on serving, but says that it will not for long. */
+  | { kind: 'drain' }
+  | { kind: 'stop' }
 
 export type FromWorker =
   /** Its code has been read: a message sent before would be lost. */

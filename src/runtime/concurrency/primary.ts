@@ -43,6 +43,9 @@ export async function startWorkers({ entry, count, backing, prometheus, log, sta
     await Promise.all(workers.map(({ stop }) => stop()))
   })
   const [port = 0] = await Promise.all(workers.map(({ serving }) => serving))
+  stack.onStopping(() => {
+    for (const { drain } of workers) drain()
+  })
   return {
     port,
     /** What all of them have counted, and this process. */
@@ -55,7 +58,7 @@ export async function startWorkers({ entry, count, backing, prometheus, log, sta
  * every 5 s, and never given up: the others serve meanwhile, and what it lacks may come back.
  */
 function keepWorker({ serve, scrape, log }: { serve: ToWorker; scrape: Scrape; log: Logger }) {
-  let phase: 'starting' | 'serving' | 'stopping' = 'starting'
+  let phase: 'starting' | 'serving' | 'draining' | 'stopping' = 'starting'
   let current: Launched
   let restart: NodeJS.Timeout | undefined
   let delayMs = firstDelayMs
@@ -89,6 +92,12 @@ function keepWorker({ serve, scrape, log }: { serve: ToWorker; scrape: Scrape; l
   return {
     serving,
     current: () => current.worker,
+    /** One that dies from now on is not started again. */
+    drain() {
+      if (phase === 'serving') phase = 'draining'
+      clearTimeout(restart)
+      tell(current.worker, { kind: 'drain' })
+    },
     async stop() {
       phase = 'stopping'
       clearTimeout(restart)

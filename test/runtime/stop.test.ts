@@ -4,7 +4,7 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
-import { atOnce, createClient, taskPath, type User } from '../support/client.ts'
+import { atOnce, type Client, createClient, taskPath, type User } from '../support/client.ts'
 import { copyProject, root } from '../support/directories.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import {
@@ -14,7 +14,7 @@ import {
   type Program,
   type Service,
 } from '../support/processes.ts'
-import { beginUpload, untilCounted } from '../support/upload.ts'
+import { beginUpload } from '../support/upload.ts'
 import { processesOf, until } from './fixtures/embedded-postgres.ts'
 
 const patience = { timeout: 60_000, interval: 100 }
@@ -54,6 +54,12 @@ async function connectionError(port: number): Promise<string | undefined> {
   }
 }
 
+/** Requests to the token endpoints that the limit has counted, with the one that asks. */
+async function tokenRequests({ request }: Client): Promise<number> {
+  const { headers } = await request('POST', '/api/token/', { json: {} })
+  return Number(headers.get('X-RateLimit-Limit')) - Number(headers.get('X-RateLimit-Remaining'))
+}
+
 const eventTasks = ({ webhook }: Service) =>
   webhook.received.map(({ body }) => JSON.parse(body).event.detail.task.id as number)
 const inOrder = (ids: number[]) => [...ids].sort((a, b) => a - b)
@@ -71,11 +77,11 @@ async function completeTasks(api: ApiProcess, { token }: User, count: number) {
   return tasks
 }
 
-test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
+test.concurrent.for(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
   '%s: what is under way is answered, what was completed is told, nothing is left',
   async (signal, context) => {
     // Slow to log in to, though not as slow as the API is patient, on a busy machine either.
-    const service = await createService(context, { BCRYPT_COST: '9' })
+    const service = await createService(context, { BCRYPT_COST: '9', RATE_LIMIT_TOKEN: '1000000/60s' })
     const api = await service.start()
     const client = createClient(api)
     const user = await client.register()
@@ -83,9 +89,13 @@ test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
 
     const upload = await beginUpload(api, await client.register())
     const tasks = await completeTasks(api, user, 15)
-    const { body } = await client.request('GET', '/api/rate-limit/')
+    const before = await tokenRequests(client)
     const logins = atOnce(3, () => client.logIn(user.username, user.password))
-    await untilCounted(api, body.limit - body.remaining + 3)
+    let asked = 0
+    await vi.waitFor(async () => {
+      asked++
+      expect(await tokenRequests(client)).toBeGreaterThanOrEqual(before + asked + 3)
+    }, patience)
     const exited = exitAfter(() => api.child.kill(signal))
     await api.line(({ message }) => message === 'stopping')
     const port = Number(new URL(api.baseUrl).port)
@@ -203,6 +213,72 @@ test.concurrent('a start that is told to end on the way leaves nothing, and the 
   await createClient(await service.start()).register()
 })
 
+/** A connection that is kept open, on which one request after the other is sent. */
+async function keptConnection({ baseUrl }: ApiProcess) {
+  const socket = connect(Number(new URL(baseUrl).port), '127.0.0.1')
+  await once(socket, 'connect')
+  return {
+    /** Resolves with the answer; rejects when the connection ends without one. */
+    async ask(path: string): Promise<string> {
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+      const [answer] = await Promise.race([
+        once(socket, 'data'),
+        once(socket, 'close').then(() => Promise.reject(new Error('closed without an answer'))),
+      ])
+      return String(answer)
+    },
+    isClosed: () => socket.closed,
+  }
+}
+
+test.concurrent('for SHUTDOWN_DELAY everything is served as before, but /readyz says that it will not be', async (context) => {
+  const service = await createService(context, { SHUTDOWN_DELAY: '4s' })
+  const api = await service.start()
+  const client = createClient(api)
+  const { token } = await client.register()
+  const kept = await keptConnection(api)
+  expect(await kept.ask('/readyz')).toMatch(/^HTTP\/1\.1 200 /)
+  const { exitAfter, left } = watch(api)
+  const exited = exitAfter(() => api.child.kill())
+  await api.line(({ message }) => message === 'stopping')
+  expect(await client.request('GET', '/readyz')).toMatchObject({
+    status: 503,
+    body: { status: 'unavailable', unavailable: ['shutdown'] },
+  })
+  expect(await client.request('GET', '/healthz')).toMatchObject({ status: 200 })
+  expect((await fetch(api.baseUrl, { headers: { Connection: 'close' } })).status).toBe(404)
+  await client.createTask(token)
+  const answer = await kept.ask('/readyz')
+  expect(answer).toMatch(/^HTTP\/1\.1 503 /)
+  expect(answer).not.toMatch(/Connection: close/i)
+  const { code, ms } = await exited
+  expect(code).toBe(0)
+  expect(ms).toBeGreaterThanOrEqual(4_000)
+  expect(ms).toBeLessThan(4_000 + limitMs)
+  expect(left()).toEqual([])
+})
+
+test.concurrent('a connection that is idle when the listener closes gets one more answer, and is then closed', async (context) => {
+  const service = await createService(context)
+  const api = await service.start()
+  const [kept, silent] = [await keptConnection(api), await keptConnection(api)]
+  for (const connection of [kept, silent]) expect(await connection.ask('/healthz')).toMatch(/ 200 OK/)
+  // Nothing has ever come on this one.
+  const unused = await keptConnection(api)
+  // What is under way holds up the end, so that a busy machine has time to ask.
+  const upload = await beginUpload(api, await createClient(api).register())
+  const { exitAfter } = watch(api)
+  const exited = exitAfter(() => api.child.kill())
+  await api.line(({ message }) => message === 'stopping')
+  const answer = await kept.ask('/healthz')
+  expect(answer).toMatch(/^HTTP\/1\.1 200 OK/)
+  expect(answer).toMatch(/\r\nConnection: close\r\n/i)
+  await until(() => [kept, silent, unused].every(({ isClosed }) => isClosed()))
+  upload.finish()
+  expect(await upload.answered).toMatchObject({ status: 201 })
+  expect((await exited).code).toBe(0)
+})
+
 test.concurrent('a second signal hurries', async (context) => {
   const service = await createService(context)
   const api = await service.start()
@@ -247,13 +323,16 @@ test.concurrent('SIGKILL: neither notifier nor Postgres outlives it, and the nex
   expect(body).toEqual(task)
 })
 
-test.concurrent('npm start and npm run dev end with all they started: by SIGTERM to npm, and by Ctrl-C', async (context) => {
+test.concurrent('npm start and npm run dev end with all they started, however they are told to', async (context) => {
   const service = await createService(context)
   const project = await copyProject(service.dataDirectory)
 
   for (const [script, how] of [
     ['start', 'SIGTERM to npm'],
+    // As systemd does it; npm hands on what the API has got already.
+    ['start', 'SIGTERM to all'],
     ['start', 'Ctrl-C'],
+    ['start', 'a terminal that is closed'],
     ['dev', 'SIGTERM to npm'],
     ['dev', 'Ctrl-C'],
   ] as const) {
@@ -273,15 +352,18 @@ test.concurrent('npm start and npm run dev end with all they started: by SIGTERM
     const api = { ...npm, baseUrl: String(url), addressHeader: 'X-Forwarded-For' }
     const { exitAfter, left } = watch(npm)
     const upload = await beginUpload(api, await createClient(api).register())
+    const toAll = { 'Ctrl-C': 'SIGINT', 'SIGTERM to all': 'SIGTERM', 'a terminal that is closed': 'SIGHUP' }
     const exited = exitAfter(() => {
-      if (how === 'Ctrl-C') process.kill(-Number(npm.child.pid), 'SIGINT')
-      else npm.child.kill()
+      if (how === 'SIGTERM to npm') npm.child.kill()
+      else process.kill(-Number(npm.child.pid), toAll[how])
     })
     await npm.line(({ message }) => message === 'stopping')
     upload.finish()
     expect({ script, how, ...(await upload.answered) }).toMatchObject({ script, how, status: 201 })
     const { code, ms } = await exited
-    expect({ script, how, code, left: left() }).toEqual({ script, how, code: 0, left: [] })
+    // npm itself does not wait when its terminal has gone.
+    if (how === 'a terminal that is closed') await until(() => left().length === 0)
+    else expect({ script, how, code, left: left() }).toEqual({ script, how, code: 0, left: [] })
     expect(ms).toBeLessThan(limitMs)
   }
 })

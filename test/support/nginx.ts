@@ -10,7 +10,9 @@ export function startNginx(...upstreams: string[]) {
     async ({ directory, port }) => {
       const site = await deployed('nginx/task-api.conf', {
         'listen 80;': `listen 127.0.0.1:${port};`,
-        'server 127.0.0.1:3000;': upstreams.map((url) => `server ${new URL(url).host};`).join(' '),
+        'server 127.0.0.1:3000 max_fails=0;': upstreams
+          .map((url) => `server ${new URL(url).host} max_fails=0;`)
+          .join(' '),
       })
       return `
 daemon off;

@@ -85,7 +85,7 @@ const query = (more: Record<string, string> = {}) => TaskListQuery.parse(more)
 async function explainAll(sql: postgres.Sql, db: Database, seen: { text: string; parameters: unknown[] }[]) {
   const middle = new Date(Date.now() - total * 5000).toISOString()
   const place: Position = { value: middle, id: total / 2, direction: 'after', inclusive: false }
-  const titled: Position = { ...place, value: 'Task 8' }
+  const titled: Position = { ...place, value: 'task 8' }
   const rows: string[] = []
   let failed = false
   for (const [name, userId] of [
@@ -120,6 +120,7 @@ async function explainAll(sql: postgres.Sql, db: Database, seen: { text: string;
       ],
       ['list, search with many hits', list({ search: 'task a' })],
       ['list, search without a hit', list({ search: 'nowhere' }), { whole: true }],
+      ['list, search without a hit, two words', list({ search: 'task nowhere' }), { whole: true }],
       ['list, count=true', list({ count: 'true' }), { whole: true }],
       ['read', () => queries.findTask(db, caller, id)],
       ['create', () => queries.insertTask(db, caller, { title: 'New' })],

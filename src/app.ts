@@ -5,7 +5,7 @@ import { HTTPException } from 'hono/http-exception'
 import postgres from 'postgres'
 import * as accounts from './accounts/operations.ts'
 import { mountAccounts } from './accounts/routes.ts'
-import { DatabaseUnavailableError, DeadlineError } from './database.ts'
+import { DatabaseBusyError, DatabaseUnavailableError, DeadlineError } from './database.ts'
 import type { AppEnv, Runtime } from './deps.ts'
 import { isLive } from './http/authenticate.ts'
 import { acceptHeader } from './http/body.ts'
@@ -109,6 +109,8 @@ function problemOf(error: Error, c: Context<AppEnv>): Problem {
   if (error instanceof HTTPException && error.status === 400) return new Problem(400, error.message)
   if (error instanceof HasherBusyError)
     return unavailable('Too many passwords are being checked at the moment.', 5)
+  if (error instanceof DatabaseBusyError)
+    return unavailable('Too many searches and counts are under way at the moment.', 2)
   // SQLSTATE class 22: a value that Postgres cannot hold, past all our checks.
   if (error instanceof postgres.PostgresError && error.code.startsWith('22')) {
     return new Problem(400, 'The request has a value that cannot be used.')

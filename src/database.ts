@@ -15,8 +15,11 @@ export type Database = {
     build: (sql: SqlTag) => PendingQuery<T>,
     options?: {
       timeoutMs?: number
-      /** Reads much: only a part of the connections is lent to such statements at a time. */
-      heavy?: boolean
+      /**
+       * Id of the user for whom a statement runs that reads much. Such statements have a part of the connections, one of each user
+       * at a time, the users in turn. Rejects with a DatabaseBusyError where there is no room or time to wait.
+       */
+      heavyFor?: number
       /** Changes nothing, so that it is run again when its connection breaks. A write that was sent never is. */
       read?: boolean
     },
@@ -31,6 +34,11 @@ export type Database = {
  */
 export class DatabaseUnavailableError extends Error {
   override name = 'DatabaseUnavailableError'
+}
+
+/** Too many heavy statements wait, or the user's turn did not come in time. The statement was not run. */
+export class DatabaseBusyError extends Error {
+  override name = 'DatabaseBusyError'
 }
 
 /** The statement did not end in time and was cancelled. */

@@ -10,7 +10,7 @@ import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { createLogger, errorFields } from './log.ts'
-import { prune } from './maintenance.ts'
+import { maintain } from './maintenance.ts'
 import { noMetrics } from './metrics.ts'
 import { createPasswordHasher, unqueued } from './passwords.ts'
 import { connectTo } from './runtime/database/connect.ts'
@@ -34,8 +34,10 @@ const staleAfterMs = 30_000
 const redisStaleAfterMs = 2_000
 /** What an answer waits at most for work beside it, deliveries above all; the schedule sees to what is left. */
 const besideMs = 2000
-/** Kept back of a scheduled invocation's time for deliveries under way, and for pruning. */
+/** Kept back of a scheduled invocation's time for deliveries under way, and for maintenance. */
 const reserveMs = invocationTimeoutMs + 3000
+/** How long each scheduled invocation fills in search texts, as long as there are tasks without; some time is kept back. */
+const fillMs = { most: 10_000, keptBack: 2000 }
 
 const config = readConfig(process.env)
 const { databaseUrl, jwtSecrets } = config
@@ -88,7 +90,8 @@ export async function handler(event: unknown, context: Pick<LambdaContext, 'getR
     if (isHttpEvent(event)) return await answer(event, db)
     if (isScheduled(event)) {
       await createSweep({ db, invoke, log })({ claimForMs: context.getRemainingTimeInMillis() - reserveMs })
-      return await prune(db)
+      const rest = context.getRemainingTimeInMillis() - fillMs.keptBack
+      return await maintain(db, AbortSignal.timeout(Math.max(0, Math.min(fillMs.most, rest))))
     }
   } finally {
     database.used()

@@ -1,10 +1,17 @@
-/** What nobody asks for any more is removed: now and then on Node, by a cron trigger at the edge. */
+/** What is done beside the requests: now and then on Node, by a cron trigger at the edge, by a schedule on Lambda. */
 import type { PendingQuery, Row } from 'postgres'
 import type { Database, SqlTag } from './database.ts'
+import { fillSearchText } from './tasks/fill-search-text.ts'
 
 const limitMs = 60_000
 /** Rows that one statement removes: what is removed stays so, however much there is, and whatever comes in between. */
 const together = 10_000
+
+/** Removes what nobody asks for any more, then fills in search texts until `signal` ends that. */
+export async function maintain(db: Database, signal: AbortSignal) {
+  await prune(db)
+  await fillSearchText(db, signal)
+}
 
 /** Sessions that ended or ran out a day ago, and idempotency keys that no longer answer. One kind never waits for another. */
 export async function prune(db: Database) {

@@ -11,7 +11,7 @@ import { outboxWatch } from './events/outbox-watch.ts'
 import { createSweep, startRelay } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { errorFields, type Logger } from './log.ts'
-import { prune } from './maintenance.ts'
+import { maintain } from './maintenance.ts'
 import { measureCache, measureLimiter, noMetrics } from './metrics.ts'
 import { openCredentials } from './runtime/aws-credentials.ts'
 import type { Backing } from './runtime/backing.ts'
@@ -30,7 +30,7 @@ const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 /** Requests under way get this long at the end, the relay this long to hand over what was just committed. */
 const graceMs = { requests: 5000, relay: 2000 }
-const pruneEveryMs = 3_600_000
+const maintainEveryMs = 3_600_000
 
 type Serving = {
   config: Config
@@ -61,7 +61,7 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
   })
   const relay = startRelay(createSweep({ db, invoke, log, metrics }), log)
   stack.push('relay', () => within(graceMs.relay, relay.stop()))
-  if (chores) pruneNowAndThen(db, log, stack)
+  if (chores) maintainNowAndThen(db, log, stack)
 
   const passwords = await createNodeHasher({
     cost: config.bcryptCost,
@@ -106,9 +106,16 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
   return server.port
 }
 
-function pruneNowAndThen(db: Database, log: Logger, stack: Stack) {
-  const pruneNow = () => prune(db).catch((error) => log.warn('old rows were not removed', errorFields(error)))
-  pruneNow()
-  const pruning = setInterval(pruneNow, pruneEveryMs)
-  stack.push('pruning', async () => clearInterval(pruning))
+function maintainNowAndThen(db: Database, log: Logger, stack: Stack) {
+  const ending = new AbortController()
+  const maintainNow = () =>
+    maintain(db, ending.signal).catch((error) =>
+      log.warn('the maintenance of the database failed', errorFields(error)),
+    )
+  maintainNow()
+  const timer = setInterval(maintainNow, maintainEveryMs)
+  stack.push('maintenance', async () => {
+    clearInterval(timer)
+    ending.abort()
+  })
 }

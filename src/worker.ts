@@ -9,7 +9,7 @@ import { createLambdaClient } from './events/lambda-client.ts'
 import { createSweep, type Sweep } from './events/relay.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { createLogger, errorFields } from './log.ts'
-import { prune } from './maintenance.ts'
+import { maintain } from './maintenance.ts'
 import { noMetrics } from './metrics.ts'
 import { createPasswordHasher, outliving, queued, queueLimits } from './passwords.ts'
 import { Problem, problemMediaType } from './problem.ts'
@@ -49,6 +49,8 @@ let isolate: Isolate | undefined
  * cron trigger has minutes, but the next one comes after one.
  */
 const claimForMs = { request: 10_000, cron: 45_000 }
+/** How long each cron trigger fills in search texts, as long as there are tasks without. */
+const fillForMs = 20_000
 
 /** No request waits for what another has begun: that one may be cancelled. Of two first ones each makes an isolate, and one stays. */
 async function openIsolate(env: Env): Promise<Isolate> {
@@ -155,13 +157,13 @@ export default {
     }
   },
 
-  /** The cron trigger: delivers what a request's own sweep left, and removes what nobody asks for any more. */
+  /** The cron trigger: delivers what a request's own sweep left, then does the database's maintenance. */
   async scheduled(_: unknown, env: Env): Promise<void> {
     const { shared } = await openIsolate(env)
     const { db, sweep } = open(env, shared)
     try {
       await sweep({ claimForMs: claimForMs.cron })
-      await prune(db)
+      await maintain(db, AbortSignal.timeout(fillForMs))
     } finally {
       await db.close()
     }

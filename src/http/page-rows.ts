@@ -4,14 +4,16 @@ import type { SqlTag } from '../database.ts'
 import type { Position } from './cursor.ts'
 
 type Fragment = PendingQuery<Row[]>
+type OrderBy = { key: Fragment; expression?: Fragment; type: Fragment; descending: boolean }
 
 /**
  * Rows are ordered by a key, then by `id`. A page before a position is read in the reverse order. `place` is a further
- * condition, for the rows after the position in the order that is read.
+ * condition, for the rows after the position in the order that is read. Where the key is the name of an output column, the
+ * condition needs the `expression` behind it.
  */
 export function pageOrder(
   sql: SqlTag,
-  { key, type, descending }: { key: Fragment; type: Fragment; descending: boolean },
+  { key, expression = key, type, descending }: OrderBy,
   position: Position | null,
 ): { order: Fragment; place: Fragment } {
   const downwards = descending !== (position?.direction === 'before')
@@ -21,8 +23,8 @@ export function pageOrder(
   // The position itself is let in by the id before it: the text of the statement is the same.
   const id = inclusive ? position.id + (downwards ? 1 : -1) : position.id
   const place = downwards
-    ? sql`and (${key}, id) < (${value}::${type}, ${id}::bigint)`
-    : sql`and (${key}, id) > (${value}::${type}, ${id}::bigint)`
+    ? sql`and (${expression}, id) < (${value}::${type}, ${id}::bigint)`
+    : sql`and (${expression}, id) > (${value}::${type}, ${id}::bigint)`
   return { order, place }
 }
 

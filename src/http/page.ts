@@ -55,7 +55,8 @@ export function linksOf(c: Context<AppEnv>, list: List, page: Pages) {
 function pageUrl(c: Context<AppEnv>, list: List, cursor: string): string {
   const parameters = new URLSearchParams()
   for (const [name, value] of Object.entries(list.query)) {
-    if (c.req.query(name) && name !== 'cursor') parameters.set(name, String(value))
+    // A parameter that is as if absent has no value once parsed; one that is absent may have its default.
+    if (value !== undefined && c.req.query(name) && name !== 'cursor') parameters.set(name, String(value))
   }
   parameters.set('cursor', cursor)
   return `${c.get('deps').config.publicUrl}${list.path}?${parameters}`

@@ -5,12 +5,14 @@ import type { Database, SqlTag } from '../database.ts'
 import type { Position } from '../http/cursor.ts'
 import { pageOrder } from '../http/page-rows.ts'
 import type { Task, TaskListQuery } from './schemas.ts'
+import { wordsOf } from './search-words.ts'
 
 type Fragment = PendingQuery<Row[]>
 /** Ids; `none` is nobody, undefined anybody. */
 type People = { createdBy: number | undefined; assignedTo: number | 'none' | undefined }
 
-export type TaskList = { rows: Task[]; count: number | undefined }
+/** `key` is the value that the list is ordered by, as text. */
+export type TaskList = { rows: { id: number; key: string; task: Task }[]; count: number | undefined }
 
 /**
  * A page of what the caller may see, and one row more where there is more; in the list's order, or, for a position with
@@ -28,9 +30,13 @@ export async function listTasks(
   const assignedTo = query.assigned_to === 'me' ? userId : query.assigned_to
   // A search and a count read all that the user may see.
   const heavy = query.count || query.search !== undefined
-  const options = { heavy, read: true, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
+  const options = {
+    read: true,
+    ...(heavy ? { heavyFor: userId } : {}),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  }
   const rows = await db.run((sql) => {
-    const { key, order, place } = orderingOf(sql, query.ordering, position)
+    const { key, extra, order, place } = orderingOf(sql, query.ordering, position)
     const filters = narrowing(sql, query, { createdBy, assignedTo })
     // A half that the filters leave empty is left out.
     const halves = [
@@ -40,6 +46,7 @@ export async function listTasks(
     const most = query.limit + 1
     const half = (mine: Fragment) => sql`
       select id, title, description, status, assigned_to, created_by, created_at, updated_at, completed_at
+        ${extra}
       from tasks where ${mine} ${filters} ${place} order by ${order} limit ${most}`
     const [one = half(sql`false`), other] = halves.map(half)
     // Of a task that is in both halves one is taken.
@@ -48,7 +55,7 @@ export async function listTasks(
         select distinct on (${key}, id) halves.* from ((${one}) union all (${other})) halves
         order by ${order} limit ${most}`
       : one
-    return sql<((Task | { id: null }) & { count: number | null })[]>`
+    return sql<((ListedTask | { id: null }) & { count: number | null })[]>`
       select page.*, ${query.count ? counted(sql, halves, filters) : sql`null::bigint`} count
       from sessions s left join (${page}) page on true
       where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
@@ -56,23 +63,37 @@ export async function listTasks(
   }, options)
   const [first] = rows
   if (!first) return undefined
+  const column = query.ordering.replace('-', '') as 'created_at' | 'updated_at' | 'title'
   return {
     count: first.count ?? undefined,
-    rows: rows.flatMap(({ count, ...row }) => (row.id === null ? [] : [row as Task])),
+    rows: rows.flatMap(({ count, ...row }) => {
+      if (row.id === null) return []
+      const { folded_title, ...task } = row as ListedTask
+      return [{ id: task.id, key: folded_title ?? task[column], task }]
+    }),
   }
 }
 
+/** `folded_title` only where the list is ordered by it. */
+type ListedTask = Task & { folded_title?: string }
+
 function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: Position | null) {
-  const { key, type } = keyOf(sql, ordering)
-  return { key, ...pageOrder(sql, { key, type, descending: ordering.startsWith('-') }, position) }
+  const { extra = sql``, ...by } = keyOf(sql, ordering)
+  return { key: by.key, extra, ...pageOrder(sql, { ...by, descending: ordering.startsWith('-') }, position) }
 }
 
-function keyOf(sql: SqlTag, ordering: TaskListQuery['ordering']): { key: Fragment; type: Fragment } {
+/** The column to order by. Where it is no column of tasks, `extra` selects it as the `expression` that is indexed. */
+function keyOf(
+  sql: SqlTag,
+  ordering: TaskListQuery['ordering'],
+): { key: Fragment; type: Fragment; expression?: Fragment; extra?: Fragment } {
   switch (ordering) {
     case 'title':
-    case '-title':
+    case '-title': {
       // By code point: what "C" gives in UTF-8.
-      return { key: sql`title collate "C"`, type: sql`text` }
+      const expression = sql`left(fold_text(title), 650) collate "C"`
+      return { key: sql`folded_title`, expression, extra: sql`, ${expression} folded_title`, type: sql`text` }
+    }
     case 'updated_at':
     case '-updated_at':
       return { key: sql`updated_at`, type: sql`timestamptz` }
@@ -82,22 +103,14 @@ function keyOf(sql: SqlTag, ordering: TaskListQuery['ordering']): { key: Fragmen
 }
 
 /**
- * The filters that narrow a list down within its index. Their text is the same whichever of them are given, so that the
- * number of statements a connection has prepared stays small; and empty when none is, which is most often.
+ * The filters that narrow a list down within its index. Apart from the search their text is the same whichever of them are
+ * given, so that the number of statements a connection has prepared stays small; and empty when none is, which is most often.
  */
 function narrowing(sql: SqlTag, query: TaskListQuery, { createdBy, assignedTo }: People): Fragment {
   const { status, search, created_after, created_before, updated_after, updated_before } = query
-  const given = [
-    status,
-    createdBy,
-    assignedTo,
-    search,
-    created_after,
-    created_before,
-    updated_after,
-    updated_before,
-  ]
-  if (given.every((value) => value === undefined)) return sql``
+  const searched = search === undefined ? sql`` : matching(sql, search)
+  const given = [status, createdBy, assignedTo, created_after, created_before, updated_after, updated_before]
+  if (given.every((value) => value === undefined)) return searched
   const assignee = assignedTo === 'none' ? null : (assignedTo ?? null)
   return sql`
     and (${status ?? null}::text is null or status = ${status ?? null})
@@ -108,7 +121,7 @@ function narrowing(sql: SqlTag, query: TaskListQuery, { createdBy, assignedTo }:
     and (${created_before ?? null}::timestamptz is null or created_at < ${created_before ?? null})
     and (${updated_after ?? null}::timestamptz is null or updated_at >= ${updated_after ?? null})
     and (${updated_before ?? null}::timestamptz is null or updated_at < ${updated_before ?? null})
-    and (${search ?? null}::text is null or ${contains(sql, sql`title`, search)} or ${contains(sql, sql`description`, search)})`
+    ${searched}`
 }
 
 /** The exact number of all that match, of which the page is a part. */
@@ -124,13 +137,18 @@ function counted(
 }
 
 /**
- * A substring, case ignored as Unicode lower-casing does: under ICU's root locale, since what `lower` does under a
- * database's own locale differs from server to server. The text is never a pattern.
+ * True where no word of the search is missing. Words and text are folded by the same function, and compared as they are, never
+ * as a pattern. `strpos` is the fastest for ordinary text, but takes the product of both lengths for text such as `aaaa…`: so it
+ * looks for the beginning of a word only, and a regular expression, which takes the text's length, for all of it.
+ * The beginning of the longest word is looked for first, as few tasks have it.
  */
-function contains(sql: SqlTag, column: Fragment, wanted: string | undefined): Fragment {
-  // A subquery is worked out once; a bare expression of a parameter, in a plan kept for all values, at every row.
-  return sql`strpos(${fold(sql, column)}, (select ${fold(sql, sql`${wanted ?? null}::text`)})) > 0`
+function matching(sql: SqlTag, search: string): Fragment {
+  const folded = sql`coalesce(search_text, fold_text(concat_ws(E'\\n', title, description)))`
+  // Subqueries without columns of the task are worked out once.
+  const words = sql`(select search_words(${wordsOf(search).join('\n')}))`
+  return sql`
+    and strpos(${folded}, (select coalesce(left(${words}[1], 8), ''))) > 0
+    and not exists (
+      select from (select ${folded} || '' as folded offset 0) read_once, unnest(${words}) word
+      where strpos(folded, left(word, 8)) = 0 or length(word) > 8 and folded !~ ('***=' || word))`
 }
-
-/** A sigma is lowered by its place in a word, which in a part of the word is another: all become the same. */
-const fold = (sql: SqlTag, text: Fragment) => sql`replace(lower(${text} collate "und-x-icu"), 'ς', 'σ')`

@@ -32,7 +32,7 @@ export const listTasks = operation({
       },
     },
   },
-  problems: { 503: 'The search took too long, or the database is away' },
+  problems: { 503: 'The search took too long, too many are under way, or the database is away' },
 })
 
 export const createTask = operation({

@@ -4,6 +4,7 @@ import { Id, isObject, Timestamp } from '../accounts/schemas.ts'
 import { DateParameter } from '../http/date-parameter.ts'
 import { Cursor, Limit } from '../http/page.ts'
 import { text } from '../http/text.ts'
+import { wordsOf } from './search-words.ts'
 
 const statuses = ['pending', 'completed'] as const
 export const orderings = [
@@ -73,18 +74,16 @@ const UserReference = <const Words extends string[]>(words: Words) =>
     })
     .meta({ description: `Id of a user, or ${words.join(' or ')}` })
 
-/** Empty is as if absent. */
-const absentIfEmpty = (value: string) => value || undefined
-
 export const TaskListQuery = z.strictObject({
   status: z.enum(statuses).optional(),
   assigned_to: UserReference(['me', 'none']).optional(),
   created_by: UserReference(['me']).optional(),
-  // It comes again in the URLs of the next and the previous page, which must fit into a header.
-  search: text({ maximum: 255 })
-    .transform(absentIfEmpty)
+  search: text({ maximum: 100 })
+    .transform((value) => (wordsOf(value).length > 0 ? value : undefined))
     .optional()
-    .describe('Part of the title or the description, without case'),
+    .describe(
+      'Words that title and description together contain; case, accents and Unicode forms are ignored',
+    ),
   created_after: DateParameter.optional().describe('Inclusive'),
   created_before: DateParameter.optional().describe('Exclusive'),
   updated_after: DateParameter.optional().describe('Inclusive'),

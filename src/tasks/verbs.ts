@@ -8,7 +8,7 @@ import type { Position } from '../http/cursor.ts'
 import { pageOf } from '../http/page-rows.ts'
 import { toBase64Url } from '../keys.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../problem.ts'
-import { listTasks as findTasks } from './list-query.ts'
+import { listTasks as findTasks, type TaskList } from './list-query.ts'
 import * as queries from './queries.ts'
 import type { Task, TaskListQuery } from './schemas.ts'
 
@@ -118,23 +118,19 @@ export async function listTasks(
   const { rows, next, previous } = pageOf(list.rows, {
     size: fitting(list.rows.slice(0, query.limit)),
     from: position,
-    keyOf: (row) => orderingValue(row, query.ordering),
+    keyOf: ({ key }) => key,
   })
-  return { tasks: rows, count: list.count, next, previous }
+  return { tasks: rows.map(({ task }) => task), count: list.count, next, previous }
 }
 
 /** How many of the rows, in the order they were read, make a page: one at least. */
-function fitting(rows: Task[]): number {
+function fitting(rows: TaskList['rows']): number {
   let characters = 0
-  const past = rows.findIndex((row) => {
-    characters += JSON.stringify(row).length
+  const past = rows.findIndex(({ task }) => {
+    characters += JSON.stringify(task).length
     return characters > maxPageCharacters
   })
   return past === -1 ? rows.length : Math.max(1, past)
-}
-
-function orderingValue(task: Task, ordering: TaskListQuery['ordering']): string {
-  return task[ordering.replace('-', '') as 'created_at' | 'updated_at' | 'title']
 }
 
 function tagged({ tag, ...task }: queries.TaskRow): TaggedTask {

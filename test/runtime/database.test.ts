@@ -22,7 +22,7 @@ function open(url: string, { places = 1, timeoutMs = 60_000 } = {}) {
     places,
     timeoutMs,
   })
-  const say = async (text: string, options?: { timeoutMs?: number; heavy?: boolean }) => {
+  const say = async (text: string, options?: { timeoutMs?: number; heavyFor?: number }) => {
     const [row] = await database.run((sql) => sql<[{ said: string }]>`select ${text}::text said`, options)
     return row.said
   }
@@ -80,8 +80,8 @@ test('heavy statements leave connections to the others', async () => {
   const { run, say, close } = open(server.url(), { places: 3 })
   const held = await server.sql().reserve()
   await held`select pg_advisory_lock(1)`
-  const heavy = Array.from({ length: 6 }, () =>
-    run((sql) => sql`select pg_advisory_xact_lock_shared(1)`, { heavy: true }),
+  const heavy = Array.from({ length: 6 }, (_, user) =>
+    run((sql) => sql`select pg_advisory_xact_lock_shared(1)`, { heavyFor: user }),
   )
   // None of them has ended, nor can end yet.
   expect(await say('light')).toBe('light')

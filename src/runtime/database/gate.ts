@@ -1,4 +1,6 @@
+/** Lets so many through at a time; the others wait. */
 import { DeadlineError } from '../../database.ts'
+import { createWaitingLine, type WaitingLine } from './waiting-line.ts'
 
 export type Gate = {
   /**
@@ -10,37 +12,37 @@ export type Gate = {
   load(): { running: number; waiting: number }
 }
 
-/** Lets so many through at a time. */
 export function createGate(places: number): Gate {
-  const waiting = new Set<() => void>()
+  const waiting = createWaitingLine<() => void>()
   let taken = 0
 
   function leave() {
-    const [next] = waiting
+    const next = waiting.shift()
     // The place is handed on rather than freed, so that nobody who comes meanwhile overtakes.
     if (next) next()
     else taken--
   }
 
   return {
-    load: () => ({ running: taken, waiting: waiting.size }),
+    load: () => ({ running: taken, waiting: waiting.length() }),
     async enter(ms) {
-      if (taken < places) {
-        taken++
-        return leave
-      }
-      return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => {
-          waiting.delete(admit)
-          reject(new DeadlineError(`no connection was free within ${ms} ms`))
-        }, ms)
-        function admit() {
-          clearTimeout(timer)
-          waiting.delete(admit)
-          resolve(leave)
-        }
-        waiting.add(admit)
-      })
+      if (taken < places) taken++
+      else await waitIn(waiting, ms, () => new DeadlineError(`no connection was free within ${ms} ms`))
+      return leave
     },
   }
+}
+
+/** Resolves when what it puts into the line is called; rejects with `late` after `ms`. */
+export function waitIn(line: WaitingLine<() => void>, ms: number, late: () => Error): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      leave()
+      reject(late())
+    }, ms)
+    const leave = line.push(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
 }

@@ -2,7 +2,7 @@
 import postgres, { type Options } from 'postgres'
 import { type Database, DatabaseUnavailableError, DeadlineError } from '../../database.ts'
 import { type Connect, type Connection, type Connections, createConnections } from './connections.ts'
-import { createGate } from './gate.ts'
+import { createFairGate } from './fair-gate.ts'
 import { ConnectionLostError, runWithin, SilenceError } from './statement.ts'
 
 /**
@@ -14,6 +14,8 @@ const undone = new Set(['40P01', '40001', canceled])
 const attempts = 3
 /** A gap of this length is bridged: so long is tried again what may be. */
 const bridgedMs = 2000
+/** Heavy statements that may wait in a process: with the memory that a request takes, and nobody alone fills the line. */
+const heavyWaiting = { waitingOfEach: 20, waitingOfAll: 500 }
 const pauseMs = { first: 25, longest: 400 }
 /** A connection younger than this that takes no writes says that the address still leads to such a server. */
 const justMadeMs = 1000
@@ -52,13 +54,16 @@ export function toRfc3339(text: string): string {
  */
 export function createDatabase(connect: Connect, { places, timeoutMs: defaultTimeoutMs }: Limits) {
   const connections = createConnections(connect, places)
-  const heavyGate = createGate(Math.max(1, Math.floor(places / 3)))
+  const heavyGate = createFairGate({ places: Math.max(1, Math.floor(places / 3)), ...heavyWaiting })
 
   const database: Database = {
-    async run(build, { timeoutMs = defaultTimeoutMs, heavy = false, read = false } = {}) {
-      const leave = heavy ? await heavyGate.enter(timeoutMs) : undefined
+    async run(build, { timeoutMs = defaultTimeoutMs, heavyFor, read = false } = {}) {
+      const begun = performance.now()
+      const leave = heavyFor === undefined ? undefined : await heavyGate.enter(timeoutMs, heavyFor)
+      // The time that it waited for its turn counts.
+      const left = Math.max(1, Math.ceil(timeoutMs - (performance.now() - begun)))
       try {
-        return await retrying({ timeoutMs, read }, (ms) =>
+        return await retrying({ timeoutMs: left, read }, (ms) =>
           onConnection(connections, ms, (connection, rest) =>
             runWithin(build(connection.sql), connection, rest),
           ),

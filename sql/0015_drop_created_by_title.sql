@@ -1,0 +1,3 @@
+-- migrate: outside a transaction
+-- The order of titles as they were sent, which no list has any more.
+drop index concurrently if exists tasks_created_by_title_idx;

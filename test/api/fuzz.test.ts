@@ -14,6 +14,8 @@ import {
   problemFaults,
   type User,
 } from '../support/client.ts'
+import { malformedDocuments } from '../support/corpora/json.ts'
+import { blank, storable, unstorable } from '../support/corpora/naughty-strings.ts'
 
 const seed = Number(process.env.FUZZ_SEED ?? 20261122)
 const numRuns = Number(process.env.FUZZ_RUNS ?? 300)
@@ -84,27 +86,7 @@ function faults(answer: Answer): string[] {
 const anyText = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 40 }),
   fc.string({ unit: 'grapheme', maxLength: 40 }),
-  fc.constantFrom(
-    '\0',
-    'a\0b',
-    '\ud800',
-    'a\udc00b',
-    '\udfff\ud800',
-    '\u{10FFFF}\u{1F600}',
-    '\uFEFF',
-    '\u202E\u0301\u200B',
-    '\u0001\u0008\u001F\u007F\u0085',
-    'constructor',
-    '__proto__',
-    "'; drop table users; --",
-    '%',
-    '\\',
-    '"',
-    '$1',
-    '{{7*7}}',
-    '1e309',
-    'İıſKß',
-  ),
+  fc.constantFrom(...Object.values(storable).flat(), ...blank, ...unstorable),
   fc.integer({ min: 1, max: 20_000 }).map((length) => 'x'.repeat(length)),
   fc.integer({ min: 1, max: 10_001 }).map((length) => '😀'.repeat(length)),
 )
@@ -181,6 +163,7 @@ const plausible = fc.constantFrom(
     '"correct horse "',
     '"new password"',
     '"ann@example.com"',
+    '"o\'hara~&/=+x@müller.de"',
     '"{refresh}"',
   ],
   ...['"2026-11-22T07:04:05.123Z"', '"a-new-name"', '"{token}"', '"x@y"', '" "', '"me"'],
@@ -363,6 +346,7 @@ function bodyOf({ id, mediaTypes }: DocumentedOperation): fc.Arbitrary<string | 
     { weight: 4, arbitrary: anyJson },
     { weight: mediaTypes.includes('application/x-www-form-urlencoded') ? 8 : 1, arbitrary: form },
     { weight: 2, arbitrary: broken },
+    { weight: 1, arbitrary: fc.constantFrom(...malformedDocuments) },
     { weight: 1, arbitrary: bytes },
   )
 }

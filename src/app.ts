@@ -54,8 +54,11 @@ export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }:
   return app
 }
 
+/** A preflight may ask for more, but an answer repeats no longer list: its headers stay under 4 KB. */
+const longestRepeated = 1000
+
 function crossOrigin(origin: string[]): MiddlewareHandler {
-  const answer = cors({
+  const options = {
     origin,
     allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     // Whatever a preflight asks for is allowed: a token is no credential that a browser adds by itself.
@@ -75,10 +78,16 @@ function crossOrigin(origin: string[]): MiddlewareHandler {
       'X-Request-Id',
     ],
     maxAge: 600,
-  })
+  }
+  const repeating = cors(options)
+  // Every header but Authorization is meant by `*` (Fetch standard, section 3.2.3); some old clients do not know it.
+  const brief = cors({ ...options, allowHeaders: ['*', 'Authorization'] })
   // Only an OPTIONS that asks for a method is a preflight (Fetch standard, section 3.2.2).
-  return (c, next) =>
-    c.req.method === 'OPTIONS' && !c.req.header('Access-Control-Request-Method') ? next() : answer(c, next)
+  return (c, next) => {
+    if (c.req.method === 'OPTIONS' && !c.req.header('Access-Control-Request-Method')) return next()
+    const { length } = c.req.header('Access-Control-Request-Headers') ?? ''
+    return (length > longestRepeated ? brief : repeating)(c, next)
+  }
 }
 
 // The reference page is no operation: it takes whatever query it is sent.

@@ -7,7 +7,7 @@ import { listenOnLoopback } from './ports.ts'
 export type UpstashFront = Awaited<ReturnType<typeof startUpstashFront>>
 
 export async function startUpstashFront(redisUrl: string) {
-  const token = 'a token that only the tests know'
+  const token = 'a-token-that-only-the-tests-know'
   /** The commands of each call. */
   const calls: string[][][] = []
   const redis = createClient({ url: redisUrl, disableOfflineQueue: true })

@@ -60,7 +60,7 @@ export function openConnection(socket: Socket) {
       if (current) unreadable = refusal
       else answerRaw(socket, refusal)
     },
-    /** CONNECT leaves the connection without node:http's care; no tunnel is opened, so only one that waits for nothing is answered. */
+    /** After CONNECT node:http no longer looks after the connection, so one with answers to come is closed. */
     refuseTunnel(refusal: Refusal) {
       socket.on('error', () => socket.destroy())
       socket.resume()

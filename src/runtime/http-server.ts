@@ -1,6 +1,7 @@
 /** The app on node:http. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
+import { setImmediate as afterReading } from 'node:timers/promises'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Logger } from '../log.ts'
 import { type Answer, type Connection, openConnection } from './connection.ts'
@@ -31,10 +32,10 @@ const timeouts = {
 /** A connection is closed when nothing has moved on it for so long, as where the client reads no answer. */
 const stalledMs = 120_000
 /** Connections above the bound that are told so rather than closed at once, and how long each is kept for it. */
-export const turnedAwayAtOnce = 20
+const turnedAwayAtOnce = 20
 const turnAwayMs = 2000
 const warnEveryMs = 60_000
-/** A request may be on its way on a connection that looks idle: it has this long to arrive before the connection is closed. */
+/** A request may be on its way on a connection that looks idle: it has this long to arrive. */
 const idleGraceMs = 1000
 
 /** @throws StartError when the address cannot be had */
@@ -83,26 +84,28 @@ export async function listen(fetch: Fetch, options: Options): Promise<HttpServer
     else connection.fail(refusalOf(error))
   })
 
+  /** Once what has arrived by now is read: until then a connection may look idle and not be. */
+  async function closeIdle() {
+    await afterReading()
+    for (const connection of connections.values()) connection.closeIfUnused()
+    server.closeIdleConnections()
+  }
+
   return {
     port: await listenOn(server, { host, port, names: { host: 'HOST', port: 'PORT' } }),
-    close: (graceMs) =>
-      new Promise((resolve) => {
-        closing = true
-        for (const connection of connections.values()) connection.endWithNextAnswer()
-        const idleUntil = Date.now() + idleGraceMs
-        const closeIdle = setInterval(() => {
-          if (Date.now() < idleUntil) return
-          for (const connection of connections.values()) connection.closeIfUnused()
-          server.closeIdleConnections()
-        }, 50)
-        const closeAll = setTimeout(() => server.closeAllConnections(), graceMs)
-        // Not node:http's own close, which would close idle connections at once.
-        NetServer.prototype.close.call(server, () => {
-          clearInterval(closeIdle)
-          clearTimeout(closeAll)
-          resolve()
-        })
-      }),
+    async close(graceMs) {
+      closing = true
+      for (const connection of connections.values()) connection.endWithNextAnswer()
+      const idleUntil = Date.now() + idleGraceMs
+      const idle = setInterval(() => Date.now() >= idleUntil && closeIdle(), 50)
+      const all = setTimeout(() => server.closeAllConnections(), graceMs)
+      // Connections that wait to be accepted would be reset.
+      await afterReading()
+      // Not node:http's own close, which would close idle connections at once.
+      await new Promise((resolve) => NetServer.prototype.close.call(server, resolve))
+      clearInterval(idle)
+      clearTimeout(all)
+    },
   }
 }
 

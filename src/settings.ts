@@ -106,7 +106,11 @@ const destination = text((place) => {
   return url !== undefined && !url.username && !url.password
 }, 'give a URL such as https://example.com/failed, without a user name or password, or a path such as ./data/failed-events.jsonl')
 
-export const databaseUrl = url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/database')
+/** Which libpq takes and the web does not, such as one without a host: it is read where it is used. */
+export const databaseUrl = text(
+  (address) => /^postgres(ql)?:\/\//i.test(address),
+  'give a URL such as postgres://user:password@host:5432/database',
+)
 
 /** How the notifier takes Events: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html */
 export const EventSettings = {

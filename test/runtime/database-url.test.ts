@@ -16,7 +16,7 @@ import { StartError } from '../../src/start-error.ts'
 import { temporaryDirectory } from '../support/directories.ts'
 import { hasPgBouncer, startPgBouncer } from '../support/pgbouncer.ts'
 import { listenOnLoopback } from '../support/ports.ts'
-import { type PostgresCluster, startPostgresCluster } from '../support/postgres-cluster.ts'
+import { type PostgresCluster, password, startPostgresCluster } from '../support/postgres-cluster.ts'
 import { migrateDatabase, startProgram } from '../support/processes.ts'
 
 const read = (query: string, databaseCa?: string) =>
@@ -52,6 +52,53 @@ describe('what it says', () => {
       pass: 'p/?%',
       database: 'täsks',
     })
+  })
+
+  const socket = (directory: string, port = 5432) => ({
+    host: directory.includes(':') ? [directory] : directory,
+    path: `${directory}/.s.PGSQL.${port}`,
+    ssl: false,
+  })
+  const login = (username: string, database: string, password = '') => ({ username, password, database })
+
+  // As libpq's documentation has them: 34.1.1.2 Connection URIs.
+  test.for([
+    ['postgres://user@/db?host=/cloudsql/p:r:i', { ...socket('/cloudsql/p:r:i'), ...login('user', 'db') }],
+    ['postgres://user:p@ss@/db?host=/tmp', { ...socket('/tmp'), ...login('user', 'db', 'p@ss') }],
+    ['postgres://user@%2Ftmp:5433/db', { ...socket('/tmp', 5433), ...login('user', 'db') }],
+    ['postgres://user@%2Fcloudsql%2Fp%3Ar%3Ai/db', { ...socket('/cloudsql/p:r:i'), ...login('user', 'db') }],
+    ['postgres://user@localhost/db?host=/tmp&port=5433', { ...socket('/tmp', 5433), ...login('user', 'db') }],
+    ['postgres:///db?host=/tmp&user=a&password=b%2Bc+d', { ...socket('/tmp'), ...login('a', 'db', 'b+c+d') }],
+    ['postgresql://?host=/tmp&user=a&dbname=x%20y', { ...socket('/tmp'), ...login('a', 'x y') }],
+    ['postgres://u:p%23%3F@host?port=1', { host: 'host', port: 1, ...login('u', '', 'p#?') }],
+    ['postgres://u@host:5433/db?user=other&dbname=z', { host: 'host', port: 5433, ...login('other', 'z') }],
+    ['postgres://u@h/db?user=me@corp\n', { host: 'h', port: 5432, ...login('me@corp', 'db') }],
+    ['POSTGRES://u:a:b@h/db', { host: 'h', port: 5432, ...login('u', 'db', 'a:b') }],
+    ['postgres://u:p#s@h/db', { host: 'h', port: 5432, ...login('u', 'db', 'p#s') }],
+  ] as const)('%s', ([databaseUrl, expected]) => {
+    const { options, unused } = readDatabaseUrl({ databaseUrl })
+    expect({ options, unused }).toMatchObject({ options: expected, unused: [] })
+  })
+
+  test.each([
+    ['postgres://u:secret@/db', 'DATABASE_URL: names no host; give localhost, or ?host=/var/run/postgresql'],
+    ['postgres:///db', 'DATABASE_URL: names no host; give'],
+    ['postgres://u:secret@/cloudsql/p:r:i/db', 'DATABASE_URL: names no host; give'],
+    ['postgres://u:secret@one:1,two:2/db', 'DATABASE_URL: names several hosts; give one'],
+    ['postgres://u:secret@/db?host=/a,/b', 'DATABASE_URL: names several hosts; give one'],
+    [
+      'postgres://u:secret@/db?host=@name',
+      'DATABASE_URL: names an abstract socket; give the directory of one',
+    ],
+    [`postgres://u:secret@/db?host=/${'x'.repeat(107)}`, "DATABASE_URL: its socket's directory is longer"],
+    ['postgres://u:secret@/db?host=/tmp&port=x', 'database?host=/its/directory'],
+    ['postgres://u:secret@h:0/db', 'DATABASE_URL must look like postgres://user:password@host:5432/database'],
+    ['postgres://u:sec/ret@h/db', 'DATABASE_URL must look like'],
+    ['host=/tmp dbname=secret', 'DATABASE_URL must look like'],
+  ])('%s is refused in one line that shows what works', (databaseUrl, line) => {
+    expect(() => readDatabaseUrl({ databaseUrl })).toThrow(StartError)
+    expect(() => readDatabaseUrl({ databaseUrl })).toThrow(line)
+    expect(() => readDatabaseUrl({ databaseUrl })).not.toThrow(/secret|sec\/ret|\n/)
   })
 
   test.each([
@@ -250,7 +297,9 @@ describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () =
 describe('what the start finds out', () => {
   let server: PostgresCluster
   beforeAll(async () => {
-    server = await startPostgresCluster()
+    server = await startPostgresCluster({
+      access: ['local all tasks scram-sha-256', 'host all all 127.0.0.1/32 scram-sha-256'].join('\n'),
+    })
     await migrateDatabase(server.url())
   })
   afterAll(() => server?.remove())
@@ -263,11 +312,24 @@ describe('what the start finds out', () => {
       (own) => postgres({ ...valueOptions, ...options, ...own }) as unknown as postgres.Sql,
       {
         prepare,
+        statementMs: 10_000,
         log,
       },
     )
     return warnings
   }
+
+  test('a socket, in whatever form libpq takes', async () => {
+    const { directory, port } = server
+    const user = `tasks:${encodeURIComponent(password)}`
+    const secret = `password=${encodeURIComponent(password)}`
+    for (const url of [
+      `postgres://${user}@/tasks?host=${directory}&port=${port}`,
+      `postgres://${user}@${encodeURIComponent(directory)}:${port}/tasks`,
+      `postgres://?host=${encodeURIComponent(directory)}&port=${port}&user=tasks&${secret}&dbname=tasks`,
+    ])
+      expect(await inspect(url)).toEqual([])
+  })
 
   test('of a server as it should be: nothing', async () => {
     expect(await inspect(server.url())).toEqual([])

@@ -5,6 +5,7 @@ import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type postgres from 'postgres'
 import { StartError } from '../../start-error.ts'
+import { splitDatabaseUrl } from './libpq-url.ts'
 
 type Source = {
   databaseUrl: string
@@ -16,13 +17,13 @@ type Source = {
 
 type ServerOptions = Pick<
   postgres.Options<Record<string, postgres.PostgresType>>,
-  'host' | 'port' | 'database' | 'username' | 'password' | 'ssl' | 'connect_timeout' | 'connection'
+  'host' | 'port' | 'path' | 'database' | 'username' | 'password' | 'ssl' | 'connect_timeout' | 'connection'
 >
 
 const modes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']
 /** Passed on to the server as they are. */
 const serverParameters = ['application_name', 'options', 'search_path']
-const ownParameters = ['host', 'connect_timeout', 'ssl', 'sslmode', 'sslrootcert', 'sslcert', 'sslkey']
+const ownParameters = ['connect_timeout', 'ssl', 'sslmode', 'sslrootcert', 'sslcert', 'sslkey']
 
 /**
  * Options for postgres.js, which by itself gives sslmode other meanings (`verify-ca` checks the name, no name is checked for
@@ -33,26 +34,17 @@ export function readDatabaseUrl({ databaseUrl, databaseCa, setting = 'DATABASE_U
   options: ServerOptions
   unused: string[]
 } {
-  const url = parseUrl(databaseUrl, setting)
-  const parameters = Object.fromEntries(url.searchParams)
-  const host = parameters.host || url.hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost'
-  if (host.includes(',')) {
-    throw new StartError(
-      `${setting}: names several hosts; give one, such as the cluster's endpoint, that leads to the writer`,
-    )
-  }
+  const { parameters, host, port, ...login } = splitDatabaseUrl(databaseUrl, setting)
   const isSocket = host.startsWith('/')
-  const port = Number(url.port || 5432)
   const connectTimeout = Number(parameters.connect_timeout)
   return {
     options: {
       // postgres.js cuts a host at its first colon, but for one in a list, of which its types know nothing.
-      ...(isIP(host) === 6
+      ...(host.includes(':')
         ? { host: [host] as unknown as string, port: [port] as unknown as number }
         : { host, port }),
-      database: decodeURIComponent(url.pathname.slice(1)),
-      username: decodeURIComponent(url.username),
-      password: decodeURIComponent(url.password),
+      ...(isSocket ? { path: `${host}/.s.PGSQL.${port}` } : {}),
+      ...login,
       ssl: isSocket ? (false as const) : readTls(parameters, { host, databaseCa, setting }),
       ...(connectTimeout > 0 ? { connect_timeout: connectTimeout } : {}),
       connection: Object.fromEntries([
@@ -62,17 +54,6 @@ export function readDatabaseUrl({ databaseUrl, databaseCa, setting = 'DATABASE_U
     },
     unused: Object.keys(parameters).filter((name) => ![...serverParameters, ...ownParameters].includes(name)),
   }
-}
-
-function parseUrl(text: string, setting: string): URL {
-  try {
-    const url = new URL(text)
-    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
-    if (/^postgres(ql)?:$/.test(url.protocol)) return url
-  } catch {
-    // The cause would show the password.
-  }
-  throw new StartError(`${setting} must look like postgres://user:password@host:5432/database`)
 }
 
 type Tls = { host: string; databaseCa: string | undefined; setting: string }

@@ -2,14 +2,15 @@
 import type { PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
 
 /** How values travel where postgres.js would do otherwise: see runtime/database/postgres.ts. */
-export type ValueTypes = { bigint: number; date: string }
+export type ValueTypes = { bigint: number; date: string; numeric: string }
 /** postgres.js's tag, for statements and fragments of them. */
 export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>
 
 export type Database = {
   /**
-   * Runs the statement that `build` makes; it is built anew when it is run again: after a deadlock or a serialization
-   * failure, which undid it, or when it did not reach the server. Rejects with a DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
+   * Runs the statement that `build` makes; it is built anew when it is run again: after a conflict that undid
+   * it (a deadlock, a serialization failure, a lock time-out), or when it did not reach the server. Rejects
+   * with a DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
    */
   run<T extends readonly Row[]>(
     build: (sql: SqlTag) => PendingQuery<T>,
@@ -28,12 +29,34 @@ export type Database = {
   transaction<T>(work: (database: Database) => Promise<T>, options?: { timeoutMs?: number }): Promise<T>
 }
 
+/** Why the database cannot be used at the moment, in words for a log. */
+const reasons = {
+  away: 'the database is away',
+  refused: 'the database refuses this service',
+  crowded: 'the database takes no more connections',
+  full: 'the database has no room left on its disk',
+  'read only': 'the database takes no writes',
+  'shared memory':
+    'the database has no shared memory left: give it a larger /dev/shm, or a lower shared_buffers',
+  exhausted: 'the database has no memory left, or another of its limits is reached',
+  contended: 'too many statements want the same rows',
+  unmigrated: 'the schema is older than the program: run npm run migrate',
+} as const
+export type UnavailableReason = keyof typeof reasons
+
 /**
- * The server could not be reached, was starting, stopping or full, took no writes, or went away under way: then nobody knows
- * whether a write was done. postgres.js's error is the cause.
+ * Nothing was done, or, where the server went away under way, nobody knows whether a write was. The error of
+ * postgres.js is the cause.
  */
 export class DatabaseUnavailableError extends Error {
   override name = 'DatabaseUnavailableError'
+  readonly isExpected = true
+  readonly reason: UnavailableReason
+
+  constructor(reason: UnavailableReason, cause: unknown) {
+    super(reasons[reason], { cause })
+    this.reason = reason
+  }
 }
 
 /** Too many heavy statements wait, or the user's turn did not come in time. The statement was not run. */
@@ -44,4 +67,5 @@ export class DatabaseBusyError extends Error {
 /** The statement did not end in time and was cancelled. */
 export class DeadlineError extends Error {
   override name = 'DeadlineError'
+  readonly isExpected = true
 }

@@ -1,4 +1,5 @@
 /** Entry of `npm run dev:edge`: the embedded database, and before it both Workers as they run at the edge. */
+
 import { createServer } from 'node:http'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,10 +8,10 @@ import { openChannels } from '../workers/notifier/channels.ts'
 import { readNotifierSettings } from '../workers/notifier/settings.ts'
 import { type Config, settingNames } from './config.ts'
 import { readEdgeConfig } from './edge-config.ts'
+import { describeFailure } from './failure.ts'
 import type { Logger } from './log.ts'
 import { jwtSecretsOf } from './runtime/backing.ts'
 import { readDatabaseUrl } from './runtime/database/database-url.ts'
-import { describeFailure } from './runtime/database/operator-database.ts'
 import { valueOptions } from './runtime/database/postgres.ts'
 import { startMigrated } from './runtime/database/service-database.ts'
 import { startEdgePreview } from './runtime/edge-preview.ts'

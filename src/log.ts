@@ -1,4 +1,6 @@
 /** Structured logging: one JSON object a line, on standard output on every runtime. */
+
+import { codeOf, describeCauses } from './failure.ts'
 import { escapeInvisible } from './plain-text.ts'
 
 export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const
@@ -28,9 +30,21 @@ export function createLogger(
 /** What JSON leaves as it is, and a terminal would act on, is escaped too. */
 export const jsonLine = (fields: LogFields) => escapeInvisible(JSON.stringify(fields))
 
-/** An unknown thrown value as log fields; `cause` and codes help an operator, clients never see them. */
+/**
+ * An unknown thrown value as log fields, with the code and the messages of whatever caused it: they help an
+ * operator, clients never see them. The stack is of use only where the fault may be ours.
+ */
 export function errorFields(error: unknown): LogFields {
   if (!(error instanceof Error)) return { error: String(error) }
-  const code = 'code' in error ? { code: String(error.code) } : {}
-  return { error: error.message, ...code, stack: error.stack }
+  const cause = describeCauses(error)
+  const code = codeOf(error)
+  return {
+    error: error.message,
+    ...(code === undefined ? {} : { code }),
+    ...(cause === '' ? {} : { cause }),
+    ...(isExpected(error) ? {} : { stack: error.stack }),
+  }
 }
+
+/** Errors about what the service depends on mark themselves so: the place in our code says nothing. */
+const isExpected = (error: Error) => 'isExpected' in error && error.isExpected === true

@@ -2,16 +2,18 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
+import { describeFailure } from './failure.ts'
 import { readMigrations } from './runtime/database/migration-files.ts'
 import { migrate, migrationStatus } from './runtime/database/migrations.ts'
-import { connectAsOperator, describeFailure } from './runtime/database/operator-database.ts'
+import { connectAsOperator } from './runtime/database/operator-database.ts'
 import { runAnswering } from './runtime/output.ts'
 import { StartError } from './start-error.ts'
 
 const help = `Brings the database to this program's schema: applies the files in sql/ that it lacks, in order.
 
   npm run migrate              apply what is missing
-  npm run migrate -- status    list the files and when each was applied, change nothing
+  npm run migrate -- status    list the files and when each was applied, change nothing;
+                               the exit code is 1 while some are pending
   npm run migrate -- --help    this text
 
 The database is DATABASE_URL, or without it the one that a running \`npm start\` keeps under DATA_DIR (./data).
@@ -42,13 +44,18 @@ async function applyAll(sql: postgres.Sql, migrations: Migrations) {
   console.log(`up to date at ${migrations.at(-1)?.name}`)
 }
 
-/** Problems come last and as the error: the exit code tells a script that `migrate` would refuse. */
+/**
+ * Comes to the error last: the exit code tells a script that there is something to do, or that `migrate`
+ * would refuse.
+ */
 async function printStatus(sql: postgres.Sql, migrations: Migrations) {
   const status = await migrationStatus(sql, migrations)
   const width = Math.max(...status.migrations.map(({ name }) => name.length))
   for (const { name, applied_at } of status.migrations)
     console.log(`${name.padEnd(width)}  ${applied_at ? `applied ${applied_at}` : 'pending'}`)
   if (status.problems.length > 0) throw new StartError(status.problems.join('; '))
+  const pending = status.migrations.filter(({ applied_at }) => applied_at === null)
+  if (pending.length > 0) throw new StartError(`${pending.length} pending: npm run migrate applies them`)
 }
 
 function connect(env: NodeJS.ProcessEnv) {

@@ -5,10 +5,11 @@ import { type ParseArgsConfig, parseArgs } from 'node:util'
 import postgres from 'postgres'
 import { type Config, readConfig } from '../config.ts'
 import { type Database, DatabaseUnavailableError, DeadlineError } from '../database.ts'
+import { codeOf, describeFailure } from '../failure.ts'
 import { oneLine } from '../plain-text.ts'
 import { Problem } from '../problem.ts'
 import { StartError } from '../start-error.ts'
-import { describeFailure, findOperatorDatabase } from './database/operator-database.ts'
+import { findOperatorDatabase } from './database/operator-database.ts'
 import { createDatabase } from './database/postgres.ts'
 import { runAnswering } from './output.ts'
 
@@ -23,11 +24,10 @@ export function runCommand(work: (args: string[], env: NodeJS.ProcessEnv) => Pro
 function describe(error: unknown): unknown {
   if (error instanceof StartError) return error.message
   if (error instanceof Problem) return describeProblem(error)
-  const reason = error instanceof DatabaseUnavailableError ? error.cause : error
+  if (error instanceof DatabaseUnavailableError || error instanceof DeadlineError || codeOf(error))
+    return `cannot use the database: ${describeFailure(error)}`
   // Anything else is a fault of ours and keeps its stack.
-  if (!(reason instanceof Error && ('code' in reason || reason instanceof DeadlineError))) return error
-  const unmigrated = 'code' in reason && ['42P01', '42703'].includes(String(reason.code))
-  return `cannot use the database: ${describeFailure(reason)}${unmigrated ? '; run npm run migrate' : ''}`
+  return error
 }
 
 const describeProblem = ({ message, options: { errors = [] } }: Problem) =>

@@ -1,7 +1,8 @@
 /** A completion event made by hand out of a task that is completed already, to try the notifier with. */
 import { fileURLToPath } from 'node:url'
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
-import { connectAsOperator, describeFailure } from '../../src/runtime/database/operator-database.ts'
+import { describeFailure } from '../../src/failure.ts'
+import { connectAsOperator } from '../../src/runtime/database/operator-database.ts'
 import { StartError } from '../../src/start-error.ts'
 
 /** Seen from dist/, where the bundle is. */

@@ -29,11 +29,3 @@ export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirect
 
 /** A client of it, for statements one after another. @throws StartError as findOperatorDatabase does */
 export const connectAsOperator = async (place: Place) => postgres(await findOperatorDatabase(place))
-
-/** One line; a refused connection to a name with several addresses has its messages one level down. */
-export function describeFailure(error: unknown): string {
-  if (error instanceof AggregateError && !error.message) return error.errors.map(describeFailure).join(', ')
-  return String(error instanceof Error ? error.message || error.name : error)
-    .replace(/\s+/g, ' ')
-    .trim()
-}

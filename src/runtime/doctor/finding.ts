@@ -1,7 +1,7 @@
 /** What `npm run doctor` finds: one thing that is well or is not, and what to do about it. */
 import type { Config } from '../../config.ts'
+import { describeFailure } from '../../failure.ts'
 import { StartError } from '../../start-error.ts'
-import { describeFailure } from '../database/operator-database.ts'
 
 export type Finding = {
   name: string

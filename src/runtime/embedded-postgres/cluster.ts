@@ -158,12 +158,21 @@ async function run({ native, user }: Programs, program: string, parameters: stri
   throw new StartError(`cannot prepare the database: ${program}: ${findReason(output) ?? ending}`)
 }
 
-/** The line in which a Postgres program says what stopped it. */
-export function findReason(output: string): string | undefined {
-  const lines = output.split('\n').filter((line) => line.trim() !== '')
-  const line = lines.findLast((line) => /\b(FATAL|PANIC|ERROR|error): /.test(line)) ?? lines.at(-1)
-  return line?.replace(/^.*\b(FATAL|PANIC|ERROR|error): +/, '').trim()
+/** The line in which a Postgres program says what stopped it, or else its last. */
+export const findReason = (output: string) =>
+  findFatal(output) ?? output.split('\n').findLast((line) => line.trim() !== '')
+
+/** The last error that ended a program, with its SQLSTATE where the line has one. */
+export function findFatal(output: string): string | undefined {
+  const lines = output.split('\n').filter((line) => fatal.test(line))
+  // What Postgres shares between its processes; other errors may follow from this one.
+  const shared = lines.find((line) => line.includes('shared memory segment "/PostgreSQL.'))
+  const [, code, message] = fatal.exec(shared ?? lines.at(-1) ?? '') ?? []
+  const said = code && message ? `${message} (${code})` : message
+  return shared ? `${said}; /dev/shm is too small: give a larger one (docker run --shm-size=256m)` : said
 }
+
+const fatal = /(?:\] ([0-9A-Z]{5}) +)?\b(?:FATAL|PANIC|ERROR|error): +(.*\S)/
 
 async function writeDurably(path: string, text: string, user: ServerUser | null = null) {
   const file = await open(path, 'w', 0o600)

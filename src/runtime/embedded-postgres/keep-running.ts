@@ -1,7 +1,7 @@
 /** Starts the embedded Postgres again when it ends under a running API. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { errorFields, type Logger } from '../../log.ts'
-import type { Guarded } from './guard.ts'
+import type { Launched } from './server.ts'
 
 /** A server that ran so long did not end for the reason of the time before. */
 const steadyMs = 60_000
@@ -9,8 +9,8 @@ const longestPauseMs = 30_000
 
 /** Doesn't keep the process alive. Answers how the server is asked to end. */
 export function keepRunning(
-  first: Guarded,
-  launch: (signal: AbortSignal) => Promise<Guarded>,
+  first: Launched,
+  launch: (signal: AbortSignal) => Promise<Launched>,
   log: Logger,
 ): () => Promise<void> {
   const stopping = new AbortController()
@@ -23,13 +23,14 @@ export function keepRunning(
       const since = Date.now()
       const ending = await server.exited
       if (signal.aborted) return
-      log.error('the database ended unexpectedly: starting it again', { ending })
+      const cause = await server.findCause().catch(() => undefined)
+      log.error('the database ended unexpectedly: starting it again', { ending, cause })
       if (Date.now() - since > steadyMs) failures = 0
       server = await relaunch(failures++)
       log.info('the database runs again')
     }
   }
-  const relaunch = async (failures: number): Promise<Guarded> => {
+  const relaunch = async (failures: number): Promise<Launched> => {
     await delay(Math.min(100 * 2 ** failures, longestPauseMs), undefined, { signal, ref: false })
     try {
       return await launch(signal)

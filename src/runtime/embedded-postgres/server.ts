@@ -1,13 +1,13 @@
 /** Starts the server on a cluster, after whatever may still run there from an earlier start. */
 import { randomBytes } from 'node:crypto'
 import { accessSync, closeSync, constants, openSync } from 'node:fs'
-import { chown, lstat, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { chown, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../log.ts'
 import { StartError } from '../../start-error.ts'
-import { findReason } from './cluster.ts'
+import { findFatal, findReason } from './cluster.ts'
 import { type Guarded, guard } from './guard.ts'
 import {
   findPostmasterOwner,
@@ -43,6 +43,9 @@ const replacedWithinMs = 15_000
 /** `sun_path` holds 103 bytes on macOS (107 on Linux), and Postgres appends `/.s.PGSQL.` and the port. */
 const socketDirectoryBytes = 103 - '/.s.PGSQL.65535'.length
 const logBytes = 1024 * 1024
+const logTailBytes = 65_536
+/** Less than a page of each of a few tables. */
+const leastRoomBytes = 256 * 1024
 
 /** A short path of our own, not made yet. The temporary directory may be a long one, and root's closed to others. */
 export function chooseSocketDirectory(user: ServerUser | null): string {
@@ -53,8 +56,11 @@ export function chooseSocketDirectory(user: ServerUser | null): string {
   return !user && fits && isWritable(tmpdir()) ? usual : join('/tmp', name)
 }
 
+/** A server that runs, and how to find out why it has ended. */
+export type Launched = Guarded & { findCause(): Promise<string | undefined> }
+
 /** Resolves when the server takes connections. @throws StartError with what the server said when it can't run. */
-export async function launchServer(options: ServerOptions, signal?: AbortSignal): Promise<Guarded> {
+export async function launchServer(options: ServerOptions, signal?: AbortSignal): Promise<Launched> {
   const deadline = Date.now() + replacedWithinMs
   for (;;) {
     await replaceLeftServer(options)
@@ -66,7 +72,7 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
       if (await isReady(server, options.owner, signal)) {
         // A start that lost the race may have put its own name there.
         await writeOwner(options.ownerFile, options.owner)
-        return server
+        return { ...server, findCause: () => findCause(options, logFile, logged) }
       }
     } catch (error) {
       await server.end()
@@ -75,7 +81,10 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
     const output = await readFrom(logFile, logged)
     // Another start was quicker, or sessions of a killed server are still on their way out.
     const taken = /"postmaster\.pid" already exists|pre-existing shared memory block/.test(output)
-    if (!taken || Date.now() > deadline) throw new StartError(explain(output, options, await server.exited))
+    if (!taken || Date.now() > deadline) {
+      const reason = (await findCause(options, logFile, logged)) ?? findReason(output)
+      throw new StartError(explain(output, options, reason ?? `it ended with ${await server.exited}`))
+    }
     await delay(50)
   }
 }
@@ -164,7 +173,7 @@ function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions
     jit: 'off',
     timezone: 'UTC',
     log_timezone: 'UTC',
-    log_line_prefix: '%m [%p] ',
+    log_line_prefix: '%m [%p] %e ',
     // Starts, crashes and refused log-ins. Failed statements would show what people write; the API logs their codes.
     log_min_messages: 'log',
     log_min_error_statement: 'panic',
@@ -204,11 +213,26 @@ async function isReady(server: Guarded, owner: Owner, signal?: AbortSignal) {
   }
 }
 
-function explain(output: string, { dataDirectory, tcpPort }: ServerOptions, ending: string): string {
+function explain(output: string, { dataDirectory, tcpPort }: ServerOptions, reason: string): string {
   if (tcpPort !== undefined && output.includes('Address already in use'))
     return `port ${tcpPort} on 127.0.0.1, which the database was to listen on, is in use by another program`
-  const reason = findReason(output) ?? `it ended with ${ending}`
   return `the database cannot start: ${reason} (see ${join(dataDirectory, 'postgres.log')})`
+}
+
+/**
+ * What the server said last before it ended, after `since` in its log. On a full disk it could not even write
+ * that down.
+ */
+async function findCause({ owner, dataDirectory }: ServerOptions, logFile: string, since: number) {
+  const { size } = await stat(logFile)
+  const output = await readFrom(logFile, Math.max(since, size - logTailBytes))
+  const said = findFatal(output)
+  if (said !== undefined) return said
+  for (const directory of [owner.cluster, dataDirectory]) {
+    const { bavail, bsize } = await statfs(directory)
+    if (bavail * bsize < leastRoomBytes) return `no room is left on the disk of ${directory}`
+  }
+  return undefined
 }
 
 /** The log grows by a few lines a start. Answers where the next line will be. */
@@ -225,7 +249,7 @@ async function boundLog(file: string): Promise<number> {
 async function readFrom(path: string, position: number): Promise<string> {
   const file = await open(path)
   try {
-    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(65_536), position })
+    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(logTailBytes), position })
     return buffer.toString('utf8', 0, bytesRead)
   } finally {
     await file.close()

@@ -1,11 +1,14 @@
 /** A Redis by TCP, through the package `redis`. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { describeFailure } from '../../failure.ts'
 import { errorFields, type Logger } from '../../log.ts'
 import { StartError } from '../../start-error.ts'
 import type { RedisCommands } from './redis-store.ts'
 
 /** A start waits so long for the first connection; then it goes on without, and the store counts as lost. */
 const startWaitMs = 3000
+/** An address that does not even refuse is told of after so long. */
+const toldAfterMs = 800
 /** A connection on which commands wait for so long without any answer is made anew: a server that has vanished sends no goodbye. */
 const silenceMs = 4000
 /** A server that takes no writes (any more) is left for the one that the address leads to now, at most so often. */
@@ -44,18 +47,29 @@ export async function connectRedis(
 ): Promise<RedisCommands & { close(): Promise<void> }> {
   // Half of a bundle's code, where it is in one, and of a start: only where it is used.
   const { createClient } = await import('redis')
+  /** Why the last try to connect has failed: a command without a connection only says that there is none. */
+  let failure: Error | undefined
   const open = () =>
     createClient({ ...clientOptions, url })
       // Each try that fails; without a listener it would end the process.
-      .on('error', (error: Error) => log.debug('redis', errorFields(error)))
+      .on('error', (error: Error) => {
+        failure = error
+        log.debug('redis', errorFields(error))
+      })
+      .on('ready', () => {
+        failure = undefined
+      })
   let client = open()
   const connected = client.connect()
   connected.catch(() => {})
+  const tellIfAway = watchStart(client, url, log)
   try {
     await Promise.race([connected, refusal(client), sleep(startWaitMs, undefined, { ref: false })])
   } catch (error) {
     client.destroy()
     throw error
+  } finally {
+    tellIfAway.stop()
   }
 
   let waiting = 0
@@ -105,7 +119,7 @@ export async function connectRedis(
       return await command(client)
     } catch (error) {
       if (isReadOnly(error) && Date.now() - reopenedAt >= reopenEveryMs) reopen()
-      throw error
+      throw failure === undefined ? error : new Error('there is no connection to Redis', { cause: failure })
     } finally {
       waiting--
       heardAt = Date.now()
@@ -127,15 +141,38 @@ export async function connectRedis(
   }
 }
 
+/** Says once, while the start waits, that nobody answers at the address; the password in it stays unsaid. */
+function watchStart(client: NodeJS.EventEmitter, url: string, log: Logger) {
+  const tell = (error?: Error) => {
+    stop()
+    if (error && isRefusal(error)) return
+    log.warn(
+      `REDIS_URL: no Redis answers at ${new URL(url).host}: limits are counted by each process, nothing is cached`,
+      error === undefined ? {} : { cause: describeFailure(error) },
+    )
+  }
+  const timer = setTimeout(tell, toldAfterMs)
+  function stop() {
+    clearTimeout(timer)
+    client.off('error', tell)
+  }
+  client.once('error', tell)
+  client.once('ready', stop)
+  return { stop }
+}
+
 /** A primary that has become a replica keeps its connections. */
 const isReadOnly = (error: unknown) => error instanceof Error && error.message.startsWith('READONLY')
+
+const isRefusal = ({ message }: Error) =>
+  /^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password))/.test(message)
 
 /** Rejects when the server refuses the user or the password. */
 function refusal(client: NodeJS.EventEmitter): Promise<never> {
   const refused = new Promise<never>((_, reject) => {
-    client.on('error', ({ message }: Error) => {
-      if (/^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password))/.test(message))
-        reject(new StartError(`REDIS_URL: the server refuses its user or password (${message})`))
+    client.on('error', (error: Error) => {
+      if (isRefusal(error))
+        reject(new StartError(`REDIS_URL: the server refuses its user or password (${error.message})`))
     })
   })
   // Nobody waits any more for what comes after the start.

@@ -1,0 +1,55 @@
+/** What a log says of an error: the reason is told, however deep it lies. */
+import { expect, test } from 'vitest'
+import { DatabaseUnavailableError } from '../../src/database.ts'
+import { describeFailure } from '../../src/failure.ts'
+import { createLogger, errorFields } from '../../src/log.ts'
+import { StartError } from '../../src/start-error.ts'
+
+const coded = (message: string, code: string, cause?: unknown) =>
+  Object.assign(new Error(message, cause === undefined ? {} : { cause }), { code })
+const refused = (address: string) => coded(`connect ECONNREFUSED ${address}`, 'ECONNREFUSED')
+
+test('an error is told with its code, and with all that caused it', () => {
+  expect(describeFailure(new Error('a'))).toBe('a')
+  expect(describeFailure(coded('no room', '53100'))).toBe('no room (53100)')
+  const nested = new Error('outer', { cause: new Error('middle', { cause: coded('inner', '53300') }) })
+  expect(describeFailure(nested)).toBe('outer: middle: inner (53300)')
+  expect(describeFailure(new TypeError('fetch failed', { cause: refused('10.0.0.1:443') }))).toBe(
+    'fetch failed: connect ECONNREFUSED 10.0.0.1:443',
+  )
+  expect(describeFailure('text')).toBe('text')
+  expect(describeFailure(new Error('outer', { cause: 'text' }))).toBe('outer: text')
+})
+
+test('of a name with several addresses, each is told', () => {
+  const both = new AggregateError([refused('::1:5432'), refused('127.0.0.1:5432')])
+  const said = 'connect ECONNREFUSED ::1:5432: connect ECONNREFUSED 127.0.0.1:5432'
+  expect(describeFailure(both)).toBe(said)
+  expect(errorFields(new DatabaseUnavailableError('away', both))).toEqual({
+    error: 'the database is away',
+    code: 'ECONNREFUSED',
+    cause: said,
+  })
+})
+
+test('causes that lead back, or never end, are bounded', () => {
+  const loop = new Error('loop')
+  loop.cause = loop
+  expect(describeFailure(loop)).toMatch(/^loop(: loop)+$/)
+  const many = new AggregateError(Array.from({ length: 1000 }, () => new Error('x'.repeat(1000))))
+  expect(describeFailure(many).length).toBeLessThanOrEqual(2000)
+})
+
+test('a fault of ours keeps its stack, an outage has none', () => {
+  expect(errorFields(new TypeError('ours'))).toMatchObject({ error: 'ours', stack: expect.any(String) })
+  for (const error of [new DatabaseUnavailableError('full', coded('no', '53100')), new StartError('no')])
+    expect(errorFields(error)).not.toHaveProperty('stack')
+})
+
+test('a line stays one line, whatever the server has said', () => {
+  const lines: string[] = []
+  const log = createLogger('info', (line) => lines.push(line))
+  log.warn('lost', errorFields(new Error('outer', { cause: new Error('one\ntwo\r\n\tthree') })))
+  expect(lines).toHaveLength(1)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ cause: 'one two three' })
+})

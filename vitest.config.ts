@@ -6,7 +6,7 @@ const patient = { testTimeout: 300_000, hookTimeout: 300_000, teardownTimeout: 3
 /** What takes minutes, or needs a Redis: `npm run test:more`. */
 const more = process.env.TEST_MORE === '1'
 const patientRuntime = [
-  'database-deadlines',
+  'database-{deadlines,outages,settings}',
   'event-*',
   'failover',
   'lambda*',

@@ -10,6 +10,7 @@ import type { AppEnv, Runtime } from './deps.ts'
 import { isLive } from './http/authenticate.ts'
 import { acceptHeader } from './http/body.ts'
 import { mayBeCached } from './http/cached-answer.ts'
+import { databaseProblem } from './http/database-problem.ts'
 import { describeOperations } from './http/openapi.ts'
 import type { Operation } from './http/operation.ts'
 import { countAsAnonymous, rateLimit } from './http/rate-limit.ts'
@@ -18,6 +19,7 @@ import { errorFields } from './log.ts'
 import { HasherBusyError } from './passwords.ts'
 import { notFound, Problem, problemMediaType, unavailable } from './problem.ts'
 import * as service from './service/operations.ts'
+import { createReadinessCheck } from './service/readiness.ts'
 import { mountReferencePage, mountService } from './service/routes.ts'
 import * as tasks from './tasks/operations.ts'
 import { mountTasks } from './tasks/routes.ts'
@@ -45,12 +47,19 @@ export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }:
   app.use('/api/*', rateLimit(runtime))
   mountAccounts(app)
   mountTasks(app)
-  mountService(app, () => describeOperations(operations, publicUrl))
+  const readiness = createReadinessCheck()
+  mountService(app, {
+    describe: () => describeOperations(operations, publicUrl),
+    checkReadiness: readiness.check,
+  })
   if (referencePage) mountReferencePage(app, referencePage)
 
   // Hono passes what is thrown here by the middleware, and the log with it.
   app.notFound((c) => answerUnmatched(c).catch((error: Error) => answerProblem(c, problemOf(error, c))))
-  app.onError((error, c) => answerProblem(c, problemOf(error, c)))
+  app.onError((error, c) => {
+    readiness.note(error)
+    return answerProblem(c, problemOf(error, c))
+  })
   return app
 }
 
@@ -127,8 +136,8 @@ function problemOf(error: Error, c: Context<AppEnv>): Problem {
   const { log } = c.get('deps')
   const fields = { request_id: c.get('requestId'), route: c.get('route') ?? null, ...errorFields(error) }
   if (error instanceof DeadlineError || error instanceof DatabaseUnavailableError) {
-    log.warn('the database did not answer', fields)
-    return unavailable('The database is away at the moment.')
+    log.warn('the database could not be used', fields)
+    return databaseProblem(error)
   }
   log.error('request failed', fields)
   return new Problem(500, 'Something went wrong here; the request id finds it in the logs.')

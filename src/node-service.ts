@@ -4,7 +4,7 @@ import { getConnInfo } from '@hono/node-server/conninfo'
 import { createTokens } from './accounts/tokens.ts'
 import { createApp } from './app.ts'
 import type { Config } from './config.ts'
-import type { Database } from './database.ts'
+import { type Database, DatabaseUnavailableError } from './database.ts'
 import type { Deps } from './deps.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
 import { outboxWatch } from './events/outbox-watch.ts'
@@ -109,9 +109,11 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
 function maintainNowAndThen(db: Database, log: Logger, stack: Stack) {
   const ending = new AbortController()
   const maintainNow = () =>
-    maintain(db, ending.signal).catch((error) =>
-      log.warn('the maintenance of the database failed', errorFields(error)),
-    )
+    maintain(db, ending.signal).catch((error) => {
+      // The start and /readyz say it already.
+      const isUnmigrated = error instanceof DatabaseUnavailableError && error.reason === 'unmigrated'
+      if (!isUnmigrated) log.warn('the maintenance of the database failed', errorFields(error))
+    })
   maintainNow()
   const timer = setInterval(maintainNow, maintainEveryMs)
   stack.push('maintenance', async () => {

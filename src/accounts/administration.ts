@@ -18,8 +18,9 @@ type Named = { id: number; username: string }
 export async function listAccounts(db: Database, prefix: string, now: number) {
   return db.run(
     (sql) => sql<AccountSummary[]>`
-      select u.id, u.username, u.email, u.created_at, u.disabled_at,
-        count(s.id)::int live_sessions, max(s.last_used_at) last_used_at
+      select u.id, u.username, u.email, extract(epoch from u.created_at) created_at,
+        extract(epoch from u.disabled_at) disabled_at,
+        count(s.id)::int live_sessions, extract(epoch from max(s.last_used_at)) last_used_at
       from users u left join sessions s
         on s.user_id = u.id and s.ended_at is null and s.expires_at > ${rfc3339(now)}
       where starts_with(lower(u.username collate "C"), lower(${prefix}::text collate "C"))

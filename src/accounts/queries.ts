@@ -29,7 +29,7 @@ export async function insertUser(
     (sql) => sql<[UserRow]>`
       insert into users (username, email, password_hash)
       values (${user.username}, ${user.email}, ${user.passwordHash})
-      returning id, username, email, created_at`,
+      returning id, username, email, extract(epoch from created_at) created_at`,
   )
   return row
 }
@@ -49,7 +49,7 @@ export async function findUserByName(db: Database, username: string) {
 export async function findCaller(db: Database, { userId, sessionId }: Caller) {
   const [row] = await db.run(
     (sql) => sql<UserWithHash[]>`
-      select u.id, u.username, u.email, u.created_at, u.password_hash
+      select u.id, u.username, u.email, extract(epoch from u.created_at) created_at, u.password_hash
       from sessions s join users u on u.id = s.user_id
       where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
     { read: true },
@@ -80,7 +80,7 @@ export async function updateEmail(db: Database, { userId, sessionId }: Caller, e
       update users u set email = ${email}
       from sessions s
       where u.id = s.user_id and s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
-      returning u.id, u.username, u.email, u.created_at`,
+      returning u.id, u.username, u.email, extract(epoch from u.created_at) created_at`,
   )
   return row
 }
@@ -99,7 +99,7 @@ export async function updateUser(
       update users set password_hash = ${change.to},
         email = case when ${change.email !== undefined} then ${change.email ?? null} else email end
       where id = ${caller.userId} and password_hash = ${change.from} and ${isLive(sql, caller)}
-      returning id, username, email, created_at`,
+      returning id, username, email, extract(epoch from created_at) created_at`,
   )
   return row
 }
@@ -186,7 +186,8 @@ export async function insertSession(
 export async function findSession(db: Database, id: number, now: number) {
   const [row] = await db.run(
     (sql) => sql<SessionRow[]>`
-      select id, user_id, salt, generation, spent, created_at, last_used_at, expires_at, user_agent
+      select id, user_id, salt, generation, spent, extract(epoch from created_at) created_at,
+        extract(epoch from last_used_at) last_used_at, extract(epoch from expires_at) expires_at, user_agent
       from sessions
       where id = ${id} and ended_at is null and expires_at > ${rfc3339(now)}`,
     { read: true },
@@ -275,7 +276,9 @@ export async function findLiveSessions(
       const newest = { key: sql`s.created_at`, type: sql`timestamptz`, descending: true }
       const { order, place } = pageOrder(sql, newest, page.position)
       return sql<(ListedSession | { id: null })[]>`
-        select s.id, s.created_at, s.last_used_at, s.expires_at, s.user_agent
+        select s.id, extract(epoch from s.created_at) created_at,
+          extract(epoch from s.last_used_at) last_used_at, extract(epoch from s.expires_at) expires_at,
+          s.user_agent
         from sessions caller left join lateral (
           select id, created_at, last_used_at, expires_at, user_agent
           from sessions s

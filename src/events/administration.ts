@@ -32,7 +32,7 @@ export async function summarizeOutbox(db: Database) {
         count(*) filter (where dead_at is null and next_attempt_at <= clock_timestamp())::int due,
         count(*) filter (where dead_at is null and last_error is not null)::int failing,
         count(*) filter (where dead_at is not null)::int dead,
-        extract(epoch from clock_timestamp() - min(created_at) filter (where dead_at is null))::float8
+        extract(epoch from clock_timestamp() - min(created_at) filter (where dead_at is null))::bigint
           oldest_age_seconds
       from outbox`,
   )
@@ -44,10 +44,11 @@ export async function listTroubled(db: Database, limit: number) {
   return db.run(
     (sql) => sql<OutboxEvent[]>`
       select id, (payload -> 'detail' -> 'task' ->> 'id')::bigint task_id, attempts,
-        created_at, next_attempt_at, last_error, dead_at
+        extract(epoch from created_at) created_at, extract(epoch from next_attempt_at) next_attempt_at,
+        last_error, extract(epoch from dead_at) dead_at
       from outbox
       where dead_at is not null or last_error is not null
-      order by dead_at is null, created_at, id limit ${limit}`,
+      order by outbox.dead_at is null, outbox.created_at, id limit ${limit}`,
   )
 }
 
@@ -95,7 +96,8 @@ export async function dropEvents(db: Database, id: string | null) {
       delete from outbox
       where id = ${one}::uuid or (${dead} and dead_at is not null)
       returning id, (payload -> 'detail' -> 'task' ->> 'id')::bigint task_id, attempts,
-        created_at, next_attempt_at, last_error, dead_at, payload`,
+        extract(epoch from created_at) created_at, extract(epoch from next_attempt_at) next_attempt_at,
+        last_error, extract(epoch from dead_at) dead_at, payload`,
   )
 }
 

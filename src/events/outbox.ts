@@ -17,7 +17,7 @@ export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: nu
         (select count(*) from (select from outbox where dead_at is null limit ${countedUpTo}) counted)::int waiting,
         (select count(*) from (select from outbox where dead_at is not null limit ${countedUpTo}) counted)::int dead,
         coalesce((select extract(epoch from clock_timestamp() - min(created_at)) * 1000 from outbox
-          where dead_at is null), 0)::float8 oldest_ms`,
+          where dead_at is null), 0)::bigint oldest_ms`,
     { timeoutMs },
   )
   return measure
@@ -36,7 +36,7 @@ export async function claimEvents(db: Database, { limit, leaseMs }: { limit: num
       ) due
       where o.id = due.id
       returning o.id, o.payload, o.attempts,
-        (extract(epoch from clock_timestamp() - o.created_at) * 1000)::float8 age_ms`,
+        (extract(epoch from clock_timestamp() - o.created_at) * 1000)::bigint age_ms`,
   )
 }
 

@@ -1,5 +1,6 @@
 /** Delivers the outbox: claims what is due, invokes the notifier with it, and removes what was handled. */
-import type { Database } from '../database.ts'
+import { type Database, DatabaseUnavailableError } from '../database.ts'
+import { describeFailure } from '../failure.ts'
 import { errorFields, type Logger } from '../log.ts'
 import type { DeliveryOutcome, Metrics } from '../metrics.ts'
 import type { CompletionEvent } from './completion-event.ts'
@@ -144,6 +145,15 @@ export function startRelay(sweep: Sweep, log: Logger): Relay {
   let again = true
   let stopped = false
   let pausedUntil = 0
+  let told: string | undefined
+
+  /** An outage is told once, not every second; that migrations are missing, the start and /readyz say. */
+  function tell(error: unknown) {
+    const failure = describeFailure(error)
+    const isUnmigrated = error instanceof DatabaseUnavailableError && error.reason === 'unmigrated'
+    if (failure !== told && !isUnmigrated) log.warn('the outbox could not be read', errorFields(error))
+    told = failure
+  }
 
   async function run() {
     let nextMs = pollMs.idle
@@ -151,6 +161,7 @@ export function startRelay(sweep: Sweep, log: Logger): Relay {
       while (again) {
         again = false
         const { failed, pauseMs } = await sweep()
+        told = undefined
         pausedUntil = Date.now() + pauseMs
         if (failed) nextMs = pollMs.afterFailure
         if (pauseMs > 0) {
@@ -159,7 +170,7 @@ export function startRelay(sweep: Sweep, log: Logger): Relay {
         }
       }
     } catch (error) {
-      log.warn('the outbox could not be read', errorFields(error))
+      tell(error)
       nextMs = pollMs.afterFailure
     }
     running = undefined

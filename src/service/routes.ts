@@ -5,11 +5,11 @@ import { bearerToken, unauthorized } from '../http/bearer.ts'
 import type { OpenApiDocument } from '../http/openapi.ts'
 import { mount } from '../http/operation.ts'
 import * as operations from './operations.ts'
-import { createReadinessCheck } from './readiness.ts'
+import type { ReadinessCheck } from './readiness.ts'
 
-export function mountService(app: Hono<AppEnv>, describe: () => OpenApiDocument) {
-  const checkReadiness = createReadinessCheck()
+type Parts = { describe: () => OpenApiDocument; checkReadiness: ReadinessCheck['check'] }
 
+export function mountService(app: Hono<AppEnv>, { describe, checkReadiness }: Parts) {
   mount(app, operations.getRateLimit, async (c) => {
     const { caller, verdicts } = c.var
     if (!caller && bearerToken(c.req.header('Authorization')) !== undefined)

@@ -36,7 +36,7 @@ export async function listTasks(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   }
   const rows = await db.run((sql) => {
-    const { key, extra, order, place } = orderingOf(sql, query.ordering, position)
+    const { key, extra, carried, order, place } = orderingOf(sql, query.ordering, position)
     const filters = narrowing(sql, query, { createdBy, assignedTo })
     // A half that the filters leave empty is left out.
     const halves = [
@@ -47,17 +47,20 @@ export async function listTasks(
     const half = (mine: Fragment) => sql`
       select id, title, description, status, assigned_to, created_by, created_at, updated_at, completed_at
         ${extra}
-      from tasks where ${mine} ${filters} ${place} order by ${order} limit ${most}`
+      from tasks t where ${mine} ${filters} ${place} order by ${order} limit ${most}`
     const [one = half(sql`false`), other] = halves.map(half)
     // Of a task that is in both halves one is taken.
     const page = other
       ? sql`
-        select distinct on (${key}, id) halves.* from ((${one}) union all (${other})) halves
+        select distinct on (${key}, id) t.* from ((${one}) union all (${other})) t
         order by ${order} limit ${most}`
       : one
     return sql<((ListedTask | { id: null }) & { count: number | null })[]>`
-      select page.*, ${query.count ? counted(sql, halves, filters) : sql`null::bigint`} count
-      from sessions s left join (${page}) page on true
+      select t.id, t.title, t.description, t.status, t.assigned_to, t.created_by,
+        extract(epoch from t.created_at) created_at, extract(epoch from t.updated_at) updated_at,
+        extract(epoch from t.completed_at) completed_at ${carried},
+        ${query.count ? counted(sql, halves, filters) : sql`null::bigint`} count
+      from sessions s left join (${page}) t on true
       where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
       order by ${order}`
   }, options)
@@ -77,28 +80,34 @@ export async function listTasks(
 /** `folded_title` only where the list is ordered by it. */
 type ListedTask = Task & { folded_title?: string }
 
+/** Columns that are ordered by are those of `t`. */
 function orderingOf(sql: SqlTag, ordering: TaskListQuery['ordering'], position: Position | null) {
-  const { extra = sql``, ...by } = keyOf(sql, ordering)
-  return { key: by.key, extra, ...pageOrder(sql, { ...by, descending: ordering.startsWith('-') }, position) }
+  const { extra = sql``, carried = sql``, ...by } = keyOf(sql, ordering)
+  const order = pageOrder(sql, { ...by, descending: ordering.startsWith('-') }, position)
+  return { key: by.key, extra, carried, ...order }
 }
 
-/** The column to order by. Where it is no column of tasks, `extra` selects it as the `expression` that is indexed. */
+/**
+ * The column to order by. Where it is no column of tasks, `extra` selects it as the `expression` that is indexed,
+ * and `carried` takes it further.
+ */
 function keyOf(
   sql: SqlTag,
   ordering: TaskListQuery['ordering'],
-): { key: Fragment; type: Fragment; expression?: Fragment; extra?: Fragment } {
+): Record<'key' | 'type', Fragment> & Partial<Record<'expression' | 'extra' | 'carried', Fragment>> {
   switch (ordering) {
     case 'title':
     case '-title': {
       // By code point: what "C" gives in UTF-8.
       const expression = sql`left(fold_text(title), 650) collate "C"`
-      return { key: sql`folded_title`, expression, extra: sql`, ${expression} folded_title`, type: sql`text` }
+      const extra = sql`, ${expression} folded_title`
+      return { key: sql`folded_title`, expression, extra, carried: sql`, folded_title`, type: sql`text` }
     }
     case 'updated_at':
     case '-updated_at':
-      return { key: sql`updated_at`, type: sql`timestamptz` }
+      return { key: sql`t.updated_at`, type: sql`timestamptz` }
     default:
-      return { key: sql`created_at`, type: sql`timestamptz` }
+      return { key: sql`t.created_at`, type: sql`timestamptz` }
   }
 }
 

@@ -17,8 +17,9 @@ export type TaskValues = {
 }
 
 const columns = (sql: SqlTag) => sql`
-  t.id, t.title, t.description, t.status, t.assigned_to, t.created_by, t.created_at, t.updated_at, t.completed_at,
-  ${tag(sql)}`
+  t.id, t.title, t.description, t.status, t.assigned_to, t.created_by,
+  extract(epoch from t.created_at) created_at, extract(epoch from t.updated_at) updated_at,
+  extract(epoch from t.completed_at) completed_at, ${tag(sql)}`
 
 /** Leaves out the revision where there is none. */
 const tag = (sql: SqlTag) => sql`concat_ws('.', t.version, t.revision) tag`

@@ -1,7 +1,7 @@
 /** What can be done with tasks. Every verb answers `ended` when the caller's session has, having done nothing. */
 import postgres from 'postgres'
 import type { Caller } from '../accounts/access-tokens.ts'
-import { DeadlineError } from '../database.ts'
+import { DatabaseUnavailableError, DeadlineError } from '../database.ts'
 import type { Deps } from '../deps.ts'
 import type { Precondition } from '../http/conditional.ts'
 import type { Position } from '../http/cursor.ts'
@@ -54,7 +54,9 @@ export async function createTaskOnce(
   { key, sent }: { key: string; sent: object },
 ): Promise<(TaggedTask & { replayed: boolean }) | Ended> {
   const hash = await fingerprint(sent)
-  const result = await naming(() => queries.insertTaskOnce(deps.db, caller, input, { key, hash }))
+  const result = await naming(() => queries.insertTaskOnce(deps.db, caller, input, { key, hash })).catch(
+    keyInUse,
+  )
   if (!result?.live || !result.response) return ended
   if (!result.created && !result.same) {
     throw new Problem(422, 'The Idempotency-Key was used with another body within 24 hours.')
@@ -166,13 +168,21 @@ async function naming<T>(write: () => Promise<T>): Promise<T | null> {
       throw noSuchAssignee()
     }
     if (error.constraint_name && ofCaller.has(error.constraint_name)) return null
-    if (error.code === '55P03') {
-      throw new Problem(409, 'The first request with this Idempotency-Key is still under way.', {
-        headers: { 'Retry-After': '1' },
-      })
-    }
     throw error
   }
+}
+
+/**
+ * The lock that was waited for in vain may be any: Postgres says in its context which table that was about.
+ */
+function keyInUse(error: unknown): never {
+  const { cause } = error instanceof DatabaseUnavailableError ? error : {}
+  const isTheKeys = cause instanceof postgres.PostgresError && cause.where?.includes('idempotency_keys')
+  if (isTheKeys && cause.code === '55P03')
+    throw new Problem(409, 'The first request with this Idempotency-Key is still under way.', {
+      headers: { 'Retry-After': '1' },
+    })
+  throw error
 }
 
 function tooLong(error: unknown): never {

@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import postgres from 'postgres'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { DeadlineError } from '../../src/database.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
 import { listenOnLoopback } from '../support/ports.ts'
@@ -105,6 +105,71 @@ test('a deadlock is tried again', async () => {
   // Two at a time: whoever is the victim is alone when it tries again.
   for (let pair = 0; pair < 5; pair++) await Promise.all([rise('up'), rise('down')])
   expect(await run((sql) => sql`select n from pairs order by id`)).toEqual([{ n: 10 }, { n: 10 }])
+  await close()
+})
+
+describe('a statement that Postgres undoes because of another', () => {
+  const conflicts = { serialization_failure: '40001', deadlock_detected: '40P01' }
+  /** Fails for so long, and counts how often: a sequence does not go back. */
+  async function createConflict({ run }: Pick<ReturnType<typeof open>, 'run'>, name: string, ms: number) {
+    await run((sql) => sql`create sequence if not exists ${sql(`${name}_tries`)}`)
+    const body = `begin
+      perform nextval('${name}_tries');
+      if clock_timestamp() < '${new Date(Date.now() + ms).toISOString()}' then raise ${name}; end if;
+      return 'done';
+    end`
+    await run((sql) =>
+      sql.unsafe(`create or replace function ${name}() returns text language plpgsql as $$${body}$$`),
+    )
+    return async () => {
+      const [row] = await run((sql) => sql<[{ tries: number }]>`select nextval(${`${name}_tries`}) - 1 tries`)
+      return row.tries
+    }
+  }
+
+  test.for(Object.entries(conflicts))('(%s) is run again for 2 s, with pauses', async ([name]) => {
+    const database = open(server.url(), { timeoutMs: 30_000 })
+    const triesOf = await createConflict(database, name, 1000)
+    expect(await database.run((sql) => sql`select ${sql.unsafe(`${name}()`)} said`)).toEqual([
+      { said: 'done' },
+    ])
+    const tries = await triesOf()
+    expect(tries).toBeGreaterThan(3)
+    expect(tries).toBeLessThan(20)
+    await database.close()
+  })
+
+  test.for(Object.entries(conflicts))(
+    '(%s) and never can be run is no fault of ours',
+    async ([name, code]) => {
+      const database = open(server.url(), { timeoutMs: 30_000 })
+      const triesOf = await createConflict(database, name, 3_600_000)
+      const begun = performance.now()
+      const failure = await database.run((sql) => sql`select ${sql.unsafe(`${name}()`)}`).catch((e) => e)
+      expect(performance.now() - begun).toBeGreaterThan(1000)
+      expect(failure).toMatchObject({
+        name: 'DatabaseUnavailableError',
+        reason: 'contended',
+        cause: { code },
+      })
+      expect(await triesOf()).toBeLessThan(30)
+      await database.close()
+    },
+  )
+})
+
+test('a time is never read as the text that a server makes of it', async () => {
+  const { run, say, close } = open(server.url())
+  await expect(run((sql) => sql`select now()`)).rejects.toThrow('extract(epoch from …)')
+  const [row] = await run(
+    (sql) => sql`select extract(epoch from '2026-11-22 07:04:05.12 UTC'::timestamptz) at`,
+  )
+  expect(row).toEqual({ at: '2026-11-22T07:04:05.120Z' })
+  const [old] = await run(
+    (sql) => sql`select extract(epoch from '0001-01-01 00:00:00.000999 UTC'::timestamptz) at`,
+  )
+  expect(old).toEqual({ at: '0001-01-01T00:00:00.000Z' })
+  expect(await say('still there')).toBe('still there')
   await close()
 })
 

@@ -422,7 +422,7 @@ describe('a role without the right to create', () => {
     // What a database whose owner is someone else looks like, since PostgreSQL 15.
     await sql`revoke create on schema public from pg_database_owner, public`
     expect(await refusal(migrate(sql, migrations, quiet))).toBe(
-      `the role "${role.name}" may not create tables in the schema "public": grant it create on that schema`,
+      `the role "${role.name}" may not create tables in the schema "public": grant it create on that schema (permission denied for schema public)`,
     )
     await sql`grant create on schema public to pg_database_owner`
     await migrate(sql, migrations, quiet)
@@ -491,9 +491,9 @@ describe('npm run migrate', () => {
     const env = { DATABASE_URL: server.url(name) }
 
     expect(await run(['status'], env, project)).toEqual({
-      code: 0,
+      code: 1,
       stdout: '0001_runs.sql   pending\n0002_audit.sql  pending\n0003_index.sql  pending\n',
-      stderr: '',
+      stderr: '3 pending: npm run migrate applies them\n',
     })
     expect(await run([], env, project)).toEqual({
       code: 0,
@@ -506,7 +506,9 @@ describe('npm run migrate', () => {
       stdout: 'up to date at 0003_index.sql\n',
       stderr: '',
     })
-    expect((await run(['status'], env, project)).stdout).toMatch(
+    const status = await run(['status'], env, project)
+    expect(status).toMatchObject({ code: 0, stderr: '' })
+    expect(status.stdout).toMatch(
       /^0001_runs.sql {3}applied \d{4}-\S+Z\n0002_audit.sql {2}applied \S+Z\n0003_index.sql {2}applied \S+Z\n$/,
     )
     expect(await listRuns(sql)).toEqual([1, 2, 3])

@@ -1,16 +1,18 @@
 /**
- * The database behind the services of the black-box suite, as TEST_DATABASE says: the one that comes with the API (the
- * default), Debian's Postgres 15, or that behind PgBouncer in transaction mode.
+ * The database behind the services of the black-box suite, as TEST_DATABASE says: the one that comes with the
+ * API (the default), Debian's Postgres 15, that behind PgBouncer in transaction mode, or that with settings
+ * that hardly anybody has.
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { root } from './directories.ts'
+import { setOddly } from './odd-settings.ts'
 import { startPgBouncer } from './pgbouncer.ts'
 import { password, startPostgresCluster } from './postgres-cluster.ts'
 import { migrateDatabase } from './processes.ts'
 
-const choices = ['embedded', 'postgres15', 'pgbouncer']
+const choices = ['embedded', 'postgres15', 'postgres15-odd', 'pgbouncer']
 
 export async function startTestDatabase() {
   const choice = process.env.TEST_DATABASE ?? 'embedded'
@@ -33,6 +35,7 @@ export async function startTestDatabase() {
     const url = new URL((pooler ?? server).url())
     url.pathname = `/${service}`
     await server.query(`create database ${service} owner tasks`)
+    if (choice === 'postgres15-odd') await setOddly(server, service)
     const owner = postgres(url.href, { max: 1, fetch_types: false })
     await owner.unsafe(grants).finally(() => owner.end())
     await migrateDatabase(url.href)

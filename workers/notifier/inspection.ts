@@ -4,6 +4,7 @@
  */
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
+import { DatabaseUnavailableError } from '../../src/database.ts'
 import { checkQueue, type EventKeeper } from './event-keeper.ts'
 import type { Execution } from './execution.ts'
 import { ServiceError } from './service-error.ts'
@@ -40,5 +41,10 @@ export function createInspection({ execution, queue, verify }: Options) {
     })
   }
 
+  // Only an operator asks here, who is to know what to do.
+  inspection.onError((error) => {
+    if (!(error instanceof DatabaseUnavailableError)) throw error
+    throw new ServiceError(503, 'ServiceUnavailableException', error.message)
+  })
   return inspection
 }

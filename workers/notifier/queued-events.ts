@@ -54,7 +54,7 @@ export async function claimEvents(
       ) due
       where e.request_id = due.request_id
       returning e.request_id, e.function_arn, e.payload, e.claims, e.failures, e.deferrals, e.response, e.condition, e.invocations,
-        (extract(epoch from clock_timestamp() - e.received_at) * 1000)::float8 age_ms`,
+        (extract(epoch from clock_timestamp() - e.received_at) * 1000)::bigint age_ms`,
   )
 }
 
@@ -133,10 +133,11 @@ export type DeadEvent = {
 export async function listDeadEvents(db: Database, functionName: string, limit: number) {
   return db.run(
     (sql) => sql<DeadEvent[]>`
-      select request_id, received_at, dead_at, condition, invocations, response, left(payload, 500) payload
+      select request_id, extract(epoch from received_at) received_at, extract(epoch from dead_at) dead_at,
+        condition, invocations, response, left(payload, 500) payload
       from notifier_events
       where function_name = ${functionName} and dead_at is not null
-      order by dead_at desc limit ${limit}`,
+      order by notifier_events.dead_at desc limit ${limit}`,
   )
 }
 

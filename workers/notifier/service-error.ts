@@ -1,7 +1,7 @@
 /** A refusal in the words of AWS Lambda's API: `type` is what an SDK names its exception after. */
 export class ServiceError extends Error {
   override name = 'ServiceError'
-  readonly status: 400 | 403 | 404 | 413 | 429
+  readonly status: 400 | 403 | 404 | 413 | 429 | 503
   readonly type: string
   /** AWS's `Reason`, for what has several. */
   readonly reason: string | undefined

@@ -3,6 +3,8 @@ import postgres, { type Sql } from 'postgres'
 import { errorFields, type Logger } from '../../log.ts'
 import { schemaVersion } from '../../schema-version.ts'
 import { StartError } from '../../start-error.ts'
+import { unavailable, unavailableReason } from './failure.ts'
+import { findSettingFaults } from './server-settings.ts'
 
 const oldestServer = 15
 /** How long the probes of a pooler may take, each. */
@@ -12,21 +14,26 @@ type Hooks = { max: 1; debug?: () => void }
 type Open = (own: Hooks) => Sql
 
 /**
- * A newer schema, an older server, a wrong password or certificate are refused. An older schema, or a server that is away,
- * can be mended without a restart: /readyz says so.
+ * A newer schema, an older server, a wrong password or certificate, and settings under which no answer is
+ * right are refused. An older schema, or a server that is away or read-only, can be mended without a restart:
+ * /readyz says so.
  * @throws StartError
  */
-export async function inspectServer(open: Open, { prepare, log }: { prepare: boolean; log: Logger }) {
+export async function inspectServer(
+  open: Open,
+  { prepare, statementMs, log }: { prepare: boolean; statementMs: number; log: Logger },
+) {
   await using(open, async (sql) => {
     try {
       await checkServer(sql)
+      await checkSettings(sql, { statementMs, log })
       if (prepare) await checkPreparedStatements(sql, open)
       await checkSchema(sql, log)
     } catch (error) {
       if (error instanceof StartError) throw error
       const refusal = refusalOf(error)
       if (refusal) throw new StartError(`DATABASE_URL: ${refusal}`, { cause: error })
-      log.warn('the database is not ready yet', errorFields(error))
+      log.warn('the database is not ready yet', errorFields(unavailable(error)))
     }
   })
 }
@@ -41,17 +48,35 @@ async function checkServer(sql: Sql) {
     )
 }
 
+async function checkSettings(sql: Sql, { statementMs, log }: { statementMs: number; log: Logger }) {
+  const faults = await findSettingFaults(sql, { statementMs })
+  const refused = faults.find(({ weight }) => weight === 'refused')
+  if (refused)
+    throw new StartError(`DATABASE_URL: ${refused.detail}; reset it for the role, the database or the server`)
+  for (const { detail } of faults) log.warn(`the database's ${detail}`)
+}
+
 async function checkSchema(sql: Sql, log: Logger) {
-  const [row] = await sql.unsafe<{ version: number | null }[]>(
-    'select max(version) as version from schema_migrations',
-  )
-  const version = row?.version ?? 0
+  const version = await schemaVersionOf(sql)
   if (version > schemaVersion) {
     throw new StartError(
       `DATABASE_URL: its schema has version ${version}, this program knows versions up to ${schemaVersion}; start a newer program`,
     )
   }
   if (version < schemaVersion) log.warn('the schema is older than the program: run npm run migrate')
+}
+
+/** 0 where `npm run migrate` has never been. */
+async function schemaVersionOf(sql: Sql): Promise<number> {
+  try {
+    const [row] = await sql.unsafe<{ version: number | null }[]>(
+      'select max(version) as version from schema_migrations',
+    )
+    return row?.version ?? 0
+  } catch (error) {
+    if (unavailableReason(error) === 'unmigrated') return 0
+    throw error
+  }
 }
 
 /**
@@ -89,9 +114,11 @@ export async function checkPreparedStatements(sql: Sql, open: Open) {
 function refusalOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined
   const code = String(error.code)
-  // invalid_authorization_specification (no entry in pg_hba.conf, too), invalid_password, invalid_catalog_name
+  // A login of any kind, or insufficient_privilege.
   if (error instanceof postgres.PostgresError)
-    return /^(28...|3D000)$/.test(code) ? `the server refuses it: ${error.message}` : undefined
+    return unavailableReason(error) === 'refused' || code === '42501'
+      ? `the server refuses it: ${error.message} (${code})`
+      : undefined
   if (/CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|^HOSTNAME_MISMATCH$|^INVALID_CA$/.test(code))
     return `the server's certificate is not accepted: ${error.message.replace(/\s+/g, ' ')}; give its CA as DATABASE_CA and the host that it names`
   // Seen only when the server has answered the wish for TLS, and then went on without, or not at all.

@@ -86,6 +86,16 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
   }
 }
 
+/** A file means the same whatever the database or the role has set, and may take its time. */
+const sameForAll = `
+  set local statement_timeout = 0;
+  set local idle_in_transaction_session_timeout = 0;
+  set local standard_conforming_strings = on;
+  set local datestyle = 'ISO, MDY';
+  set local timezone = 'UTC';
+  set local transform_null_equals = off;
+  set local array_nulls = on`
+
 /**
  * Held to the end of the transaction and no longer, which is what a transaction pooler can keep. Time-outs meant for
  * requests would end a long file, or the transaction that waits for it: none applies here but the files' own.
@@ -94,7 +104,7 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
  * `create index concurrently` waits for the end of every transaction that has a snapshot from before.
  */
 async function lock(tx: postgres.TransactionSql): Promise<boolean> {
-  await tx.unsafe('set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0')
+  await tx.unsafe(sameForAll)
   const [row] = await tx<[{ isLocked: boolean }]>`
     select pg_try_advisory_xact_lock(${lockKey}::bigint) as "isLocked"`
   return row.isLocked
@@ -135,7 +145,8 @@ async function prepareBookkeeping(tx: postgres.TransactionSql): Promise<AppliedM
   } catch (error) {
     if (!(error instanceof postgres.PostgresError && error.code === '42501')) throw error
     throw new StartError(
-      `the role "${role}" may not create tables in the schema "${schema}": grant it create on that schema`,
+      `the role "${role}" may not create tables in the schema "${schema}": grant it create on that schema` +
+        ` (${describe(error)})`,
       { cause: error },
     )
   }

@@ -2,17 +2,20 @@
 import postgres, { type Options } from 'postgres'
 import { type Database, DatabaseUnavailableError, DeadlineError } from '../../database.ts'
 import { type Connect, type Connection, type Connections, createConnections } from './connections.ts'
+import { unavailable, unavailableReason } from './failure.ts'
 import { createFairGate } from './fair-gate.ts'
 import { ConnectionLostError, runWithin, SilenceError } from './statement.ts'
 
 /**
- * Postgres undid the statement as a whole, so it can be run again (PostgreSQL documentation, section 13.5): deadlocks,
- * serialization failures, and a cancellation that was meant for another.
+ * Deadlocks and serialization failures: the statement was undone as a whole (PostgreSQL documentation,
+ * section 13.5).
  */
+const conflicts = new Set(['40P01', '40001'])
+/** A cancellation that was meant for another statement. */
 const canceled = '57014'
-const undone = new Set(['40P01', '40001', canceled])
+/** At least so often a conflict is met, and at most so often a cancellation. */
 const attempts = 3
-/** A gap of this length is bridged: so long is tried again what may be. */
+/** What may be tried again is, for so long: conflicts and gaps that are shorter nobody sees. */
 const bridgedMs = 2000
 /** Heavy statements that may wait in a process: with the memory that a request takes, and nobody alone fills the line. */
 const heavyWaiting = { waitingOfEach: 20, waitingOfAll: 500 }
@@ -27,21 +30,31 @@ export const valueOptions = {
   types: {
     // Ids: identity columns stay far below 2^53.
     bigint: { to: 20, from: [20], serialize: String, parse: Number },
-    // As RFC 3339 text, which is what JSON wants: no Date is made only to be turned back into text.
-    date: { to: 1184, from: [1082, 1114, 1184], serialize: String, parse: toRfc3339 },
+    // Parameters are RFC 3339 text, which every server reads alike. How it writes a time depends on
+    // `datestyle` and `timezone` of the server, the database and the role, so that no statement may answer
+    // one as such.
+    date: { to: 1184, from: [1082, 1114, 1184], serialize: String, parse: refuseTime },
+    // The only numerics are times, answered as `extract(epoch from …)`. As RFC 3339 text, which is what JSON
+    // wants.
+    numeric: { to: 1700, from: [1700], serialize: String, parse: toRfc3339 },
   },
   // In seconds: name server, TLS and log-in included.
   connect_timeout: 5,
   onnotice: () => {},
 } satisfies Options<Record<string, postgres.PostgresType>>
 
-/** Postgres prints `2026-11-22 07:04:05.12+00`; clients are promised `2026-11-22T07:04:05.120Z`. */
+/**
+ * @param text seconds since the epoch, to the microsecond: `1795331045.120000` is `2026-11-22T07:04:05.120Z`
+ */
 export function toRfc3339(text: string): string {
-  if (text.length <= 26 && text.endsWith('+00')) {
-    const fraction = text.slice(20, -3)
-    if (fraction.length <= 3) return `${text.slice(0, 10)}T${text.slice(11, 19)}.${fraction.padEnd(3, '0')}Z`
-  }
-  return new Date(text).toISOString()
+  const [seconds, microseconds] = text.split('.')
+  const whole = Number(seconds) * 1000
+  const rest = Number(microseconds) / 1000
+  return new Date(text.startsWith('-') ? whole - Math.ceil(rest) : whole + Math.floor(rest)).toISOString()
+}
+
+function refuseTime(): string {
+  throw new TypeError('answer a time as extract(epoch from …): its text depends on settings of the server')
 }
 
 /**
@@ -63,9 +76,11 @@ export function createDatabase(connect: Connect, { places, timeoutMs: defaultTim
       // The time that it waited for its turn counts.
       const left = Math.max(1, Math.ceil(timeoutMs - (performance.now() - begun)))
       try {
-        return await retrying({ timeoutMs: left, read }, (ms) =>
+        return await retrying({ timeoutMs: left, read }, (ms, hasConflicted) =>
           onConnection(connections, ms, (connection, rest) =>
-            runWithin(build(connection.sql), connection, rest),
+            hasConflicted
+              ? inTransaction(connection, rest, (tx) => tx.run(build))
+              : runWithin(build(connection.sql), connection, rest),
           ),
         )
       } finally {
@@ -118,6 +133,10 @@ async function onConnection<T>(
   }
 }
 
+/** One message to the server. Whatever a database or a role has for its defaults, transactions are these. */
+const begin = `begin isolation level read committed;
+  set local lock_timeout = 0; set local idle_in_transaction_session_timeout = 0`
+
 /**
  * `begin` and `commit` as statements of their own, which a connection that is lent to one can have: postgres.js's own
  * `begin` knows no deadlines, and writes on when the connection has gone.
@@ -144,7 +163,7 @@ async function inTransaction<T>(
   }
   let committing = false
   try {
-    await runWithin(sql.unsafe('begin'), connection, rest())
+    await runWithin(sql.unsafe(begin), connection, rest())
     const result = await work(transaction)
     // Caught by `work` perhaps, but Postgres would answer a commit by undoing everything.
     if (failures.length > 0) throw failures[0]
@@ -163,32 +182,43 @@ async function inTransaction<T>(
   }
 }
 
-/** @throws DatabaseUnavailableError, DeadlineError, or else postgres.js's own errors */
+/**
+ * A conflict shows that the statement ran in a stricter isolation than read committed, or with a lock
+ * time-out, that the database or the role has by default: then `act` is told so, and runs it again in a
+ * transaction that has neither.
+ * @throws DatabaseUnavailableError, DeadlineError, or else postgres.js's own errors
+ */
 async function retrying<T>(
   { timeoutMs, read }: { timeoutMs: number; read: boolean },
-  act: (ms: number) => Promise<T>,
+  act: (ms: number, hasConflicted: boolean) => Promise<T>,
 ): Promise<T> {
   const begun = performance.now()
   const spent = () => performance.now() - begun
+  let hasConflicted = false
   for (let attempt = 1; ; attempt++) {
     try {
-      return await act(Math.max(1, Math.ceil(timeoutMs - spent())))
+      return await act(Math.max(1, Math.ceil(timeoutMs - spent())), hasConflicted)
     } catch (error) {
+      const pause = Math.min(pauseMs.first * 2 ** attempt, pauseMs.longest) * (0.5 + Math.random() / 2)
+      const isBridged = spent() + pause < Math.min(bridgedMs, timeoutMs / 2)
       if (error instanceof ConnectionLostError) {
-        const pause = Math.min(pauseMs.first * 2 ** attempt, pauseMs.longest) * (0.5 + Math.random() / 2)
-        const harmless = read || !error.mayHaveRun
-        if (!harmless || spent() + pause > Math.min(bridgedMs, timeoutMs / 2)) throw away(error.cause)
-        await new Promise((resolve) => setTimeout(resolve, pause))
-      } else if (error instanceof postgres.PostgresError) {
-        if (error.code.startsWith('53')) throw away(error)
-        if (!undone.has(error.code)) throw error
-        if (attempt < attempts) continue
-        throw error.code === canceled ? new DeadlineError('cancelled by the server', { cause: error }) : error
-      } else throw error
+        if (!isBridged || !(read || !error.mayHaveRun)) throw unavailable(error.cause)
+      } else if (!(error instanceof postgres.PostgresError)) throw error
+      else if (error.code === canceled) {
+        if (attempt >= attempts) throw new DeadlineError('cancelled by the server', { cause: error })
+      } else if (conflicts.has(error.code) ? isBridged || attempt < attempts : isBridged && isLocked(error))
+        hasConflicted = true
+      else {
+        const reason = unavailableReason(error)
+        throw reason ? new DatabaseUnavailableError(reason, error) : error
+      }
+      await new Promise((resolve) => setTimeout(resolve, pause))
     }
   }
 }
 
-/** The cause is the server's own word, or the system's. */
-const away = (cause: unknown) =>
-  cause instanceof DeadlineError ? cause : new DatabaseUnavailableError('the database is away', { cause })
+/**
+ * lock_not_available. One that has waited for long did so by a time-out of its own statement, and is not run
+ * again.
+ */
+const isLocked = ({ code }: postgres.PostgresError) => code === '55P03'

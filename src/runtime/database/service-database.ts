@@ -40,7 +40,7 @@ export async function startDatabase({
     if (unused.length > 0)
       log.warn('DATABASE_URL: these parameters mean nothing here', { parameters: unused })
     const open = (own: object) => postgres({ ...valueOptions, ...options, ...own }) as unknown as Sql
-    await inspectServer(open, { prepare, log })
+    await inspectServer(open, { prepare, statementMs: config.databaseTimeoutMs, log })
     return databaseUrl
   }
   const places = config.databasePool * config.webConcurrency

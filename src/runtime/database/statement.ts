@@ -48,8 +48,10 @@ export async function runWithin<T extends readonly Row[]>(
   { isClosed, isUnconfirmed, onClose, retire }: Connection,
   timeoutMs: number,
 ): Promise<RowList<T>> {
-  const lost = (cause: unknown) => new ConnectionLostError(cause, { mayHaveRun: isSent(query) })
-  if (isClosed()) throw new ConnectionLostError(undefined, { mayHaveRun: false })
+  const lost = (cause: unknown) =>
+    new ConnectionLostError(cause, { mayHaveRun: isSent(query) && !wasIdle(cause) })
+  const closed = () => new Error('the connection was closed')
+  if (isClosed()) throw new ConnectionLostError(closed(), { mayHaveRun: false })
   const confirmed = (rows: RowList<T>) => {
     if (isUnconfirmed())
       throw new ConnectionLostError(new DeadlineError('not replicated'), { mayHaveRun: true })
@@ -67,7 +69,7 @@ export async function runWithin<T extends readonly Row[]>(
   })
   try {
     const first = await Promise.race([query, closing, after(timeoutMs, 'overdue' as const)])
-    if (first === 'closed') throw lost(undefined)
+    if (first === 'closed') throw lost(closed())
     if (first !== 'overdue') return confirmed(first)
     const late = new DeadlineError(`no answer within ${timeoutMs} ms`)
     // Still connecting: postgres.js would keep the connection and never use it again.
@@ -146,6 +148,13 @@ const isCanceled = (error: unknown) => error instanceof postgres.PostgresError &
 
 /** read_only_sql_transaction: an Aurora writer that has become a reader keeps its connections. */
 const isReadOnly = (error: unknown) => error instanceof postgres.PostgresError && error.code === '25006'
+
+/**
+ * idle_session_timeout, and those that undo a transaction (idle_in_transaction_session_timeout,
+ * transaction_timeout): what was sent to a server that has closed the connection for these was not done.
+ */
+const wasIdle = (error: unknown) =>
+  error instanceof postgres.PostgresError && /^(57P05|25P0[34])$/.test(error.code)
 
 /**
  * Whether the failure is the connection's: of the system, of postgres.js, or said by a server or a pooler that closes it

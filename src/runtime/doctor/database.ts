@@ -1,10 +1,12 @@
 /** The database: whether it is there, fit for this program, and reached in a way one would want. It only reads. */
 import { join } from 'node:path'
 import type { Sql } from 'postgres'
+import { describeFailure } from '../../failure.ts'
 import { schemaVersion } from '../../schema-version.ts'
 import { readMigrations } from '../database/migration-files.ts'
 import { migrationStatus } from '../database/migrations.ts'
-import { connectAsOperator, describeFailure } from '../database/operator-database.ts'
+import { connectAsOperator } from '../database/operator-database.ts'
+import { findSettingFaults } from '../database/server-settings.ts'
 import { findNative } from '../embedded-postgres/native.ts'
 import { findEmbeddedPostgres } from '../embedded-postgres.ts'
 import { describeTls, examineWay } from './database-way.ts'
@@ -89,6 +91,7 @@ async function examine(sql: Sql, patient: Patient): Promise<Finding[]> {
     ...describeReach(server, patient),
     describeClock(await clockSkew(sql)),
     ...describeText(server),
+    ...(await checkSettings(sql, patient)),
   ]
 }
 
@@ -116,6 +119,21 @@ function describeVersion({ version, name }: Server): Finding {
         `prefer ${supported.oldest} to ${supported.newest}`,
       )
     : ok('database version', detail)
+}
+
+/** That it takes no writes has a finding of its own. */
+async function checkSettings(sql: Sql, { config }: Patient): Promise<Finding[]> {
+  const name = 'database settings'
+  const faults = await findSettingFaults(sql, { statementMs: config.databaseTimeoutMs })
+  const found = faults.filter(({ weight }) => weight !== 'read only')
+  if (found.length === 0) return [ok(name, 'change nothing here')]
+  return found.map(({ name: setting, detail, weight }) =>
+    (weight === 'refused' ? failed : warning)(
+      name,
+      detail,
+      `reset it: alter role … reset ${setting}, alter database … reset ${setting}, or in postgresql.conf`,
+    ),
+  )
 }
 
 async function checkSchema(sql: Sql, { packageRoot, config }: Patient): Promise<Finding> {
@@ -207,6 +225,6 @@ async function measure(sql: Sql): Promise<number> {
 async function clockSkew(sql: Sql): Promise<number> {
   const before = Date.now()
   const [row] = await sql<[{ ms: number }]>`
-    select (extract(epoch from clock_timestamp()) * 1000)::float8 ms`
+    select (extract(epoch from clock_timestamp()) * 1000)::bigint ms`
   return row.ms - (before + Date.now()) / 2
 }

@@ -1,0 +1,60 @@
+/**
+ * Settings that a database, a role or the whole server may have and that change what statements do. Most
+ * others do not matter here: times travel as numbers, and what is run again after a conflict runs in a
+ * transaction that says its own isolation.
+ */
+import type { Sql } from 'postgres'
+
+export type SettingFault = {
+  name: string
+  /** What is wrong with it, and what follows. */
+  detail: string
+  /** `refused` where no answer would be right; nothing but the setting itself can mend it. */
+  weight: 'refused' | 'read only' | 'doubtful'
+}
+
+type Settings = Record<string, string>
+
+/** @param statementMs how long a statement may take, for what cuts it shorter */
+export async function findSettingFaults(sql: Sql, { statementMs }: { statementMs: number }) {
+  const rows = await sql.unsafe<{ name: string; value: string }[]>(`
+    select name, current_setting(name) as value from unnest(array[
+      'session_replication_role', 'exit_on_error', 'client_min_messages', 'synchronous_standby_names',
+      'default_transaction_read_only', 'transaction_read_only', 'in_hot_standby', 'synchronous_commit',
+      'default_transaction_isolation', 'statement_timeout'
+    ]) as name
+    union all
+    select 'statement_ms',
+      (extract(epoch from current_setting('statement_timeout')::interval) * 1000)::bigint::text`)
+  return faultsOf(Object.fromEntries(rows.map(({ name, value }) => [name, value])), statementMs)
+}
+
+function faultsOf(settings: Settings, statementMs: number): SettingFault[] {
+  const fault = (weight: SettingFault['weight'], name: string, consequence: string): SettingFault => ({
+    name,
+    detail: `${name} is ${settings[name]}: ${consequence}`,
+    weight,
+  })
+  const faults: SettingFault[] = []
+  if (settings.session_replication_role === 'replica')
+    faults.push(fault('refused', 'session_replication_role', 'no trigger and no foreign key holds'))
+  if (settings.exit_on_error === 'on')
+    faults.push(fault('refused', 'exit_on_error', 'every refused statement ends its connection'))
+  // What says that a commit was not confirmed by a standby is a warning.
+  if (settings.client_min_messages === 'error' && settings.synchronous_standby_names)
+    faults.push(fault('refused', 'client_min_messages', 'it hides that a standby has not confirmed a commit'))
+  if (settings.in_hot_standby === 'on')
+    faults.push(fault('read only', 'in_hot_standby', 'it is a standby, and every write fails'))
+  else if (settings.transaction_read_only === 'on')
+    faults.push(fault('read only', 'default_transaction_read_only', 'every write fails'))
+  if (settings.synchronous_commit === 'off')
+    faults.push(fault('doubtful', 'synchronous_commit', 'a crash loses the last writes it has acknowledged'))
+  if (settings.default_transaction_isolation !== 'read committed')
+    faults.push(
+      fault('doubtful', 'default_transaction_isolation', 'concurrent writes are run twice, and are slow'),
+    )
+  const limit = Number(settings.statement_ms)
+  if (limit > 0 && limit < statementMs)
+    faults.push(fault('doubtful', 'statement_timeout', 'what takes longer is answered 503'))
+  return faults
+}

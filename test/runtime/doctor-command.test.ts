@@ -27,7 +27,7 @@ let server: TestPostgres
 let directory: string
 
 beforeAll(async () => {
-  server = await startTestPostgres()
+  server = await startTestPostgres({ synchronous_commit: 'on' })
   await migrateDatabase(server.url())
   directory = await temporaryDirectory()
 })

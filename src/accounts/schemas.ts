@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { maximumBodyBytes } from '../http/body.ts'
 import { Cursor, Limit } from '../http/page.ts'
+import { hasOneOf, Id, isObject, Timestamp } from '../http/schemas.ts'
 import { text } from '../http/text.ts'
 import { maximumPasswordBytes } from '../passwords.ts'
 import { isEmailAddress } from './email-address.ts'
@@ -13,11 +14,6 @@ import {
   longestPassword,
   passwordForms,
 } from './password-rules.ts'
-
-export const Id = z.int().positive().meta({ id: 'Id' })
-export const Timestamp = z.iso
-  .datetime()
-  .meta({ id: 'Timestamp', description: 'RFC 3339, UTC, with milliseconds' })
 
 const Username = text({ minimum: 1, maximum: 150, trim: true })
   .regex(/^[A-Za-z0-9@.+_-]*$/, 'It may have ASCII letters, digits and @ . + - _ only.')
@@ -68,10 +64,6 @@ export const User = z
   .object({ id: Id, username: z.string(), email: z.string().nullable(), created_at: Timestamp })
   .meta({ id: 'User' })
 
-/** Rules over several members are looked at even when a member is wrong, so that everything is reported at once. */
-export const isObject = ({ value }: { value: unknown }) =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
 export const UserChange = z
   .strictObject({
     email: Email.nullable().optional(),
@@ -87,7 +79,11 @@ export const UserChange = z
     error: 'It is required beside a new password.',
     when: isObject,
   })
-  .meta({ id: 'UserChange' })
+  .meta({
+    id: 'UserChange',
+    ...hasOneOf(['email'], ['password', 'current_password']),
+    dependentRequired: { password: ['current_password'] },
+  })
 
 export const UserDeletion = z.strictObject({ password: Password }).meta({ id: 'UserDeletion' })
 

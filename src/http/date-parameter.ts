@@ -10,14 +10,18 @@ const latest = Date.parse('9999-12-31T23:59:59.999Z')
  * RFC 3339, or a date alone, which means its midnight in UTC. The output is the same instant as text that Postgres takes:
  * in UTC, in microseconds, rounded up, so that what is at or after it is so before and after rounding.
  */
-export const DateParameter = z.string().transform((value, context) => {
-  const instant = read(value)
-  if (instant !== undefined) return instant
-  context.addIssue(
-    'It must be a date such as 2026-11-22, or RFC 3339 such as 2026-11-22T07:04:05Z, with + sent as %2B.',
-  )
-  return z.NEVER
-})
+export const DateParameter = z
+  .string()
+  .transform((value, context) => {
+    const instant = read(value)
+    if (instant !== undefined) return instant
+    context.addIssue(
+      'It must be a date such as 2026-11-22, or RFC 3339 such as 2026-11-22T07:04:05Z, with + sent as %2B.',
+    )
+    return z.NEVER
+  })
+  // Not a format: validators of `date-time` refuse some of what RFC 3339 has, leap seconds among them.
+  .meta({ pattern: form.source })
 
 function read(value: string): string | undefined {
   const [, day = '', hour = '0', minute = '0', second = '0', fraction = '', sign, offsetHour, offsetMinute] =

@@ -8,13 +8,32 @@ import type { AppEnv } from '../deps.ts'
 import type { ProblemStatus } from '../problem.ts'
 import { authenticate } from './authenticate.ts'
 import { type MediaType, readBody } from './body.ts'
+import type { ResponseHeader } from './response-headers.ts'
 import { validate } from './validate.ts'
+
+/** In the order of the reference page. */
+export const tags = {
+  Tasks: 'Tasks, and lists of them: a user sees those that they created and those assigned to them',
+  Accounts: 'Users, the sessions in which they are logged in, and the tokens of those',
+  Service: 'The state of the service, and its description',
+}
 
 type Answer = {
   description: string
   schema?: z.ZodType
-  /** Names of the response headers worth telling, each with what it says. */
-  headers?: Record<string, string>
+  /** Besides those of every response. */
+  headers?: ResponseHeader[]
+}
+
+/** A request that succeeds, and its answer. A client puts its own ids, tokens and names in place of those shown. */
+export type Example = {
+  query?: Record<string, string | number | boolean>
+  header?: Record<string, string>
+  body?: Record<string, unknown>
+  /** The first of the operation's `answers` when absent. */
+  status?: number
+  /** The body of the answer, where it has one. */
+  answer?: unknown
 }
 
 export type Operation = {
@@ -23,10 +42,11 @@ export type Operation = {
   path: string
   /** Unique; names the operation in clients that are generated. */
   id: string
-  tag: 'Tasks' | 'Accounts' | 'Service'
+  tag: keyof typeof tags
   summary: string
-  description?: string
-  authenticated: boolean
+  description: string
+  /** Whether a token is needed; with `optional` one that is sent has to be valid. */
+  authenticated: boolean | 'optional'
   query?: z.ZodObject
   body?: { schema: z.ZodObject; mediaTypes: MediaType[] }
   /** Request headers that mean something here, each described with what it does. */
@@ -34,6 +54,8 @@ export type Operation = {
   answers: Record<number, Answer>
   /** Besides those every operation has: see `problemsOf`. */
   problems?: Partial<Record<ProblemStatus, string>>
+  /** By a name that people can read; the plainest first. */
+  examples: Record<string, Example>
 }
 
 /** Types the declaration as it stands, so that handlers know their input. */
@@ -58,7 +80,7 @@ export function mount<const O extends Operation>(
       c.set('route', path)
       return next()
     },
-    ...(declaration.authenticated ? [authenticate] : []),
+    ...(declaration.authenticated === true ? [authenticate] : []),
     ...(body ? [readBody(body.mediaTypes)] : []),
     ...validate({ query, headers, body: body?.schema, form }),
     (c) => handle(c, { query: valid(c, 'query'), body: valid(c, 'json') ?? valid(c, 'form') } as Input<O>),

@@ -17,7 +17,7 @@ export const Limit = z
     return z.NEVER
   })
   .default(20)
-  .meta({ type: 'integer', minimum: 1, maximum: 100, description: '20 when absent' })
+  .meta({ type: 'integer', minimum: 1, maximum: 100, default: 20, description: 'Length of a page at most' })
 
 export const Cursor = text({ maximum: 2000 })
   .transform((value) => value || undefined)

@@ -23,7 +23,17 @@ export function text({
       (value) => codePoints(value) <= maximum,
       `It must have at most ${maximum} ${characters(maximum)}.`,
     )
-    .meta({ minLength: minimum, maxLength: maximum })
+    .meta(
+      trim
+        ? { pattern: trimmedPattern(minimum, maximum) }
+        : { ...(minimum > 0 ? { minLength: minimum } : {}), maxLength: maximum },
+    )
+}
+
+/** The document has no `maxLength` for text that is trimmed: it would refuse long white space, which is accepted. */
+function trimmedPattern(minimum: number, maximum: number): string {
+  const text = `\\S(?:[\\s\\S]{0,${maximum - 2}}\\S)?`
+  return `^\\s*${minimum === 0 ? `(?:${text})?` : text}\\s*$`
 }
 
 const characters = (count: number) => (count === 1 ? 'character' : 'characters')

@@ -3,8 +3,6 @@ import * as z from 'zod'
 import { operation } from '../http/operation.ts'
 import { NewTask, Task, TaskChange, TaskListQuery, TaskPage, TaskReplacement } from './schemas.ts'
 
-const etag = { ETag: 'Strong; changes with every change of the task' }
-const cacheStatus = { 'Cache-Status': "Whether the service's own cache had it (RFC 9211)" }
 const precondition = z.string().optional()
 const ifMatch = z.object({
   'If-Match': precondition.describe(
@@ -14,25 +12,59 @@ const ifMatch = z.object({
 const changed = 'The task has changed since; ETag says what it is now'
 const absent = 'There is no such task, or the caller may not see it'
 
+const task = {
+  id: 7,
+  title: 'Water the plants',
+  description: null,
+  status: 'pending',
+  assigned_to: null,
+  created_by: 1,
+  created_at: '2026-11-22T07:04:05.123Z',
+  updated_at: '2026-11-22T07:04:05.123Z',
+  completed_at: null,
+}
+const later = '2026-11-23T08:00:00.000Z'
+const changedLater = (change: Partial<Task>) => ({ ...task, updated_at: later, ...change })
+const header = { 'If-Match': '"3.8145279"' }
+const page = (...results: object[]) => ({ next: null, previous: null, results })
+
 export const listTasks = operation({
   id: 'listTasks',
   method: 'get',
   path: '/api/tasks/',
   tag: 'Tasks',
   summary: 'List the tasks that the caller created or is assigned to',
+  description:
+    'Following `next` until it is null visits each task that matches all the while exactly once, whatever else happens.',
   authenticated: true,
   query: TaskListQuery,
   answers: {
-    200: {
-      description: 'A page',
-      schema: TaskPage,
-      headers: {
-        Link: 'The same URLs as next and previous (RFC 8288); left out where it would reach 2 KB',
-        ...cacheStatus,
+    200: { description: 'A page', schema: TaskPage, headers: ['Link', 'Cache-Status'] },
+  },
+  problems: { 503: 'The search took too long, too many are under way, or the database is away' },
+  examples: {
+    'All tasks, newest first': { answer: page(task) },
+    'To be done by the caller': {
+      query: { status: 'pending', assigned_to: 'me', ordering: '-updated_at' },
+      answer: page({ ...task, assigned_to: 1 }),
+    },
+    'Created by a user since a moment': {
+      query: { created_by: 1, created_after: '2026-11-22T08:00:00+01:00' },
+      answer: page(task),
+    },
+    'Assigned to nobody, changed on one day': {
+      query: { assigned_to: 'none', updated_after: '2026-11-22', updated_before: '2026-11-23' },
+      answer: page(task),
+    },
+    'Found by a word, counted, one a page': {
+      query: { search: 'plants', count: true, limit: 1 },
+      answer: {
+        ...page(task),
+        next: '/api/tasks/?search=plants&count=true&limit=1&cursor=Ab3_xYz',
+        count: 2,
       },
     },
   },
-  problems: { 503: 'The search took too long, too many are under way, or the database is away' },
 })
 
 export const createTask = operation({
@@ -41,6 +73,7 @@ export const createTask = operation({
   path: '/api/tasks/',
   tag: 'Tasks',
   summary: 'Create a task',
+  description: 'The caller is its creator. One that is created as completed is notified of too.',
   authenticated: true,
   headers: z.object({
     'Idempotency-Key': z
@@ -54,16 +87,24 @@ export const createTask = operation({
     201: {
       description: 'Created, now or by the first request with this key',
       schema: Task,
-      headers: {
-        ...etag,
-        Location: 'The path of the task',
-        'Idempotency-Replayed': 'true when it is the first answer again',
-      },
+      headers: ['ETag', 'Location', 'Idempotency-Replayed'],
     },
   },
   problems: {
     409: 'The first request with this Idempotency-Key is still under way',
     422: 'The Idempotency-Key was used with another body',
+  },
+  examples: {
+    'Only a title': { body: { title: task.title }, answer: task },
+    'Assigned to a user, once': {
+      header: { 'Idempotency-Key': '3f1c9a52-6a0e-4f5b-9a3e-7d2c1b0a9f8e' },
+      body: { title: task.title, description: 'Not the cactus.', assigned_to: 2 },
+      answer: { ...task, description: 'Not the cactus.', assigned_to: 2 },
+    },
+    'Completed already': {
+      body: { title: task.title, status: 'completed' },
+      answer: { ...task, status: 'completed', completed_at: task.created_at },
+    },
   },
 })
 
@@ -73,15 +114,20 @@ export const getTask = operation({
   path: '/api/tasks/:id/',
   tag: 'Tasks',
   summary: 'Read a task',
+  description: 'Its creator and its assignee may; for anybody else it does not exist.',
   authenticated: true,
   headers: ifMatch.extend({
     'If-None-Match': precondition.describe('Answers 304 while the task still has this entity tag'),
   }),
   answers: {
-    200: { description: 'The task', schema: Task, headers: { ...etag, ...cacheStatus } },
-    304: { description: 'It has not changed', headers: { ...etag, ...cacheStatus } },
+    200: { description: 'The task', schema: Task, headers: ['ETag', 'Cache-Status'] },
+    304: { description: 'It has not changed', headers: ['ETag', 'Cache-Status'] },
   },
   problems: { 404: absent, 412: changed },
+  examples: {
+    'The task': { answer: task },
+    'Unless it is the same': { header: { 'If-None-Match': '"3.8145279"' }, status: 304 },
+  },
 })
 
 export const replaceTask = operation({
@@ -90,11 +136,24 @@ export const replaceTask = operation({
   path: '/api/tasks/:id/',
   tag: 'Tasks',
   summary: 'Change a task; title is required, members left out keep their value',
+  description:
+    'The task may be sent as it was read, with changes: members that only the service sets are ignored.',
   authenticated: true,
   headers: ifMatch,
   body: { schema: TaskReplacement, mediaTypes: ['application/json'] },
-  answers: { 200: { description: 'The task as it is now', schema: Task, headers: etag } },
+  answers: { 200: { description: 'The task as it is now', schema: Task, headers: ['ETag'] } },
   problems: { 404: absent, 412: changed },
+  examples: {
+    'A new title': {
+      body: { title: 'Water all plants' },
+      answer: changedLater({ title: 'Water all plants' }),
+    },
+    'The task as it was read, with another title': {
+      header,
+      body: { ...task, title: 'Water all plants' },
+      answer: changedLater({ title: 'Water all plants' }),
+    },
+  },
 })
 
 export const changeTask = operation({
@@ -103,11 +162,33 @@ export const changeTask = operation({
   path: '/api/tasks/:id/',
   tag: 'Tasks',
   summary: 'Change members of a task; null clears (RFC 7396)',
+  description:
+    'At least one member that a client may write has to be there. Two requests at once that change different members ' +
+    'both take effect.',
   authenticated: true,
   headers: ifMatch,
   body: { schema: TaskChange, mediaTypes: ['application/json', 'application/merge-patch+json'] },
-  answers: { 200: { description: 'The task as it is now', schema: Task, headers: etag } },
+  answers: { 200: { description: 'The task as it is now', schema: Task, headers: ['ETag'] } },
   problems: { 404: absent, 412: changed },
+  examples: {
+    'It is done': {
+      body: { status: 'completed' },
+      answer: changedLater({ status: 'completed', completed_at: later }),
+    },
+    'For another user, unless it has changed': {
+      header,
+      body: { assigned_to: 2 },
+      answer: changedLater({ assigned_to: 2 }),
+    },
+    'Without description and assignee': {
+      body: { description: null, assigned_to: null },
+      answer: changedLater({}),
+    },
+    'The task as it was read, completed': {
+      body: { ...task, status: 'completed' },
+      answer: changedLater({ status: 'completed', completed_at: later }),
+    },
+  },
 })
 
 export const deleteTask = operation({
@@ -116,8 +197,10 @@ export const deleteTask = operation({
   path: '/api/tasks/:id/',
   tag: 'Tasks',
   summary: 'Delete a task',
+  description: 'Only its creator may.',
   authenticated: true,
   headers: ifMatch,
   answers: { 204: { description: 'Deleted' } },
   problems: { 403: 'Only its creator may delete a task', 404: absent, 412: changed },
+  examples: { 'The task': {}, 'Unless it has changed': { header } },
 })

@@ -1,8 +1,8 @@
 /** What the task operations take and answer. */
 import * as z from 'zod'
-import { Id, isObject, Timestamp } from '../accounts/schemas.ts'
 import { DateParameter } from '../http/date-parameter.ts'
 import { Cursor, Limit } from '../http/page.ts'
+import { hasOneOf, Id, int64, isObject, Timestamp } from '../http/schemas.ts'
 import { text } from '../http/text.ts'
 import { wordsOf } from './search-words.ts'
 
@@ -18,7 +18,7 @@ export const orderings = [
 
 const Title = text({ minimum: 1, maximum: 255, trim: true })
 const Description = text({ maximum: 10_000 }).nullable()
-const Assignee = z.int("It must be a user's id or null.").nullable()
+const Assignee = z.int("It must be a user's id or null.").meta(int64).nullable()
 
 const writable = {
   title: Title,
@@ -44,11 +44,14 @@ export type Task = z.output<typeof Task>
 
 export const NewTask = z.strictObject(writable).meta({ id: 'NewTask' })
 
-/** Accepted and ignored, so that what was read can be edited and sent back. */
+/**
+ * Accepted and ignored, whatever their type, so that what was read can be edited and sent back. The document does not
+ * call them `readOnly`: validators refuse such members in a request.
+ */
 const readOnly = Object.fromEntries(
   ['id', 'created_by', 'created_at', 'updated_at', 'completed_at'].map((name) => [
     name,
-    z.unknown().optional().meta({ readOnly: true, description: 'Ignored' }),
+    z.unknown().optional().meta({ description: 'Ignored: it may be sent back as it was read' }),
   ]),
 )
 
@@ -60,7 +63,7 @@ export const TaskChange = z
     error: `Give at least one of ${Object.keys(writable).join(', ')}.`,
     when: isObject,
   })
-  .meta({ id: 'TaskChange' })
+  .meta({ id: 'TaskChange', ...hasOneOf(...Object.keys(writable).map((name) => [name])) })
 
 const UserReference = <const Words extends string[]>(words: Words) =>
   z
@@ -72,7 +75,14 @@ const UserReference = <const Words extends string[]>(words: Words) =>
       context.addIssue(`It must be a user's id or ${words.join(' or ')}.`)
       return z.NEVER
     })
-    .meta({ description: `Id of a user, or ${words.join(' or ')}` })
+    .meta({
+      description: `Id of a user, or ${words.join(' or ')}`,
+      type: undefined,
+      anyOf: [
+        { type: 'integer', minimum: 1, ...int64 },
+        { type: 'string', enum: words },
+      ],
+    })
 
 export const TaskListQuery = z.strictObject({
   status: z.enum(statuses).optional(),
@@ -93,8 +103,15 @@ export const TaskListQuery = z.strictObject({
     .enum(['true', 'false'])
     .transform((value) => value === 'true')
     .default(false)
-    .describe('Adds the exact number of all that match'),
-  limit: Limit.meta({ description: '20 when absent; a page of more than 1 MiB of tasks ends before' }),
+    .meta({
+      description: 'Adds the exact number of all that match',
+      type: 'boolean',
+      enum: undefined,
+      default: false,
+    }),
+  limit: Limit.meta({
+    description: 'Length of a page at most; one of more than 1 MiB of tasks is shorter',
+  }),
   cursor: Cursor,
 })
 export type TaskListQuery = z.output<typeof TaskListQuery>
@@ -103,7 +120,7 @@ export const TaskPage = z
   .object({
     next: z.string().nullable().describe('URL of the next page'),
     previous: z.string().nullable().describe('URL of the previous page'),
-    count: z.int().optional().describe('With count=true'),
+    count: z.int().min(0).optional().describe('With count=true'),
     results: z.array(Task),
   })
   .meta({ id: 'TaskPage' })

@@ -128,8 +128,8 @@ export type DocumentedOperation = {
   mediaTypes: string[]
   /** Schema of the body. */
   body: object | undefined
-  /** By status, the schemas of the answer's body by its media type. */
-  responses: Record<string, { content?: Record<string, { schema: object }> }>
+  /** By status, the headers of the answer, and the schemas of its body by its media type. */
+  responses: Record<string, { headers?: object; content?: Record<string, { schema: object }> }>
 }
 
 type OpenApiOperation = {
@@ -150,7 +150,7 @@ export async function listOperations(target: Pick<Target, 'baseUrl'>): Promise<D
         id: operationId,
         method: method.toUpperCase(),
         path,
-        authenticated: security.length > 0,
+        authenticated: security.length > 0 && security.every((schemes) => Object.keys(schemes).length > 0),
         queryParameters: (parameters ?? []).flatMap(({ name, in: place }) =>
           place === 'query' ? [name] : [],
         ),

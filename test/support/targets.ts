@@ -5,6 +5,7 @@
 import { createServer } from 'node:http'
 import type { TestProject } from 'vitest/node'
 import { startBacking } from './backing.ts'
+import { startDocumentCheck } from './document-check.ts'
 import { startNginx } from './nginx.ts'
 import { listenOnLoopback } from './ports.ts'
 import { startApi } from './processes.ts'
@@ -56,8 +57,12 @@ export const smallLimits: Target['limits'] = {
   username: { limit: 6, windowSeconds: 4 },
 }
 
-/** TEST_PROXY=nginx puts nginx before the API, by the configuration in `deploy/nginx/`. */
+/**
+ * TEST_PROXY=nginx puts nginx before the API, by the configuration in `deploy/nginx/`. TEST_PROXY=prism has every request
+ * and answer held against the OpenAPI document.
+ */
 const behindNginx = process.env.TEST_PROXY === 'nginx'
+const behindPrism = process.env.TEST_PROXY === 'prism'
 /** nginx adds the address it sees to the list that the tests send. */
 const frontEndSettings: Record<string, string> = behindNginx ? { TRUSTED_PROXY_HOPS: '2' } : {}
 
@@ -73,9 +78,9 @@ export default async function setup(project: TestProject) {
     const settings = { ...settingsOf(limits, webhook.url), ...processes, ...backing.settingsFor(name) }
     const environment = { ...settings, ...frontEndSettings, ...(await database.settingsFor(name)) }
     const api = await startApi({ environment })
-    if (!behindNginx) return api
-    const nginx = await startNginx(api.baseUrl)
-    return { baseUrl: nginx.baseUrl, stop: () => Promise.all([nginx.stop(), api.stop()]) }
+    if (!behindNginx && !behindPrism) return api
+    const proxy = await (behindNginx ? startNginx : startDocumentCheck)(api.baseUrl)
+    return { baseUrl: proxy.baseUrl, stop: () => Promise.all([proxy.stop(), api.stop()]) }
   }
   const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])
   const target = (...of: Parameters<typeof targetOf>): Target => ({ ...targetOf(...of), behindNginx })

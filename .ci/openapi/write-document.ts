@@ -1,0 +1,7 @@
+/** Writes the OpenAPI document, as a service without PUBLIC_URL has it, to the file that is named. */
+import { writeFileSync } from 'node:fs'
+import { operations } from '../../src/app.ts'
+import { describeOperations } from '../../src/http/openapi.ts'
+
+const [, , file = 'openapi.json'] = process.argv
+writeFileSync(file, JSON.stringify(describeOperations(operations, ''), null, 2))

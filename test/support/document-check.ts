@@ -1,0 +1,86 @@
+/**
+ * Stands before the API and passes every request and answer on unchanged; copies of both go through Prism. So tests see
+ * what the API says, also where Prism would refuse a request or rewrite it.
+ */
+import { createServer } from 'node:http'
+import { buffer } from 'node:stream/consumers'
+import { listenOnLoopback } from './ports.ts'
+import { startPrism, type Violation } from './prism.ts'
+import { ask, type RawAnswer, type RawRequest } from './raw-http.ts'
+
+export async function startDocumentCheck(apiUrl: string) {
+  const prism = await startPrism(apiUrl)
+  await expectViolations(prism)
+  const found = new Map<string, string>()
+  const checks: Promise<void>[] = []
+  let accepted = 0
+
+  async function check(request: RawRequest, answer: RawAnswer) {
+    const isAccepted = answer.status < 400
+    if (isAccepted) accepted++
+    for (const violation of await prism.check(isAccepted ? request : readable(request), answer)) {
+      if (isAccepted || violation.location[0] === 'response') note(request, answer, violation)
+    }
+  }
+
+  function note({ method, path, body }: RawRequest, answer: RawAnswer, { location, message }: Violation) {
+    const operation = `${method} ${path.replace(/\?.*/, '').replace(/\d+/g, '{id}')}`
+    const example = `${path} ${body} was answered ${answer.status} ${answer.body}`
+    found.set(`${operation}: ${location.join('.')}: ${message}`, example.slice(0, 1000))
+  }
+
+  const server = createServer(async (incoming, outgoing) => {
+    try {
+      const { method = '', url: path = '', rawHeaders: headers } = incoming
+      const request = { method, path, headers, body: await buffer(incoming) }
+      const answer = await ask(apiUrl, request)
+      outgoing.writeHead(answer.status, answer.headers).end(answer.body)
+      if (isDocumented(request)) checks.push(check({ ...request, path: canonical(path) }, answer))
+    } catch {
+      // The client or the API has gone away.
+      outgoing.destroy()
+    }
+  })
+
+  /** Waits for what is still to be checked, then tells what contradicted the document. */
+  async function stop() {
+    server.close()
+    server.closeAllConnections()
+    await Promise.all(checks)
+    await prism.stop()
+    console.log(`Prism has seen ${checks.length} answers, to ${accepted} requests that were accepted`)
+    if (found.size === 0) return
+    // Vitest does not fail for an error that is thrown here.
+    process.exitCode = 1
+    console.error('What contradicts the OpenAPI document:')
+    for (const [violation, example] of found) console.error(`${violation}\n    ${example}`)
+  }
+  return { baseUrl: `http://127.0.0.1:${await listenOnLoopback(server)}`, stop }
+}
+
+/** The document leaves out what HTTP has for all paths, and the reference page. */
+const isDocumented = ({ method, path }: RawRequest) =>
+  method !== 'HEAD' && method !== 'OPTIONS' && !/^\/docs([/?]|$)/.test(path)
+
+/** Of a request that was refused only the answer matters: Prism ends when it cannot read a media type or a path. */
+const readable = ({ method, path }: RawRequest): RawRequest => ({
+  method,
+  path: path.replaceAll('%', '-'),
+  headers: [],
+  body: Buffer.alloc(0),
+})
+
+/** Paths of the API are documented with the last slash, which a request may leave out. */
+const canonical = (path: string) => path.replace(/^(\/api\/[^?]*[^?/])(\?|$)/, '$1/$2')
+
+/** Silence has to mean that all is well. */
+async function expectViolations({ check }: Awaited<ReturnType<typeof startPrism>>) {
+  const headers = ['Content-Type', 'application/json', 'Authorization', 'Bearer x']
+  const [method, path] = ['PATCH', '/api/tasks/1/']
+  const request = { method, path, headers, body: Buffer.from('{"status":1}') }
+  const violations = await check(request, { status: 200, headers, body: Buffer.from('{"id":"1"}') })
+  for (const side of ['request', 'response']) {
+    if (!violations.some(({ location }) => location.join('.').startsWith(`${side}.body`)))
+      throw new Error(`Prism does not look at the body of the ${side}: ${JSON.stringify(violations)}`)
+  }
+}

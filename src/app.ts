@@ -44,7 +44,7 @@ export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }:
   app.use(request(runtime))
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins))
   app.on('GET', ['/api/tasks', '/api/tasks/:id'], mayBeCached)
-  app.use('/api/*', rateLimit(runtime))
+  app.use('/api/*', rateLimit)
   mountAccounts(app)
   mountTasks(app)
   const readiness = createReadinessCheck()

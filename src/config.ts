@@ -1,5 +1,6 @@
 /** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
 import * as z from 'zod'
+import { parseRange } from './addresses.ts'
 import type { Credentials } from './events/credentials.ts'
 import type { LimitRule } from './limiter.ts'
 import { NotificationSettings, notificationsOf } from './notification-settings.ts'
@@ -46,6 +47,13 @@ const origins = z.string().transform((text, context) => {
   context.addIssue(
     'give origins such as https://app.example.com, separated by commas, as browsers send them: without a path or a wildcard',
   )
+  return z.NEVER
+})
+
+const addressRanges = z.string().transform((text, context) => {
+  const ranges = text.split(',').map((range) => parseRange(range.trim()))
+  if (ranges.every((range) => range !== undefined)) return ranges
+  context.addIssue('give addresses and ranges of them such as 10.0.0.0/8 or 2001:db8::7, separated by commas')
   return z.NEVER
 })
 
@@ -98,6 +106,7 @@ export const Settings = z.object({
     .regex(/^[A-Za-z0-9-]+$/, 'give the name of one header, such as X-Forwarded-For')
     .optional(),
   TRUSTED_PROXY_HOPS: z.prefault(wholeNumber(1, 20), '1'),
+  TRUSTED_PROXY_ADDRESSES: addressRanges.optional(),
   PUBLIC_URL: z.optional(baseUrl('https://tasks.example.com')),
   CORS_ORIGINS: origins.optional(),
   REGISTRATION: z.enum(['open', 'closed'], 'give open or closed').default('open'),
@@ -175,7 +184,11 @@ export function readConfig(environment: Record<string, unknown>) {
       password: { ...settings.RATE_LIMIT_LOGIN, name: 'password' } satisfies LimitRule,
     },
     trustedProxy: settings.TRUSTED_PROXY_HEADER
-      ? { header: settings.TRUSTED_PROXY_HEADER.toLowerCase(), hops: settings.TRUSTED_PROXY_HOPS }
+      ? {
+          header: settings.TRUSTED_PROXY_HEADER.toLowerCase(),
+          hops: settings.TRUSTED_PROXY_HOPS,
+          peers: settings.TRUSTED_PROXY_ADDRESSES,
+        }
       : null,
     publicUrl: settings.PUBLIC_URL ?? '',
     corsOrigins: settings.CORS_ORIGINS ?? [],

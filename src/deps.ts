@@ -39,6 +39,11 @@ export type Runtime = {
   provide: (c: Context) => Deps
   /** The address at the other end of the connection. */
   connectionAddress: (c: Context) => string | undefined
+  /**
+   * Whether the proxies in front of the service have addresses of private networks. Then, unless TRUSTED_PROXY_ADDRESSES says
+   * more, the header of no other peer is believed.
+   */
+  proxiesAreNear: boolean
 }
 
 export type Variables = {
@@ -53,7 +58,9 @@ export type Variables = {
   lookUp: (caller: Caller) => Promise<Lookup>
   /** What that has found. */
   lookup: Promise<Lookup>
-  /** The address that limits count for. */
+  /** In full, or `unknown`. */
+  clientAddress: string
+  /** The address that limits count for: the client's, or its network. */
   address: string
   /** What this request was counted for, newest last; the headers report one of them. */
   verdicts: Verdict[]

@@ -93,6 +93,7 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
   const app = createApp({
     provide: () => deps,
     connectionAddress: (c) => getConnInfo(c).remote.address,
+    proxiesAreNear: true,
     referencePage: serveReferencePage(file('public')),
     corsOrigins: config.corsOrigins,
     publicUrl: config.publicUrl,

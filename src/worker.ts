@@ -69,6 +69,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
       provide: (c) => c.env.deps,
       // The platform's own header is a setting like any other: in the preview a client could send it.
       connectionAddress: () => undefined,
+      proxiesAreNear: false,
       referencePage: async (c) => {
         const file = await env.ASSETS.fetch(`http://assets${c.req.path}`)
         if (!file.ok || !file.body) return undefined

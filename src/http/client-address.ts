@@ -1,44 +1,75 @@
-/** Which address a request counts for, when some of what it says may be made up. */
-import ipaddr from 'ipaddr.js'
+/** Which address a request comes from, when some of what it says may be made up. */
+import type { Context } from 'hono'
+import { type AddressRange, isWithin, nearbyRanges, parseAddress } from '../addresses.ts'
+import type { AppEnv, Runtime } from '../deps.ts'
+import { elementsFromRight, forwardedFor } from './forwarded.ts'
+
+type TrustedProxy = {
+  /** In lower case. `x-forwarded-for` and `forwarded` are lists; any other header holds one address. */
+  header: string
+  /** Which entry of a list counts, from the right, 1 being the last. */
+  hops: number
+  /** The peers whose header counts; undefined for all of them. */
+  peers: AddressRange[] | undefined
+}
 
 type Connection = {
   /** The address at the other end of the connection, where the runtime knows it. */
   connection: string | undefined
-  /** The value of the one trusted header; undefined when none is configured or none was sent. */
+  /** Undefined where no header is trusted. */
+  proxy: TrustedProxy | undefined
+  /** The value of that header, where one was sent. */
   header: string | undefined
-  /** Which entry of an `X-Forwarded-For` counts, from the right, 1 being the last; null for a header of one address. */
-  forwardedForHops: number | null
 }
 
 /**
  * The client's address in canonical text, without port or zone; `unknown` when not even the connection has one.
  * Entries are counted from the right, as proxies append: what a client writes itself ends up on the left, unread. A list
- * that is too short, or an entry that is no address, is not from the proxy that was trusted: the connection's counts.
+ * that is too short, or an entry that is no address (`unknown`, a hidden name), is none that a limit could count for: the
+ * connection's counts. So it does when the header comes from a peer that is no trusted proxy.
  */
-export function clientAddress({ connection, header, forwardedForHops }: Connection): string {
-  const entries = header === undefined ? [] : forwardedForHops === null ? [header] : header.split(',')
-  const named = parse(entries.at(-(forwardedForHops ?? 1)))
-  return (named ?? parse(connection))?.toString() ?? 'unknown'
+export function clientAddress({ connection, proxy, header }: Connection): string {
+  const peer = parseAddress(connection)
+  const named =
+    proxy && header !== undefined && isTrusted(proxy, connection)
+      ? parseAddress(entryOf(proxy, header))
+      : undefined
+  return (named ?? peer)?.toString() ?? 'unknown'
 }
 
-/**
- * What limits count an address as: IPv6 by its /64, which is what one customer is given at least, and IPv4-mapped
- * IPv6 as IPv4. Anything that is no address is `unknown`, all counted together.
- */
-export function limitAddress(address: string): string {
-  const parsed = parse(address)
-  if (parsed === undefined) return 'unknown'
-  if (parsed instanceof ipaddr.IPv4) return parsed.toString()
-  return `${new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0])}/64`
+/** True where the runtime knows no peer: nobody but the platform can reach it then. */
+function isTrusted({ peers }: TrustedProxy, connection: string | undefined): boolean {
+  const peer = parseAddress(connection)
+  return peers === undefined || peer === undefined || isWithin(peer, peers)
 }
 
-/** `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone id. */
-function parse(text: string | undefined): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
-  const trimmed = text?.trim() ?? ''
-  const [, v4, bracketed] = /^(?:([\d.]+)|\[([^\]]+)\])(?::\d{1,5})?$/.exec(trimmed) ?? []
-  // The library also reads `1`, `0x7f.1` and `010.0.0.1`, which no proxy writes.
-  if (v4 !== undefined) return ipaddr.IPv4.isValidFourPartDecimal(v4) ? ipaddr.IPv4.parse(v4) : undefined
-  const v6 = (bracketed ?? trimmed).replace(/%[\w.-]+$/, '')
-  // `process` makes IPv4-mapped addresses IPv4.
-  return ipaddr.IPv6.isValid(v6) ? ipaddr.process(v6) : undefined
+function entryOf({ header, hops }: TrustedProxy, value: string): string | undefined {
+  if (header === 'forwarded') return forwardedFor(elementsFromRight(value)[hops - 1] ?? '')
+  return header === 'x-forwarded-for' ? value.split(',').at(-hops) : value
+}
+
+/** Says once when a header was passed over, since all clients of a proxy that is not believed share its address. */
+export function addressReader({ connectionAddress, proxiesAreNear }: Omit<Runtime, 'provide'>) {
+  let isTold = false
+  return (c: Context<AppEnv>): string => {
+    const { config, log } = c.get('deps')
+    const connection = connectionAddress(c)
+    if (!config.trustedProxy) return clientAddress({ connection, proxy: undefined, header: undefined })
+    const proxy = {
+      ...config.trustedProxy,
+      peers: config.trustedProxy.peers ?? (proxiesAreNear ? nearbyRanges : undefined),
+    }
+    const header = c.req.header(proxy.header)
+    if (header !== undefined && !isTold && !isTrusted(proxy, connection)) {
+      isTold = true
+      log.warn(
+        'a proxy header came from an address that TRUSTED_PROXY_ADDRESSES does not name: it does not count',
+        {
+          header: proxy.header,
+          address: connection ?? null,
+        },
+      )
+    }
+    return clientAddress({ connection, proxy, header })
+  }
 }

@@ -1,12 +1,12 @@
 /** Sliding-window limits as middleware: whom a request counts for, and what its answer says of it. */
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { limitAddress } from '../addresses.ts'
 import type { Config } from '../config.ts'
-import type { AppEnv, Runtime } from '../deps.ts'
+import type { AppEnv } from '../deps.ts'
 import type { Limiter, LimitRule, Verdict } from '../limiter.ts'
 import { Problem } from '../problem.ts'
 import { bearerToken } from './bearer.ts'
-import { clientAddress, limitAddress } from './client-address.ts'
 import { rateLimitHeaders, reported } from './rate-limit-headers.ts'
 
 /** Where credentials are asked for, requests count by address and `Authorization` is ignored. */
@@ -22,21 +22,19 @@ export type Count = { rule: LimitRule; identity: string }
  * Counts the request before anything else is done with it: for the user when it bears a valid token, else for the
  * client's address. Sets `caller` and `accessToken` for a valid token.
  */
-export function rateLimit({ connectionAddress }: Pick<Runtime, 'connectionAddress'>) {
-  return createMiddleware<AppEnv>(async function rateLimit(c, next) {
-    const { config, limiter } = c.get('deps')
-    c.set('verdicts', [])
-    c.set('address', addressOf(c, connectionAddress(c)))
-    await identifyCaller(c)
-    const counts = countsOf(c, config.limits)
-    // In the same turn as the count, so that both travel to the store together.
-    const lookUp = c.get('lookUp')
-    if (lookUp && c.get('caller')) c.set('lookup', lookUp(c.get('caller')))
-    if (free.test(c.req.path)) report(c, ...(await Promise.all(counts.map((each) => peek(limiter, each)))))
-    else await count(c, ...counts)
-    return next()
-  })
-}
+export const rateLimit = createMiddleware<AppEnv>(async function rateLimit(c, next) {
+  const { config, limiter } = c.get('deps')
+  c.set('verdicts', [])
+  c.set('address', limitAddress(c.get('clientAddress')))
+  await identifyCaller(c)
+  const counts = countsOf(c, config.limits)
+  // In the same turn as the count, so that both travel to the store together.
+  const lookUp = c.get('lookUp')
+  if (lookUp && c.get('caller')) c.set('lookup', lookUp(c.get('caller')))
+  if (free.test(c.req.path)) report(c, ...(await Promise.all(counts.map((each) => peek(limiter, each)))))
+  else await count(c, ...counts)
+  return next()
+})
 
 async function identifyCaller(c: Context<AppEnv>) {
   if (register.test(c.req.path) || tokens.test(c.req.path)) return
@@ -116,11 +114,4 @@ function report(c: Context<AppEnv>, ...verdicts: Verdict[]): Verdict | undefined
   for (const [name, value] of Object.entries(rateLimitHeaders(verdict, c.get('deps').now())))
     c.header(name, value)
   return verdict
-}
-
-function addressOf(c: Context<AppEnv>, connection: string | undefined): string {
-  const { trustedProxy } = c.get('deps').config
-  const forwardedForHops = trustedProxy?.header === 'x-forwarded-for' ? trustedProxy.hops : null
-  const header = trustedProxy ? c.req.header(trustedProxy.header) : undefined
-  return limitAddress(clientAddress({ connection, header, forwardedForHops }))
 }

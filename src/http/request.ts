@@ -2,6 +2,7 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import type { AppEnv, Runtime } from '../deps.ts'
+import { addressReader } from './client-address.ts'
 
 /** Those of OWASP's REST security cheat sheet that concern an API that serves no HTML. */
 const securityHeaders = {
@@ -12,12 +13,14 @@ const securityHeaders = {
   'Cross-Origin-Resource-Policy': 'same-origin',
 }
 
-export function request({ provide }: Pick<Runtime, 'provide'>) {
+export function request({ provide, ...addresses }: Runtime) {
+  const readAddress = addressReader(addresses)
   return createMiddleware<AppEnv>(async function request(c, next) {
     const deps = provide(c)
     const begun = performance.now()
     c.set('deps', deps)
     c.set('requestId', requestId(c))
+    c.set('clientAddress', readAddress(c))
     c.header('X-Request-Id', c.get('requestId'))
     for (const [name, value] of Object.entries(securityHeaders)) c.header(name, value)
     if (deps.config.publicUrl.startsWith('https:')) c.header('Strict-Transport-Security', 'max-age=31536000')

@@ -21,6 +21,8 @@ type Bindings = { requestContext: HttpEvent['requestContext']; deps: Deps }
 export const lambdaRuntime = {
   provide: (c: Context<{ Bindings: Bindings }>) => c.env.deps,
   connectionAddress: (c: Context<{ Bindings: Bindings }>) => c.env.requestContext.http.sourceIp,
+  // A proxy before API Gateway, CloudFront for one, has a public address.
+  proxiesAreNear: false,
 }
 
 export async function answerHttp(app: Hono<AppEnv>, event: HttpEvent, deps: Deps) {

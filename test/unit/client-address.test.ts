@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { clientAddress, limitAddress } from '../../src/http/client-address.ts'
+import { isWithin, limitAddress, nearbyRanges, parseAddress, parseRange } from '../../src/addresses.ts'
+import { clientAddress } from '../../src/http/client-address.ts'
 
 describe('what limits count an address as', () => {
   test.each([
@@ -60,22 +61,22 @@ describe('what limits count an address as', () => {
 
 describe("the client's address", () => {
   const connection = '198.51.100.1'
+  const proxy = { header: 'x-forwarded-for', hops: 1, peers: undefined }
   const forwarded = (header: string | undefined, hops = 1) =>
-    clientAddress({ connection, header, forwardedForHops: hops })
+    clientAddress({ connection, header, proxy: { ...proxy, hops } })
+  const single = (header: string | undefined, from: string | undefined = connection) =>
+    clientAddress({ connection: from, header, proxy: { ...proxy, header: 'x-real-ip' } })
 
   test('is the connection’s without a trusted header', () => {
-    expect(clientAddress({ connection, header: undefined, forwardedForHops: null })).toBe(connection)
+    expect(clientAddress({ connection, header: undefined, proxy: undefined })).toBe(connection)
+    expect(clientAddress({ connection, header: '192.0.2.7', proxy: undefined })).toBe(connection)
     expect(forwarded(undefined)).toBe(connection)
-    expect(clientAddress({ connection: '::ffff:192.0.2.7', header: undefined, forwardedForHops: null })).toBe(
-      '192.0.2.7',
-    )
+    expect(single(undefined, '::ffff:192.0.2.7')).toBe('192.0.2.7')
   })
 
   test('is unknown when the connection has none', () => {
-    expect(clientAddress({ connection: undefined, header: undefined, forwardedForHops: null })).toBe(
-      'unknown',
-    )
-    expect(clientAddress({ connection: undefined, header: 'nonsense', forwardedForHops: 1 })).toBe('unknown')
+    expect(clientAddress({ connection: undefined, header: undefined, proxy: undefined })).toBe('unknown')
+    expect(clientAddress({ connection: undefined, header: 'nonsense', proxy })).toBe('unknown')
   })
 
   test.each([
@@ -91,7 +92,7 @@ describe("the client's address", () => {
   ])('is read out of an entry such as %s', (entry, expected) => {
     expect(forwarded(entry)).toBe(expected)
     expect(forwarded(`203.0.113.9, ${entry}`)).toBe(expected)
-    expect(clientAddress({ connection, header: entry, forwardedForHops: null })).toBe(expected)
+    expect(single(entry)).toBe(expected)
   })
 
   test.each([
@@ -129,9 +130,7 @@ describe("the client's address", () => {
   })
 
   test('is the connection’s when a header of one address holds two', () => {
-    expect(clientAddress({ connection, header: '203.0.113.9, 192.0.2.3', forwardedForHops: null })).toBe(
-      connection,
-    )
+    expect(single('203.0.113.9, 192.0.2.3')).toBe(connection)
   })
 
   test('is never what the client itself wrote in front', () => {
@@ -141,5 +140,167 @@ describe("the client's address", () => {
         expect(forwarded([spoofed, ...appended].join(','), hops)).toBe('192.0.2.1')
       }),
     )
+  })
+})
+
+describe('the header Forwarded', () => {
+  const connection = '198.51.100.1'
+  const read = (header: string, hops = 1) =>
+    clientAddress({ connection, header, proxy: { header: 'forwarded', hops, peers: undefined } })
+
+  test.each([
+    // Examples of RFC 7239, sections 4 and 7.1.
+    ['for=192.0.2.60;proto=http;by=203.0.113.43', '192.0.2.60'],
+    ['For="[2001:db8:cafe::17]:4711"', '2001:db8:cafe::17'],
+    ['for=192.0.2.43, for=198.51.100.17', '198.51.100.17'],
+    ['for=192.0.2.43,for="[2001:db8:cafe::17]",for=192.0.2.61', '192.0.2.61'],
+    ['for="192.0.2.43:47011"', '192.0.2.43'],
+    ['for="[2001:db8:cafe::17]:47011"', '2001:db8:cafe::17'],
+    // The port may be hidden, the address not.
+    ['for="192.0.2.43:_port"', '192.0.2.43'],
+    ['for="[2001:db8::1]:_a.b-c"', '2001:db8::1'],
+    ['for="[::ffff:192.0.2.7]"', '192.0.2.7'],
+    ['proto=https;FOR=192.0.2.1;host="a.example, b.example; c"', '192.0.2.1'],
+    ['  for=192.0.2.1 ; proto=http  ', '192.0.2.1'],
+    ['for="\\1\\92.0.2.1"', '192.0.2.1'],
+    ['host="x\\"y, for=203.0.113.9";for=192.0.2.1', '192.0.2.1'],
+    // Not as the RFC has it, but as proxies write it.
+    ['for=192.0.2.1:8080', '192.0.2.1'],
+    ['for=[2001:db8::1]:8080', '2001:db8::1'],
+    ['for="2001:db8::1"', '2001:db8::1'],
+  ])('%s names %s', (header, expected) => {
+    expect(read(header)).toBe(expected)
+  })
+
+  test.each([
+    '',
+    'for=unknown',
+    'for=_hidden',
+    'for="_SEVKISEK:80"',
+    'for="unknown:80"',
+    'for=_mdn',
+    'for=""',
+    'for=',
+    'for',
+    '192.0.2.1',
+    'by=192.0.2.1',
+    'for=192.0.2.1;for=192.0.2.2',
+    'for="192.0.2.1',
+    'for="192.0.2.1"x',
+    'for=192.0.2.1 proto=http',
+    'for=192.0.2.1,',
+    'for="010.0.0.1"',
+    'xfor=192.0.2.1',
+  ])('%j names no address: the connection’s counts', (header) => {
+    expect(read(header)).toBe(connection)
+  })
+
+  test('is read from the right, as proxies append', () => {
+    const header = 'for=203.0.113.9, for="[2001:db8::2]:1";by="a, b" , for=192.0.2.3;proto=http'
+    expect([1, 2, 3, 4].map((hops) => read(header, hops))).toEqual([
+      '192.0.2.3',
+      '2001:db8::2',
+      '203.0.113.9',
+      connection,
+    ])
+  })
+
+  test('is never what the client itself wrote in front, open quotes and all', () => {
+    const appended = ['for="[2001:db8::1]:4711";proto=https', 'for=192.0.2.2', 'for="192.0.2.3:80";by="_x,y"']
+    const spoofed = fc.oneof(
+      fc.string(),
+      fc.string({
+        unit: fc.constantFrom('"', '\\', ',', ';', '=', ' ', 'for=', '203.0.113.9'),
+        maxLength: 12,
+      }),
+    )
+    fc.assert(
+      fc.property(spoofed, fc.integer({ min: 1, max: 3 }), (text, hops) => {
+        const header = [text, ...appended.slice(-hops)].join(', ')
+        expect(read(header, hops)).toBe(['192.0.2.3', '192.0.2.2', '2001:db8::1'][hops - 1])
+      }),
+      {
+        numRuns: 2000,
+        examples: [
+          ['"', 1],
+          ['for=203.0.113.9;x="', 2],
+          ['for="\\', 1],
+          ['a="b\\', 3],
+        ],
+      },
+    )
+  })
+})
+
+describe('a proxy header counts only from trusted peers', () => {
+  const read = (connection: string | undefined, ranges: string[]) => {
+    const peers = ranges.map((range) => parseRange(range) ?? expect.unreachable(range))
+    const proxy = { header: 'x-forwarded-for', hops: 1, peers }
+    return clientAddress({ connection, header: '203.0.113.9', proxy })
+  }
+  const forwarded = '203.0.113.9'
+
+  test.each([
+    ['192.0.2.7', ['192.0.2.7'], forwarded],
+    ['192.0.2.8', ['192.0.2.7'], '192.0.2.8'],
+    ['10.255.0.1', ['192.0.2.7', '10.0.0.0/8'], forwarded],
+    ['11.0.0.1', ['10.0.0.0/8'], '11.0.0.1'],
+    ['::ffff:10.0.0.1', ['10.0.0.0/8'], forwarded],
+    ['10.0.0.1', ['::ffff:10.0.0.0/104'], forwarded],
+    ['11.0.0.1', ['::ffff:10.0.0.0/104'], '11.0.0.1'],
+    ['::ffff:192.0.2.7', ['::ffff:192.0.2.7'], forwarded],
+    ['2001:db8::1', ['2001:db8::/32'], forwarded],
+    ['2001:db9::1', ['2001:db8::/32'], '2001:db9::1'],
+    ['fe80::1%eth0', ['fe80::/10'], forwarded],
+    ['192.0.2.7', ['0.0.0.0/0'], forwarded],
+    ['2001:db8::1', ['0.0.0.0/0'], '2001:db8::1'],
+    ['10.9.9.9', ['10.1.2.3/8'], forwarded],
+  ])('%s, where %j are trusted: %s', (connection, ranges, expected) => {
+    expect(read(connection, ranges)).toBe(expected)
+  })
+
+  test('where the runtime knows no peer it counts', () => {
+    expect(read(undefined, ['10.0.0.0/8'])).toBe(forwarded)
+  })
+
+  test.each([
+    '127.0.0.1',
+    '::1',
+    '10.1.1.1',
+    '172.31.0.1',
+    '192.168.1.1',
+    'fd00::1',
+    '169.254.1.1',
+    'fe80::1',
+  ])('%s is near', (address) => {
+    expect(isNear(address)).toBe(true)
+    expect(isNear(`::ffff:${address}`)).toBe(address.includes('.'))
+  })
+  test.each(['172.32.0.1', '192.0.2.1', '2001:db8::1', '100.64.0.1', '8.8.8.8', 'fec0::1'])(
+    '%s is not',
+    (address) => {
+      expect(isNear(address)).toBe(false)
+    },
+  )
+  function isNear(text: string) {
+    const address = parseAddress(text)
+    return address !== undefined && isWithin(address, nearbyRanges)
+  }
+
+  test.each([
+    '',
+    'proxy',
+    '10.0.0.0/33',
+    '10.0.0.0/',
+    '10/8',
+    '::1/129',
+    '::ffff:10.0.0.0/95',
+    '10.0.0.1:80',
+    '[::1]',
+    '10.0.0.0/-1',
+    '1.2.3.4/8/8',
+    'fe80::1%eth0',
+  ])('%j is no range', (text) => {
+    expect(parseRange(text)).toBeUndefined()
   })
 })

@@ -10,6 +10,7 @@ const app = createApp({
     throw new Error('no request is made')
   },
   connectionAddress: () => undefined,
+  proxiesAreNear: true,
   corsOrigins: ['https://app.example.com'],
   publicUrl: '',
   referencePage: (_, next) => next(),

@@ -54,6 +54,8 @@ export type Variables = {
   /** Set once the access token's signature is verified; whether the session still lives, each statement asks. */
   caller: Caller
   accessToken: string
+  /** Whom a login, or a refresh, is about: for the log alone, since the password or the token may be wrong. */
+  userId: number
   /** Looks for a cached answer; set where there may be one, called as soon as the caller is known. */
   lookUp: (caller: Caller) => Promise<Lookup>
   /** What that has found. */

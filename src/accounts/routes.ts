@@ -35,7 +35,7 @@ export function mountAccounts(app: Hono<AppEnv>) {
     const userAgent = c.req.header('User-Agent')?.slice(0, userAgentLength) ?? null
     const credentials = { ...body, userAgent }
     const tokens = await users
-      .logIn(c.get('deps'), hasherFor(c), credentials)
+      .logIn(c.get('deps'), hasherFor(c), credentials, (id) => c.set('userId', id))
       .catch(async (error: unknown) => {
         await giveBack(c, counted)
         throw error
@@ -46,7 +46,9 @@ export function mountAccounts(app: Hono<AppEnv>) {
   })
 
   mount(app, operations.refreshToken, async (c, { body }) => {
-    const tokens = await sessions.refreshSession(c.get('deps'), body.refresh_token)
+    const tokens = await sessions.refreshSession(c.get('deps'), body.refresh_token, (id) =>
+      c.set('userId', id),
+    )
     if (!tokens) throw wrongCredentials('The refresh token is not valid, or no longer.')
     return c.json(tokens)
   })

@@ -37,13 +37,18 @@ export async function startSession(
 }
 
 /** Null for a token that is not valid, or not any more; when it was spent long ago, its session ends with it. */
-export async function refreshSession(deps: Deps, token: string): Promise<TokenAnswer | null> {
+export async function refreshSession(
+  deps: Deps,
+  token: string,
+  identified: (userId: number) => void,
+): Promise<TokenAnswer | null> {
   const claim = readRefreshToken(token)
   for (let attempt = 0; claim && attempt < refreshAttempts; attempt++) {
     const now = deps.now()
     const row = await queries.findSession(deps.db, claim.sessionId, now)
     if (!row || claim.generation > row.generation || !(await deps.refreshTokens.isGenuine(token, row.salt)))
       return null
+    identified(row.user_id)
     const session = { id: row.id, userId: row.user_id, salt: row.salt }
     const recent = row.spent.filter(({ at }) => now - at < graceMs)
     if (claim.generation < row.generation) {

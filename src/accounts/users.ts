@@ -40,13 +40,15 @@ export async function createUser(
   }
 }
 
-/** Null for a wrong name or password, after the same work for both. */
+/** Null for a wrong name or password, after the same work for both. `identified` is told who has the name. */
 export async function logIn(
   deps: Deps,
   passwords: PasswordHasher,
   { username, password, userAgent }: { username: string; password: string; userAgent: string | null },
+  identified: (userId: number) => void,
 ): Promise<TokenAnswer | null> {
   const user = await queries.findUserByName(deps.db, username)
+  if (user) identified(user.id)
   const form = await formOf(passwords, password, user?.password_hash ?? null)
   if (!user || form === undefined) return null
   let passwordHash = user.password_hash
@@ -56,7 +58,7 @@ export async function logIn(
     const renewed = await passwords.hash(wanted)
     const isRenewed = await queries.renewHash(deps.db, user.id, { from: passwordHash, to: renewed })
     // Another login was first, or the password is another by now: look again.
-    if (!isRenewed) return logIn(deps, passwords, { username, password, userAgent })
+    if (!isRenewed) return logIn(deps, passwords, { username, password, userAgent }, identified)
     passwordHash = renewed
   }
   return startSession(deps, { id: user.id, passwordHash }, userAgent)

@@ -34,13 +34,31 @@ export function request({ provide, ...addresses }: Runtime) {
     deps.log.info('request', {
       request_id: c.get('requestId'),
       method,
-      // Never the path itself: a cursor or a search in it would be somebody's text.
       route: c.get('route') ?? null,
       status,
       ms: Math.round(ms),
-      user_id: c.get('caller')?.userId ?? null,
+      user_id: c.get('caller')?.userId ?? c.get('userId') ?? null,
+      ...whence(c, status),
     })
   })
+}
+
+const refusals = [401, 403, 429]
+/** In characters, of a path that is logged. */
+const longestPath = 200
+
+/**
+ * The address of logins and refreshes, of what is refused and of what no operation answers; of the last the path too. Never a query: a
+ * search in it would be somebody's text. A URL's path is ASCII, percent-encoded, so that it moves no terminal's cursor.
+ */
+function whence(c: Context<AppEnv>, status: number): { address?: string; path?: string } {
+  const isUnknown = c.get('route') === undefined
+  const isLogin = c.get('userId') !== undefined
+  const path = isUnknown ? new URL(c.req.url).pathname : undefined
+  return {
+    ...(isUnknown || isLogin || refusals.includes(status) ? { address: c.get('clientAddress') } : {}),
+    ...(path !== undefined && { path: path.length > longestPath ? `${path.slice(0, longestPath)}…` : path }),
+  }
 }
 
 /** A client's own id is kept when it is harmless in a header and in a log. */

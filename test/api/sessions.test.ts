@@ -176,6 +176,27 @@ describe('GET /api/sessions/', () => {
     expect((await request('GET', '/api/sessions', { token })).body.results).toEqual(sessions)
   })
 
+  test('tells of a User-Agent as much as 200 characters, whatever its bytes', async () => {
+    const { username, password, token } = await register()
+    const bytesOf = (text: string) => Buffer.from(text).toString('latin1')
+    for (const end of ['', '😀', 'é', '\u{10ffff}', '日本', '\ufeff'])
+      for (const length of [198, 199, 200]) {
+        const agent = `${'x'.repeat(length)}${bytesOf(end)}`
+        const { status } = await logIn({ username, password }, { 'User-Agent': agent })
+        expect([end, length, status]).toEqual([end, length, 200])
+      }
+    const { body } = await request('GET', '/api/sessions/?limit=100', { token })
+    const agents: string[] = body.results
+      .slice(0, -1)
+      .map((session: { user_agent: string }) => session.user_agent)
+    expect(agents).toHaveLength(18)
+    for (const agent of agents) {
+      expect(agent).toMatch(/^x{198}/)
+      expect(agent.length).toBeLessThanOrEqual(200)
+      expect(agent.isWellFormed()).toBe(true)
+    }
+  })
+
   test('tells when a session was refreshed, and that it lasts longer for it', async () => {
     const { token, refreshToken } = await register()
     const [before] = await listSessions(token)

@@ -154,9 +154,15 @@ test('a database that is away, refuses, lacks migrations or is newer', async () 
   await migrateDatabase(server.url(name))
   expect((await doctor(external(server.url(name)))).bad).toEqual([])
   await server.sql(name)`insert into schema_migrations values (${schemaVersion + 1}, '1000_later.sql', '')`
-  expect((await doctor(external(server.url(name)))).of('schema')[0]?.detail).toContain(
-    'newer than this program',
-  )
+  expect((await doctor(external(server.url(name)))).of('schema')[0]).toMatchObject({
+    status: 'warning',
+    detail: "at 1000_later.sql, newer than this program's",
+  })
+  await server.sql(name)`update schema_migrations set oldest_program = version where name = '1000_later.sql'`
+  expect((await doctor(external(server.url(name)))).of('schema')[0]).toMatchObject({
+    status: 'failed',
+    detail: expect.stringContaining('run a newer program'),
+  })
 })
 
 test('roles with too many rights and with too few, a read-only session, too large a pool', async () => {

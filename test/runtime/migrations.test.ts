@@ -395,11 +395,36 @@ describe('a database that does not match the files', () => {
     )
   })
 
-  it('is refused when it is newer than the program, or the last file has gone', async () => {
-    await expectRefusal(
-      { '0001_runs.sql': files['0001_runs.sql'] },
-      "the database is at 0002_audit.sql, newer than this program's 0001_runs.sql: run the newer program (or restore the file, if it was removed)",
+  it('is left alone when it is newer than the program', async () => {
+    const { sql } = await createDatabase()
+    await migrate(sql, await read(files), quiet)
+    const older = await read({ '0001_runs.sql': files['0001_runs.sql'] })
+    expect(await migrate(sql, older, quiet)).toEqual({ applied: [], version: 1 })
+    expect((await migrationStatus(sql, older)).problems).toEqual([])
+    expect(await listRuns(sql)).toEqual([1, 2, 3])
+  })
+
+  it('is refused when it is newer, and a file says that this program is too old for it', async () => {
+    const { sql } = await createDatabase()
+    const breaking = {
+      ...files,
+      '0004_break.sql': '-- Drops what older programs read.\n-- migrate: needs program 0003\nselect 1;\n',
+    }
+    await migrate(sql, await read(breaking), quiet)
+    const { '0003_index.sql': _, ...older } = files
+    expect(await refusal(migrate(sql, await read(older), quiet))).toBe(
+      "the database is at 0004_break.sql, which no program older than migration 3 can run beside, and this program's newest is 0002_audit.sql: run a newer program",
     )
+    expect(await migrate(sql, await read(files), quiet)).toEqual({ applied: [], version: 3 })
+  })
+
+  it('gains the column for that when the program before had made its table', async () => {
+    const { sql } = await createDatabase()
+    const first = await read({ '0001_runs.sql': files['0001_runs.sql'] })
+    await migrate(sql, first, quiet)
+    await sql`alter table schema_migrations drop column oldest_program`
+    expect((await migrationStatus(sql, first)).problems).toEqual([])
+    expect((await migrate(sql, await read(files), quiet)).applied).toHaveLength(2)
   })
 
   it('is refused when a row of schema_migrations was deleted', async () => {

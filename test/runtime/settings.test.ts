@@ -372,13 +372,15 @@ describe('a start that cannot be is refused in one line:', () => {
         expect(await lineOfRefusal({ DATA_DIR })).toMatch(/^DATA_DIR.*(cannot make|is not a directory)/)
     })
 
-    test('a newer database behind DATABASE_URL', async () => {
+    test('a database behind DATABASE_URL that needs a newer program', async () => {
       const name = await postgresServer.createDatabase()
       const DATABASE_URL = postgresServer.url(name)
       await migrateDatabase(DATABASE_URL)
-      await postgresServer.sql(name)`insert into schema_migrations values (1000, '1000_later.sql', '')`
+      await postgresServer.sql(
+        name,
+      )`insert into schema_migrations values (1000, '1000_later.sql', '', now(), 999)`
       const line = await lineOfRefusal({ ...(await withDatabase()), DATABASE_URL })
-      expect(line).toMatch(/^DATABASE_URL: .* version 1000, .* start a newer program$/)
+      expect(line).toMatch(/^DATABASE_URL: .* knows migration 999, .* start a newer program$/)
     })
   })
 
@@ -415,7 +417,7 @@ describe('a start that cannot be is refused in one line:', () => {
     },
   )
 
-  test('a DATA_DIR in use, whose API goes on; a newer database in it', async (context) => {
+  test('a DATA_DIR in use, whose API goes on; a database in it that needs a newer program', async (context) => {
     const service = await createService(context)
     const api = await service.start()
     const elsewhere = { PORT: '0', NOTIFIER_PORT: String(await findFreePort()) }
@@ -426,11 +428,11 @@ describe('a start that cannot be is refused in one line:', () => {
     await createClient(api).register()
 
     const insert = `insert into schema_migrations
-      select version + 1, '1000_later.sql', '' from schema_migrations order by version desc limit 1`
+      select version + 1, '1000_later.sql', '', now(), version + 1 from schema_migrations order by version desc limit 1`
     await service.query(insert)
     await api.stop()
     expect(await again()).toMatch(
-      /is at 1000_later\.sql, newer than this program's .*: run the newer program/,
+      /is at 1000_later\.sql, which no program older than .*: run a newer program/,
     )
     expect(processesOf(service.dataDirectory)).toEqual([])
   })

@@ -14,7 +14,7 @@ type Hooks = { max: 1; debug?: () => void }
 type Open = (own: Hooks) => Sql
 
 /**
- * A newer schema, an older server, a wrong password or certificate, and settings under which no answer is
+ * A schema that needs a newer program, an older server, a wrong password or certificate, and settings under which no answer is
  * right are refused. An older schema, or a server that is away or read-only, can be mended without a restart:
  * /readyz says so.
  * @throws StartError
@@ -57,24 +57,32 @@ async function checkSettings(sql: Sql, { statementMs, log }: { statementMs: numb
 }
 
 async function checkSchema(sql: Sql, log: Logger) {
-  const version = await schemaVersionOf(sql)
-  if (version > schemaVersion) {
+  const { version, oldestProgram } = await schemaOf(sql)
+  if (oldestProgram > schemaVersion) {
     throw new StartError(
-      `DATABASE_URL: its schema has version ${version}, this program knows versions up to ${schemaVersion}; start a newer program`,
+      `DATABASE_URL: its schema needs a program that knows migration ${oldestProgram}, this one knows migrations up to ${schemaVersion}; start a newer program`,
     )
   }
+  if (version > schemaVersion)
+    log.warn('the schema is newer than the program, as in a rolling upgrade', {
+      schema: version,
+      program: schemaVersion,
+    })
   if (version < schemaVersion) log.warn('the schema is older than the program: run npm run migrate')
 }
 
-/** 0 where `npm run migrate` has never been. */
-async function schemaVersionOf(sql: Sql): Promise<number> {
+/** Zeros where `npm run migrate` has never run, and where no file has said which programs it needs. */
+async function schemaOf(sql: Sql): Promise<{ version: number; oldestProgram: number }> {
   try {
-    const [row] = await sql.unsafe<{ version: number | null }[]>(
-      'select max(version) as version from schema_migrations',
+    // The column may not exist yet.
+    const [row] = await sql.unsafe<[{ version: number; oldestProgram: number }]>(
+      `select coalesce(max(version), 0) as version,
+        coalesce(max((to_jsonb(applied) ->> 'oldest_program')::int), 0) as "oldestProgram"
+      from schema_migrations applied`,
     )
-    return row?.version ?? 0
+    return row
   } catch (error) {
-    if (unavailableReason(error) === 'unmigrated') return 0
+    if (unavailableReason(error) === 'unmigrated') return { version: 0, oldestProgram: 0 }
     throw error
   }
 }

@@ -11,6 +11,11 @@ export type Migration = {
   text: string
   /** False for a file that begins with `outsideMark`. */
   isTransactional: boolean
+  /**
+   * Only programs whose newest migration has this number or a higher one can run beside the file's schema; null where
+   * any can. See `needsMark`.
+   */
+  oldestProgram: number | null
 }
 
 /**
@@ -18,6 +23,12 @@ export type Migration = {
  * be run again: a process that is killed after it and before the file is recorded leaves it to the next one.
  */
 const outsideMark = '-- migrate: outside a transaction\n'
+
+/**
+ * A line of a file that older programs cannot run beside, such as one that drops a column: `-- migrate: needs program 0016`
+ * names the newest migration of the oldest program that can. Older ones then refuse to start.
+ */
+const needsMark = /^-- migrate: needs program (\d{4})$/m
 
 /** Refuses names that don't parse, gaps and duplicates, so that a file's number is its place in the list plus one. */
 export async function readMigrations(directory: string): Promise<Migration[]> {
@@ -34,6 +45,7 @@ export async function readMigrations(directory: string): Promise<Migration[]> {
         checksum: createHash('sha256').update(text).digest('hex'),
         text,
         isTransactional: !text.startsWith(outsideMark),
+        oldestProgram: Number(needsMark.exec(text)?.[1] ?? 0) || null,
       }
     }),
   )

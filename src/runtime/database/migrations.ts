@@ -7,7 +7,13 @@ import type { Logger } from '../../log.ts'
 import { StartError } from '../../start-error.ts'
 import type { Migration } from './migration-files.ts'
 
-type AppliedMigration = { version: number; name: string; checksum: string; applied_at: string }
+type AppliedMigration = {
+  version: number
+  name: string
+  checksum: string
+  applied_at: string
+  oldest_program: number | null
+}
 
 export type MigrationStatus = {
   /** Every file known to the program or the database, in order. */
@@ -73,9 +79,11 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
       const next = migrations[records.length]
       if (!next) return undefined
       progress.running = next
+      // Databases of before programs could run beside a newer schema lack it.
+      await tx`alter table schema_migrations add column if not exists oldest_program integer`
       await tx`
-        insert into schema_migrations (version, name, checksum)
-        values (${next.version}, ${next.name}, ${next.checksum})`
+        insert into schema_migrations (version, name, checksum, oldest_program)
+        values (${next.version}, ${next.name}, ${next.checksum}, ${next.oldestProgram})`
       // Without parameters this is the simple protocol: as many statements as the file has, in one message.
       if (next.isTransactional) await tx.unsafe(next.text)
       else await runOutside(sql, next)
@@ -164,11 +172,15 @@ async function findBookkeeping(sql: postgres.Sql | postgres.TransactionSql) {
 
 function listApplied(sql: postgres.Sql | postgres.TransactionSql) {
   return sql<AppliedMigration[]>`
-    select version, name, checksum,
+    select version, name, checksum, ${oldestProgram(sql)},
       to_char(applied_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as applied_at
     from schema_migrations
     order by version`
 }
+
+/** As text of a statement that also runs where the column does not exist yet. */
+const oldestProgram = (sql: postgres.Sql | postgres.TransactionSql) =>
+  sql`(to_jsonb(schema_migrations) ->> 'oldest_program')::int as oldest_program`
 
 function findProblems(migrations: readonly Migration[], records: readonly AppliedMigration[]): string[] {
   const problems: string[] = []
@@ -183,10 +195,10 @@ function findProblems(migrations: readonly Migration[], records: readonly Applie
   const gap = records.findIndex((record, index) => record.version !== index + 1)
   if (gap >= 0)
     problems.push(`schema_migrations has no row for number ${gap + 1}, but has ${records[gap]?.name}`)
-  const latest = records.at(-1)
-  if (latest && latest.version > migrations.length)
+  const tooNew = records.find(({ oldest_program: needed }) => (needed ?? 0) > migrations.length)
+  if (tooNew)
     problems.push(
-      `the database is at ${latest.name}, newer than this program's ${migrations.at(-1)?.name}: run the newer program (or restore the file, if it was removed)`,
+      `the database is at ${tooNew.name}, which no program older than migration ${tooNew.oldest_program} can run beside, and this program's newest is ${migrations.at(-1)?.name}: run a newer program`,
     )
   return problems
 }

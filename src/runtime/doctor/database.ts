@@ -140,6 +140,12 @@ async function checkSchema(sql: Sql, { packageRoot, config }: Patient): Promise<
   const { migrations, problems } = await migrationStatus(sql, await readMigrations(join(packageRoot, 'sql')))
   if (problems.length > 0) return failed('schema', problems.join('; '), 'see npm run migrate -- status')
   const pending = migrations.filter(({ applied_at }) => applied_at === null)
+  if (migrations.length > schemaVersion)
+    return warning(
+      'schema',
+      `at ${migrations.at(-1)?.name}, newer than this program's`,
+      'start the newer program here as well',
+    )
   if (pending.length === 0) return ok('schema', `version ${schemaVersion}, as this program has it`)
   const advice = config.databaseUrl ? 'npm run migrate' : 'npm start once more, which applies them'
   return failed('schema', `lacks ${pending.map(({ name }) => name).join(', ')}`, advice)

@@ -9,6 +9,7 @@ import type { Deps } from './deps.ts'
 import { createLambdaClient } from './events/lambda-client.ts'
 import { outboxWatch } from './events/outbox-watch.ts'
 import { createSweep, startRelay } from './events/relay.ts'
+import { watchStoppedChannels } from './events/stopped-channels.ts'
 import { invocationTimeoutMs } from './events/timing.ts'
 import { errorFields, type Logger } from './log.ts'
 import { maintain } from './maintenance.ts'
@@ -51,6 +52,7 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
   if (forgetCached && typeof backing.database !== 'string')
     await hearRenewals(backing.database, { renew: cache.renew, forgetCached }, stack)
   const { functionName, invocation, region } = config.notifier
+  const stoppedChannels = watchStoppedChannels(log)
   const { invoke } = createLambdaClient({
     endpoint: backing.notifier.endpoint,
     credentials: openCredentials(backing.notifier.credentials),
@@ -58,6 +60,7 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
     invocation,
     region,
     timeoutMs: invocationTimeoutMs,
+    returned: stoppedChannels.hear,
   })
   const relay = startRelay(createSweep({ db, invoke, log, metrics }), log)
   stack.push('relay', () => within(graceMs.relay, relay.stop()))
@@ -72,6 +75,7 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
   prometheus?.watch({
     pool: db.load,
     hashing: passwords.load,
+    stoppedChannels: stoppedChannels.count,
     ...(chores ? { outbox: outboxWatch(db, log) } : {}),
   })
   let stopping = false

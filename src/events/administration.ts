@@ -68,6 +68,7 @@ export async function requeueEvents(db: Database, id: string | null) {
       )
       update outbox o set
         dead_at = null,
+        held = false,
         next_attempt_at = clock_timestamp(),
         attempts = case when was_dead then 0 else attempts end,
         created_at = case when was_dead then clock_timestamp() else created_at end

@@ -5,6 +5,7 @@
 import { AwsV4Signer } from 'aws4fetch'
 import type { CompletionEvent } from './completion-event.ts'
 import type { CredentialSource, Credentials } from './credentials.ts'
+import { parseRetryAfter, throttledForMs } from './throttling.ts'
 
 export type LambdaClientOptions = {
   /** Such as `https://lambda.eu-west-1.amazonaws.com`; a path in it is kept as a prefix. */
@@ -17,6 +18,8 @@ export type LambdaClientOptions = {
   credentials: Credentials | CredentialSource
   /** For the whole invocation; it must be longer than the function's own time-out. */
   timeoutMs: number
+  /** Gets what the function has returned, JSON as a rule, where its end is waited for. */
+  returned?: (payload: string) => void
   /** Sends in place of the runtime's fetch, such as a service binding's on Workers. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>
 }
@@ -32,6 +35,8 @@ export class InvocationError extends Error {
   readonly retryable: boolean
   /** How long the service asks to be left alone. */
   readonly retryAfterMs: number | undefined
+  /** How long a channel of the function asks so, where that alone kept the event from being handled. */
+  readonly throttledMs: number | undefined
   /** Somebody was there, but had not answered at the end of `timeoutMs`. */
   readonly timedOut: boolean
 
@@ -42,6 +47,7 @@ export class InvocationError extends Error {
       type?: string | undefined
       retryable: boolean
       retryAfterMs?: number | undefined
+      throttledMs?: number | undefined
       cause?: unknown
     },
   ) {
@@ -50,6 +56,7 @@ export class InvocationError extends Error {
     this.type = details.type
     this.retryable = details.retryable
     this.retryAfterMs = details.retryAfterMs
+    this.throttledMs = details.throttledMs
     this.timedOut = details.cause instanceof Error && details.cause.name === 'TimeoutError'
   }
 }
@@ -87,6 +94,7 @@ export function createLambdaClient({ credentials: given, ...options }: LambdaCli
       refused = answer.status === 403 ? credentials : undefined
       const expected = options.invocation === 'Event' ? 202 : 200
       if (answer.status !== expected || answer.headers.has('x-amz-function-error')) throw failure(answer)
+      if (expected === 200) options.returned?.(answer.payload)
     },
   }
 }
@@ -167,6 +175,7 @@ function failure({ status, headers, payload }: LambdaAnswer) {
       status,
       type,
       retryable: true,
+      throttledMs: throttledForMs({ type, message }),
     })
   }
   // The header may go on with `:` and the address of a schema.
@@ -199,13 +208,6 @@ const firstText = (...values: unknown[]) =>
 function shorten(message: string) {
   const line = message.replace(/[\s\p{Cc}\p{Cs}]+/gu, ' ').trim()
   return line.length > 500 ? `${line.slice(0, 499).replace(/\p{Cs}$/u, '')}…` : line
-}
-
-/** Seconds or a date, as RFC 9110 has it, in milliseconds from now. */
-function parseRetryAfter(header: string | null) {
-  if (header === null) return undefined
-  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
 }
 
 function reason(error: unknown, timeoutMs: number) {

@@ -2,7 +2,15 @@
 import type { Database } from '../database.ts'
 import type { CompletionEvent } from './completion-event.ts'
 
-export type ClaimedEvent = { id: string; payload: CompletionEvent; attempts: number; age_ms: number }
+export type ClaimedEvent = {
+  id: string
+  payload: CompletionEvent
+  /** This one included. */
+  attempts: number
+  /** Those of the attempts before that ended because a channel was throttled. */
+  deferrals: number
+  age_ms: number
+}
 
 /** The most that is counted of each. */
 const countedUpTo = 100_000
@@ -23,21 +31,72 @@ export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: nu
   return measure
 }
 
-/** Claims up to `limit` events that are due, oldest first; nobody else gets them before the lease ends. */
-export async function claimEvents(db: Database, { limit, leaseMs }: { limit: number; leaseMs: number }) {
-  return db.run(
-    (sql) => sql<ClaimedEvent[]>`
-      update outbox o set
-        attempts = attempts + 1,
-        next_attempt_at = clock_timestamp() + ${`${leaseMs} ms`}::interval
-      from (
-        select id from outbox where dead_at is null and next_attempt_at <= clock_timestamp()
-        order by next_attempt_at limit ${limit} for update skip locked
-      ) due
-      where o.id = due.id
-      returning o.id, o.payload, o.attempts,
-        (extract(epoch from clock_timestamp() - o.created_at) * 1000)::bigint age_ms`,
+/** Whose events were claimed last. Those that wait for a throttled channel have turns of their own, after all others. */
+export type Turn = { held: boolean; creator: number }
+
+export const firstTurn: Turn = { held: false, creator: -1 }
+
+/** A claim looks at so many creators at most, where few of them have an event that is due. */
+const visitedAtMost = 1000
+
+/**
+ * Claims up to `limit` events that are due; nobody else gets them before the lease ends. The oldest one of each creator comes
+ * first, beginning with the turn after `after`; where few creators have any, each gives more. It reads one entry of the index
+ * for each creator and each event, however many wait.
+ * @returns `next`, where the next claim begins; null when there is none after these
+ */
+export async function claimEvents(
+  db: Database,
+  { limit, leaseMs, after, withHeld }: { limit: number; leaseMs: number; after: Turn; withHeld: boolean },
+): Promise<{ events: ClaimedEvent[]; next: Turn | null }> {
+  // Of a volatile function, such as clock_timestamp(), an index knows nothing: it would be read to its end.
+  const rows = await db.run(
+    (sql) => sql<(ClaimedEvent | { id: null })[] & { next: Turn | null }[]>`
+      with recursive turns as (
+        (select held, creator, 1 visited from outbox
+          where dead_at is null and (held, creator) > (${after.held}, ${after.creator}::bigint) and held <= ${withHeld}
+          order by held, creator limit 1)
+        union all
+        select o.held, o.creator, t.visited + 1
+        from turns t cross join lateral (
+          select held, creator from outbox
+          where dead_at is null and (held, creator) > (t.held, t.creator) and held <= ${withHeld}
+          order by held, creator limit 1) o
+        where t.visited < ${visitedAtMost}
+      ), in_turn as materialized (
+        select t.held, t.creator, due.id
+        from turns t cross join lateral (
+          select id from outbox
+          where dead_at is null and held = t.held and creator = t.creator
+            and next_attempt_at <= statement_timestamp()
+          order by next_attempt_at limit 1 for update skip locked) due
+        limit ${limit}
+      ), more as (
+        select due.id
+        from in_turn t cross join lateral (
+          select id from outbox
+          where dead_at is null and held = t.held and creator = t.creator
+            and next_attempt_at <= statement_timestamp()
+          order by next_attempt_at limit ${limit} for update skip locked) due
+        where due.id not in (select id from in_turn)
+        limit greatest(0, ${limit} - (select count(*) from in_turn))
+      ), claimed as (
+        update outbox o set
+          attempts = attempts + 1,
+          next_attempt_at = clock_timestamp() + ${`${leaseMs} ms`}::interval
+        from (select id from in_turn union all select id from more) due
+        where o.id = due.id
+        returning o.id, o.payload, o.attempts, o.deferrals,
+          (extract(epoch from clock_timestamp() - o.created_at) * 1000)::bigint age_ms
+      ), ending as (
+        select case when (select count(*) from in_turn) = ${limit}
+          then (select jsonb_build_object('held', held, 'creator', creator) from in_turn order by held desc, creator desc limit 1)
+          else (select jsonb_build_object('held', held, 'creator', creator) from turns where visited = ${visitedAtMost})
+          end as next
+      )
+      select claimed.*, ending.next from ending left join claimed on true`,
   )
+  return { events: rows.filter((row) => row.id !== null), next: rows[0]?.next ?? null }
 }
 
 export async function deleteEvent(db: Database, id: string) {
@@ -54,7 +113,27 @@ export async function postponeEvent(
 ) {
   await db.run(
     (sql) => sql`
-      update outbox set last_error = ${error}, next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
+      update outbox set
+        last_error = ${error},
+        held = false,
+        next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
+      where id = ${claim.id} and attempts = ${claim.attempts}`,
+  )
+}
+
+/** The event waits for a throttled channel alone, until that is to be free again. */
+export async function holdEvent(
+  db: Database,
+  claim: Claim,
+  { delayMs, error }: { delayMs: number; error: string },
+) {
+  await db.run(
+    (sql) => sql`
+      update outbox set
+        last_error = ${error},
+        held = true,
+        deferrals = deferrals + 1,
+        next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
       where id = ${claim.id} and attempts = ${claim.attempts}`,
   )
 }

@@ -35,11 +35,24 @@ type SweepOptions = {
 
 /**
  * One pass over all that is due, some at a time; runs on every runtime. A slow delivery holds up no other. The pass claims
- * no more once the notifier cannot be reached: an outage costs a few attempts now and then, however much waits.
+ * no more once the notifier cannot be reached: an outage costs a few attempts now and then, however much waits. While a channel
+ * of the notifier is throttled only events are taken that others may have to be told of; those that wait for it alone stay.
  * `pauseMs` says how long to leave it alone then: as long as it asked for itself by `Retry-After`, up to 5 minutes.
  */
 export function createSweep(options: RelayOptions): Sweep {
   let outages = 0
+  let heldUntil = 0
+  let turn = outbox.firstTurn
+
+  /** `more` is false when nothing else is due. */
+  async function claim(limit: number) {
+    const after = turn
+    const withHeld = performance.now() >= heldUntil
+    const { events, next } = await outbox.claimEvents(options.db, { limit, leaseMs, after, withHeld })
+    turn = next ?? outbox.firstTurn
+    return { events, more: events.length === limit || next !== null || after !== outbox.firstTurn }
+  }
+
   return async function sweep({ claimForMs = Number.POSITIVE_INFINITY } = {}) {
     const begun = performance.now()
     const underWay = new Set<Promise<void>>()
@@ -54,22 +67,22 @@ export function createSweep(options: RelayOptions): Sweep {
     }
     while (more || underWay.size > 0) {
       if (more && underWay.size < together) {
-        const room = together - underWay.size
-        const events = await outbox.claimEvents(options.db, { limit: room, leaseMs })
-        more = events.length === room && performance.now() - begun < claimForMs
-        for (const event of events) {
+        const claimed = await claim(together - underWay.size)
+        more = claimed.more && performance.now() - begun < claimForMs
+        for (const event of claimed.events) {
           const delivery = deliver(options, event, pauseMs)
             .catch(unknownOutcome)
-            .then(({ outcome, unreachableForMs }) => {
+            .then(({ outcome, unreachableForMs, heldForMs }) => {
               underWay.delete(delivery)
               failed ||= outcome !== 'handled'
               unreachable ||= unreachableForMs > 0
               pauseMs = Math.max(pauseMs, unreachableForMs)
+              heldUntil = Math.max(heldUntil, performance.now() + heldForMs)
             })
           underWay.add(delivery)
         }
       }
-      if (underWay.size > 0) await Promise.race(underWay)
+      if (underWay.size === together || (underWay.size > 0 && !more)) await Promise.race(underWay)
       if (unreachable) more = false
     }
     outages = unreachable ? outages + 1 : 0
@@ -77,10 +90,15 @@ export function createSweep(options: RelayOptions): Sweep {
   }
 }
 
-/** `unreachableForMs` is 0 when the notifier was there. */
-type Delivery = { outcome: DeliveryOutcome; unreachableForMs: number }
+/** `unreachableForMs` is 0 when the notifier was there, `heldForMs` when none of its channels was throttled. */
+type Delivery = { outcome: DeliveryOutcome; unreachableForMs: number; heldForMs: number }
 
-const ended = (outcome: DeliveryOutcome): Delivery => ({ outcome, unreachableForMs: 0 })
+const ended = (outcome: DeliveryOutcome, waits: Partial<Delivery> = {}): Delivery => ({
+  unreachableForMs: 0,
+  heldForMs: 0,
+  ...waits,
+  outcome,
+})
 
 async function deliver(options: RelayOptions, event: outbox.ClaimedEvent, pauseMs: number) {
   const begun = performance.now()
@@ -100,6 +118,12 @@ async function attempt(
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     const fields = { event_id: event.id, attempt: event.attempts, ...errorFields(error) }
+    if (error instanceof InvocationError && error.throttledMs !== undefined) {
+      // Its age does not end it, either: it is the channel's turn, not the event, that is late.
+      log.info('completion event held back', { event_id: event.id, for_ms: error.throttledMs })
+      await outbox.holdEvent(db, event, { delayMs: error.throttledMs, error: message })
+      return ended('throttled', { heldForMs: error.throttledMs })
+    }
     const final = error instanceof InvocationError && !error.retryable
     if (final || event.age_ms > maximumAgeMs) {
       log.error('completion event given up', fields)
@@ -111,9 +135,9 @@ async function attempt(
     const askedMs = unreachable ? Math.min(error.retryAfterMs ?? 0, outage.longestAskedMs) : 0
     const delayMs = unreachable
       ? Math.max(pauseMs, askedMs)
-      : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - 1), backoff.maximumMs))
+      : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - event.deferrals - 1), backoff.maximumMs))
     await outbox.postponeEvent(db, event, { delayMs, error: message })
-    return unreachable ? { outcome: 'unreachable', unreachableForMs: delayMs } : ended('failed')
+    return unreachable ? ended('unreachable', { unreachableForMs: delayMs }) : ended('failed')
   }
   await outbox.deleteEvent(db, event.id)
   return ended('handled')

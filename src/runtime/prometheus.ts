@@ -12,6 +12,7 @@ type Sample = { value: number; labels: Record<string, string | number>; metricNa
 export type Sources = {
   pool: () => Load
   hashing: () => Load
+  stoppedChannels: () => number
   /** Undefined while the database does not answer; given by one process only, where several serve. */
   outbox?: () => Promise<OutboxMeasure | undefined>
 }
@@ -66,13 +67,13 @@ export async function createPrometheus(process: string) {
   })
 
   let toldLost = 0
-  const linesLostCounter = new Counter({
+  new Counter({
     name: 'log_lines_lost_total',
     help: 'Log lines that could not be printed.',
     registers,
     collect() {
       const lost = linesLost()
-      linesLostCounter.inc(lost - toldLost)
+      this.inc(lost - toldLost)
       toldLost = lost
     },
   })
@@ -116,9 +117,17 @@ export async function createPrometheus(process: string) {
 
   return {
     metrics,
-    watch({ pool, hashing, outbox }: Sources) {
+    watch({ pool, hashing, stoppedChannels, outbox }: Sources) {
       gaugeOfLoad('database_statements', 'Statements on a connection, and waiting for one.', pool)
       gaugeOfLoad('password_hashes', 'Passwords being hashed or checked, and waiting to be.', hashing)
+      new Gauge({
+        name: 'notifier_stopped_channels',
+        help: 'Channels whose receiver answered 410 Gone, as the notifier told last.',
+        registers,
+        collect() {
+          this.set(stoppedChannels())
+        },
+      })
       if (outbox) measureOutbox = gaugeOfOutbox(outbox)
     },
     async snapshot(): Promise<Snapshot> {

@@ -126,6 +126,29 @@ test.each([
     expect(new Webhook(secret).verify(body, headers as Record<string, string>)).toMatchObject({ event })
 })
 
+test('a Lambda function tells for how long its webhook throttles, and goes on without one that is gone', async ({
+  onTestFinished,
+}) => {
+  const receiver = await startWebhookReceiver()
+  onTestFinished(() => void receiver.close())
+  async function start() {
+    const lambda = await startLambda('notifier', { NOTIFY_WEBHOOK_URL: receiver.url })
+    onTestFinished(() => lambda.stop())
+    return () => lambda.invoke(makeCompletionEvent())
+  }
+  receiver.answerWith((response) => void response.writeHead(410).end())
+  expect((await (await start())()).payload).toMatchObject({ stopped: ['webhook'] })
+  receiver.answerWith((response) => void response.writeHead(429, { 'retry-after': '60' }).end())
+  const invoke = await start()
+  const throttled = {
+    errorType: 'ChannelThrottled',
+    errorMessage: expect.stringMatching(/^again in \d+ ms: /),
+  }
+  expect((await invoke()).error).toMatchObject(throttled)
+  expect((await invoke()).error).toMatchObject(throttled)
+  expect(receiver.received).toHaveLength(2)
+})
+
 const refusal = /SMTP_URL: mail is sent by the notifier on Node only; unset it here/
 
 test('a Worker asked to mail handles nothing, and says why', async ({ onTestFinished }) => {

@@ -90,6 +90,24 @@ test('an error of the function, DryRun, and no queue for an Event', async () => 
   })
 })
 
+test('a throttled webhook is not called, whichever request comes next, until it is free again', async () => {
+  receiver.answerWith((response) => void response.writeHead(429, { 'retry-after': '8' }).end())
+  const calls = receiver.received.length
+  for (let i = 0; i < 3; i++) {
+    const { FunctionError, Payload } = await invoke()
+    expect(FunctionError).toBe('Unhandled')
+    expect(JSON.parse(Payload?.transformToString() ?? '')).toMatchObject({
+      errorType: 'ChannelThrottled',
+      errorMessage: expect.stringMatching(
+        /^again in \d+ ms: Webhook (throttles: it answered 429|is throttled)$/,
+      ),
+    })
+  }
+  expect(receiver.received).toHaveLength(calls + 1)
+  receiver.answerWith((response) => void response.writeHead(200).end())
+  await vi.waitFor(async () => expect(await invoke()).not.toHaveProperty('FunctionError'), patience)
+})
+
 test('past its concurrency it throttles, and is free again afterwards', async () => {
   const held: (() => void)[] = []
   receiver.answerWith(
@@ -106,4 +124,14 @@ test('past its concurrency it throttles, and is free again afterwards', async ()
   await Promise.all(two)
   receiver.answerWith((response) => void response.writeHead(200).end())
   expect(await invoke()).toMatchObject({ StatusCode: 200 })
+})
+
+test('a webhook that is gone is called no more', async () => {
+  receiver.answerWith((response) => void response.writeHead(410).end())
+  const calls = receiver.received.length
+  for (let i = 0; i < 3; i++) {
+    const { Payload } = await invoke()
+    expect(JSON.parse(Payload?.transformToString() ?? '')).toMatchObject({ stopped: ['webhook'] })
+  }
+  expect(receiver.received).toHaveLength(calls + 1)
 })

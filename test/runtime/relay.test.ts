@@ -6,6 +6,7 @@ import type postgres from 'postgres'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { CompletionEvent } from '../../src/events/completion-event.ts'
 import { createLambdaClient, InvocationError } from '../../src/events/lambda-client.ts'
+import * as outbox from '../../src/events/outbox.ts'
 import { createSweep, startRelay } from '../../src/events/relay.ts'
 import { createLogger } from '../../src/log.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
@@ -198,4 +199,128 @@ test('whoever has lost its claim has no say any more', async () => {
     throw new InvocationError('too late', { status: 200, retryable: true })
   })()
   expect(await sql`select attempts, last_error from outbox`).toEqual([{ attempts: 2, last_error: null }])
+})
+
+/** Events that wait, of tasks of any user, written past the trigger on tasks: many at once. */
+const wait = (creator: number, count: number, { held = false, dueInMs = 0 } = {}) => sql`
+  insert into outbox (id, payload, held, next_attempt_at)
+  select id, jsonb_build_object('id', id, 'detail', jsonb_build_object('task', jsonb_build_object('created_by', ${creator}::int))),
+    ${held}, clock_timestamp() + ${`${dueInMs} ms`}::interval
+  from (select gen_random_uuid() id from generate_series(1, ${count}::int)) ids`
+
+const creatorOf = ({ detail }: CompletionEvent) => detail.task.created_by
+
+test('the events of all creators are taken in turn, the oldest of each first', async () => {
+  for (const [creator, count] of [
+    [1, 40],
+    [2, 3],
+    [3, 1],
+  ] as const)
+    await wait(creator, count)
+  const creators: number[] = []
+  const ids: string[] = []
+  await sweepBy(async (event) => {
+    creators.push(creatorOf(event))
+    if (creatorOf(event) === 2) ids.push(event.id)
+  })()
+  expect(creators).toHaveLength(44)
+  // One claim takes ten: one of each, and then more of each.
+  expect(creators.slice(0, 10)).toEqual(expect.arrayContaining([1, 2, 3]))
+  expect(creators.slice(0, 25).filter((creator) => creator === 2)).toHaveLength(3)
+  expect(new Set(ids).size).toBe(3)
+})
+
+test('one place that becomes free goes to whoever has waited longest for a turn', async () => {
+  await wait(1, 60)
+  const order: number[] = []
+  let stuck = true
+  await sweepBy(async (event) => {
+    order.push(creatorOf(event))
+    // Nine deliveries of the burst hang until all others are through.
+    if (order.length < 10) await expect.poll(() => stuck, { timeout: 60_000 }).toBe(false)
+    if (order.length === 10) await wait(2, 5)
+    if (order.length >= 30) stuck = false
+  })()
+  expect(order).toHaveLength(65)
+  expect(order.slice(10, 30).filter((creator) => creator === 2)).toHaveLength(5)
+})
+
+const throttled = (throttledMs: number) =>
+  new InvocationError('again in 1 ms: Webhook is throttled', { status: 200, retryable: true, throttledMs })
+
+test('while a channel is throttled no event is taken that waits for it alone; each new one is tried once', async () => {
+  await wait(1, 200)
+  const invoked = new Map<string, number>()
+  let open = false
+  const sweep = sweepBy(async ({ id }) => {
+    invoked.set(id, (invoked.get(id) ?? 0) + 1)
+    if (!open) throw throttled(3_600_000)
+  })
+  await sweep()
+  expect(invoked.size).toBe(200)
+  await wait(2, 1)
+  // Even those that are due: others may have heard of the throttling at other times.
+  await sql`update outbox set next_attempt_at = clock_timestamp() where held`
+  await sweep()
+  expect([invoked.size, Math.max(...invoked.values())]).toEqual([201, 1])
+  // Another process finds out for itself, at the price of what it has under way at a time.
+  let others = 0
+  await sweepBy(async () => {
+    others++
+    throw throttled(3_600_000)
+  })()
+  expect(others).toBeLessThanOrEqual(10)
+  await sql`update outbox set next_attempt_at = clock_timestamp() where held`
+  open = true
+  const creators: number[] = []
+  await sweepBy(async (event) => void creators.push(creatorOf(event)))()
+  expect(creators).toHaveLength(201)
+  expect(creators.slice(0, 10)).toContain(2)
+})
+
+test('throttling uses up neither attempts nor age', async () => {
+  await wait(1, 1)
+  await sql`update outbox set created_at = now() - interval '20 hours'`
+  let failure: Error = throttled(1000)
+  const run = async () => {
+    await sql`update outbox set next_attempt_at = clock_timestamp(), created_at = now() - interval '1 hour'`
+    await sweepBy(async () => {
+      throw failure
+    })()
+  }
+  await sweepBy(async () => {
+    throw failure
+  })()
+  for (let i = 0; i < 8; i++) await run()
+  expect(await sql`select held, dead_at, attempts - deferrals own from outbox`).toEqual([
+    { held: true, dead_at: null, own: 0 },
+  ])
+  failure = new InvocationError('TypeError', { status: 200, retryable: true })
+  await run()
+  expect(
+    await sql`select held, next_attempt_at < clock_timestamp() + interval '1 second' soon from outbox`,
+  ).toEqual([{ held: false, soon: true }])
+})
+
+test('a claim costs the same whether ten events wait or 300,000', async () => {
+  const claim = async (after: outbox.Turn, withHeld: boolean) => {
+    const begun = performance.now()
+    const { events } = await outbox.claimEvents(db, { limit: 10, leaseMs: 60_000, after, withHeld })
+    return { creators: events.map(({ payload }) => creatorOf(payload)), ms: performance.now() - begun }
+  }
+  await wait(1, 300_000)
+  await wait(2, 1)
+  await wait(3, 100_000, { dueInMs: 3_600_000 })
+  await wait(4, 100_000, { held: true })
+  await sql`analyze outbox`
+  const times: number[] = []
+  expect((await claim(outbox.firstTurn, false)).creators).toContain(2)
+  for (let i = 0; i < 50; i++) {
+    const { creators, ms } = await claim(outbox.firstTurn, i % 2 === 0)
+    expect(creators).toHaveLength(10)
+    times.push(ms)
+  }
+  const [median = 0] = times.sort((a, b) => a - b).slice(25)
+  // Some 2 ms; to read past the events of one creator takes 100 ms and more.
+  expect(median).toBeLessThan(50)
 })

@@ -3,6 +3,7 @@
  * up to the on-failure destination. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
  */
 import type { Database } from '../../src/database.ts'
+import { throttledForMs } from '../../src/events/throttling.ts'
 import { errorFields, type Logger } from '../../src/log.ts'
 import { type Destination, describeFailedEvent } from './destination.ts'
 import type { EventKeeper } from './event-keeper.ts'
@@ -44,6 +45,8 @@ export function startEventQueue(options: Options): EventQueue {
   let filling: Promise<void> | undefined
   let again = false
   let stopped = false
+  /** A throttled channel keeps the function from handling what waits. */
+  let throttledUntil = 0
   let away = false
 
   function wake() {
@@ -55,7 +58,7 @@ export function startEventQueue(options: Options): EventQueue {
   }
 
   async function fill() {
-    while (again && !stopped) {
+    while (again && !stopped && Date.now() >= throttledUntil) {
       again = false
       // What no environment is free for stays in the queue; the end of an event, or the timer, comes back for it.
       const room = Math.min(together - underWay.size, execution.free())
@@ -79,8 +82,12 @@ export function startEventQueue(options: Options): EventQueue {
     }
   }
 
+  function pause(ms: number) {
+    throttledUntil = Math.max(throttledUntil, Date.now() + ms)
+  }
+
   function take(event: queue.QueuedEvent) {
-    const work = handle(options, event)
+    const work = handle(options, event, pause)
       .catch((error) => {
         // It comes again when its lease has run out.
         const fields = { request_id: event.request_id, ...errorFields(error) }
@@ -120,7 +127,12 @@ export function startEventQueue(options: Options): EventQueue {
   }
 }
 
-async function handle(options: Options, event: queue.QueuedEvent): Promise<void> {
+/** @param pause is told for how long the function has no use for events */
+async function handle(
+  options: Options,
+  event: queue.QueuedEvent,
+  pause: (ms: number) => void,
+): Promise<void> {
   const { db, execution, retryDelaysMs, maximumAgeMs } = options
   const { request_id: requestId, function_arn: arn, failures, deferrals } = event
   if (isConcluded(event)) return bury(options, event)
@@ -134,6 +146,11 @@ async function handle(options: Options, event: queue.QueuedEvent): Promise<void>
   const outcome = await execution.run(call)
   if (!outcome) return queue.deferEvent(db, event, backoffMs(deferrals))
   if (!outcome.error) return queue.deleteEvent(db, requestId)
+  const throttledMs = throttledForMs(outcome.error)
+  if (throttledMs !== undefined) {
+    pause(throttledMs)
+    return queue.deferEvent(db, event, throttledMs)
+  }
   const delayMs = retryDelaysMs[failures]
   const failed = { failures: failures + 1, response: outcome.payload }
   if (delayMs !== undefined) return queue.retryEvent(db, event, { ...failed, delayMs })

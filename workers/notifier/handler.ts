@@ -1,9 +1,11 @@
 /** The notifier: an AWS Lambda handler for completion events, on AWS, on Node and on workerd alike. */
 import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
+import { ChannelThrottledError } from '../../src/events/throttling.ts'
 import { channelTimeoutMs } from '../../src/events/timing.ts'
 import { jsonLine } from '../../src/log.ts'
 import type { Channel } from './channel.ts'
 import { openChannels } from './channels.ts'
+import { StoppedError, ThrottledError } from './gate.ts'
 import { readNotifications } from './settings.ts'
 
 /** What AWS's Node runtime passes as second argument: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
@@ -27,6 +29,8 @@ export type HandlerResult = {
   handled: string
   /** True when this process had handled the event before and did nothing now. */
   duplicate: boolean
+  /** Names of the channels that have been stopped, and that the event did not reach for that reason; left out when there are none. */
+  stopped?: string[]
 }
 
 export type Handler = (event: unknown, context: LambdaContext) => Promise<HandlerResult>
@@ -46,6 +50,8 @@ type HandlerOptions = {
 type Progress = {
   /** Names of the channels that need not be told again. */
   told: Set<string>
+  /** Names of those that were stopped before they had been told. */
+  stopped: Set<string>
   /** Whether its line is in the log. */
   logged: boolean
   /** Under way, or done. */
@@ -70,33 +76,67 @@ export function createHandler({
 }: HandlerOptions = {}): Handler {
   // Delivery is at least once: the same event comes again when its caller didn't hear the answer, and when a channel failed.
   const known = new Map<string, Progress>()
+  const knownStopped = new Set<string>()
 
   async function notify(progress: Progress, event: CompletionEvent, input: unknown, context: LambdaContext) {
-    const { told } = progress
+    const { told, stopped } = progress
     const leftMs = Math.min(timeoutMs, context.getRemainingTimeInMillis() - reportMs)
     const message = { event, input, timeoutMs: Math.max(1, Math.floor(leftMs)) }
     const failures: string[] = []
+    const throttled: { retryAfterMs: number; message: string }[] = []
     const telling = channels.map(async ({ name, tell }) => {
-      if (told.has(name)) return
+      if (told.has(name) || stopped.has(name)) return
       try {
         await tell(message)
         told.add(name)
       } catch (error) {
-        failures.push(`${name} failed: ${error instanceof Error ? error.message : error}`)
+        if (error instanceof StoppedError) {
+          stopped.add(name)
+          tellOfStop(name, error)
+        } else if (error instanceof ThrottledError) {
+          throttled.push({ retryAfterMs: error.retryAfterMs, message: `${name} ${error.message}` })
+        } else {
+          failures.push(`${name} failed: ${error instanceof Error ? error.message : error}`)
+        }
       }
     })
     await Promise.all(telling)
     // Once, and with a channel that fails as well: whoever reads the log hears of a task when it is completed.
-    if (!progress.logged) log(jsonLine(logLine(event, context, told)))
+    if (!progress.logged) log(jsonLine(logLine(event, context, progress)))
     progress.logged = true
-    if (failures.length > 0) {
-      const done = told.size > 0 ? [`told: ${[...told].join(', ')}`] : []
-      throw new NotificationError(capitalised([...failures, ...done].join('; ')))
-    }
+    const problems = [...failures, ...throttled.map(({ message }) => message)]
+    if (problems.length === 0) return
+    const text = capitalised(
+      [...problems, ...(told.size > 0 ? [`told: ${[...told].join(', ')}`] : [])].join('; '),
+    )
+    if (failures.length > 0) throw new NotificationError(text)
+    throw new ChannelThrottledError(Math.min(...throttled.map(({ retryAfterMs }) => retryAfterMs)), text)
+  }
+
+  /** Said once: the events that follow name the channel in their own lines. */
+  function tellOfStop(channel: string, { message }: StoppedError) {
+    if (knownStopped.has(channel)) return
+    knownStopped.add(channel)
+    const advice = 'it gets no events before a restart: give it another address, or unset it'
+    log(
+      jsonLine({
+        time: new Date().toISOString(),
+        level: 'error',
+        message: 'channel stopped',
+        channel,
+        reason: message,
+        advice,
+      }),
+    )
   }
 
   function recall(id: string): Progress {
-    const progress = known.get(id) ?? { told: new Set(), logged: false, lostAt: Number.POSITIVE_INFINITY }
+    const progress = known.get(id) ?? {
+      told: new Set(),
+      stopped: new Set(),
+      logged: false,
+      lostAt: Number.POSITIVE_INFINITY,
+    }
     // A Map keeps the order of insertion: its first key is the one that has not come for longest.
     known.delete(id)
     known.set(id, progress)
@@ -111,7 +151,12 @@ export function createHandler({
     // A promise, not a flag, lets a second delivery that arrives meanwhile wait for the first, and fail with it.
     const earlier = Date.now() > progress.lostAt ? undefined : progress.attempt
     await (earlier ?? begin(progress, event, input, context))
-    return { handled: event.id, duplicate: earlier !== undefined }
+    const stopped = [...progress.stopped]
+    return {
+      handled: event.id,
+      duplicate: earlier !== undefined,
+      ...(stopped.length > 0 && { stopped }),
+    }
   }
 
   function begin(progress: Progress, event: CompletionEvent, input: unknown, context: LambdaContext) {
@@ -137,7 +182,7 @@ const capitalised = (text: string) => text.charAt(0).toUpperCase() + text.slice(
 function logLine(
   { id, detail: { task, completed_by: by } }: CompletionEvent,
   context: LambdaContext,
-  told: Set<string>,
+  { told, stopped }: Pick<Progress, 'told' | 'stopped'>,
 ) {
   return {
     time: new Date().toISOString(),
@@ -149,6 +194,7 @@ function logLine(
     completed_by: by?.username ?? null,
     completed_at: task.completed_at,
     told: [...told],
+    ...(stopped.size > 0 && { stopped: [...stopped] }),
     request_id: context.awsRequestId,
   }
 }

@@ -1,16 +1,18 @@
 /** Entry of `npm run notifier`: shows what the notifier ran and what it gave up, and puts that back or drops it. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { AwsV4Signer } from 'aws4fetch'
+import { inspectNotifier } from '../../src/events/notifier-inspection.ts'
 import { oneLine, printable } from '../../src/plain-text.ts'
 import { runAnswering } from '../../src/runtime/output.ts'
 import { StartError } from '../../src/start-error.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
 import type { RecentInvocation } from './execution.ts'
+import type { ChannelState } from './gate.ts'
 
 const help = `Looks into the running notifier.
 
   npm run notifier -- invocations     the last 100 that it ran since it was started, the newest first
+  npm run notifier -- channels        how people are told, and what is throttled or was stopped
   npm run notifier -- events          how many Events wait, and those that were given up
   npm run notifier -- redrive ID      puts an Event that was given up back into the queue, by its request id
   npm run notifier -- redrive --all   all of them
@@ -47,6 +49,7 @@ async function run(args: string[], env: NodeJS.ProcessEnv) {
     : ask('GET', command))
   if (options.json) return console.log(JSON.stringify(answer, null, 2))
   if (command === 'invocations') showInvocations(answer as { invocations: RecentInvocation[] }, options)
+  else if (command === 'channels') showChannels(answer as { channels: NamedState[] })
   else if (command === 'events') showEvents(answer as { waiting: number; dead: number; events: DeadEvent[] })
   else showChanged(answer as { events: number }, command, id)
 }
@@ -64,7 +67,7 @@ function parseCommand(args: string[]) {
   const { help, ...options } = parsed.values
   const [command, id, ...rest] = parsed.positionals
   if (help) return { command: 'help', id, options } as const
-  if (command !== 'invocations' && command !== 'events' && !isChange(command))
+  if (!isLook(command) && !isChange(command))
     throw wrong(command === undefined ? 'give a command' : `unknown command "${command}"`)
   const extra = isChange(command) ? rest[0] : id
   if (extra !== undefined) throw wrong(`unknown argument "${extra}"`)
@@ -72,6 +75,9 @@ function parseCommand(args: string[]) {
     throw wrong('give either the request id of an event or --all')
   return { command, id, options } as const
 }
+
+const isLook = (command: string | undefined) =>
+  command === 'invocations' || command === 'channels' || command === 'events'
 
 const isChange = (command: string | undefined) => command === 'redrive' || command === 'drop'
 
@@ -81,21 +87,11 @@ async function connect(env: NodeJS.ProcessEnv) {
   const credentials = await findCredentials(resolve(env.DATA_DIR || './data'), env)
   const region = env.AWS_REGION || 'us-east-1'
   return async (method: 'GET' | 'POST', path: string): Promise<unknown> => {
-    const url = `${endpoint.replace(/\/+$/, '')}/notifier/${path}`
-    const { headers } = await new AwsV4Signer({
-      method,
-      url,
-      region,
-      service: 'lambda',
-      ...credentials,
-    }).sign()
-    const signal = AbortSignal.timeout(timeoutMs)
-    const response = await fetch(url, { method, headers, redirect: 'manual', signal }).catch(
-      (error: unknown) => {
-        const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-        throw unreachable(endpoint, cause instanceof Error ? cause.message : String(cause))
-      },
-    )
+    const asking = inspectNotifier({ endpoint, credentials, region, timeoutMs }, method, path)
+    const response = await asking.catch((error: unknown) => {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+      throw unreachable(endpoint, cause instanceof Error ? cause.message : String(cause))
+    })
     const answer = (await response.json().catch(() => ({}))) as { message?: string }
     if (response.ok) return answer
     const type = response.headers.get('x-amzn-errortype')
@@ -116,6 +112,16 @@ function showInvocations({ invocations }: { invocations: RecentInvocation[] }, {
       ),
     )
     if (logs) for (const line of log_tail.trimEnd().split('\n')) console.log(`  | ${printable(line)}`)
+  }
+}
+
+type NamedState = { name: string } & ChannelState
+
+function showChannels({ channels }: { channels: NamedState[] }) {
+  if (channels.length === 0) console.log('none: the notifier only prints its line')
+  for (const { name, ...state } of channels) {
+    const more = 'until' in state ? `until ${state.until}` : 'reason' in state ? state.reason : ''
+    console.log([oneLine(name), state.state, oneLine(more)].join('  ').trimEnd())
   }
 }
 

@@ -5,12 +5,14 @@
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
 import { DatabaseUnavailableError } from '../../src/database.ts'
+import type { Channel } from './channel.ts'
 import { checkQueue, type EventKeeper } from './event-keeper.ts'
 import type { Execution } from './execution.ts'
 import { ServiceError } from './service-error.ts'
 
 type Options = {
   execution: Execution
+  channels: Pick<Channel, 'name' | 'state'>[]
   queue: EventKeeper | undefined
   /** @throws ServiceError when the request is not well signed */
   verify(c: Context): Promise<unknown>
@@ -18,12 +20,19 @@ type Options = {
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-export function createInspection({ execution, queue, verify }: Options) {
+export function createInspection({ execution, channels, queue, verify }: Options) {
   const inspection = new Hono()
 
   inspection.get('/invocations', async (c) => {
     await verify(c)
     return c.json({ invocations: execution.recent() })
+  })
+
+  inspection.get('/channels', async (c) => {
+    await verify(c)
+    return c.json({
+      channels: channels.map(({ name, state }) => ({ name, ...(state?.() ?? { state: 'open' }) })),
+    })
   })
 
   inspection.get('/events', async (c) => {

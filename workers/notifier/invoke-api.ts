@@ -7,6 +7,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { Hono } from 'hono/tiny'
 import { encodeBase64 } from 'hono/utils/encode'
 import { errorFields, type Logger } from '../../src/log.ts'
+import type { Channel } from './channel.ts'
 import { checkQueue, type EventKeeper } from './event-keeper.ts'
 import type { Execution } from './execution.ts'
 import { resolveFunction } from './function-name.ts'
@@ -16,6 +17,8 @@ import { checkClaims, type KeyPair, verifySignature } from './sigv4.ts'
 
 type InvokeApiOptions = {
   execution: Execution
+  /** Those that the function tells; whoever looks into the notifier sees their states. */
+  channels?: Pick<Channel, 'name' | 'state'>[]
   /** Keeps an Event until it is handled. Without it Events are refused. */
   queue?: EventKeeper | undefined
   /** The only pair that may invoke. */
@@ -36,6 +39,7 @@ const maxClientContext = 3583
 
 export function createInvokeApi({
   execution,
+  channels = [],
   queue,
   credentials,
   region,
@@ -102,7 +106,7 @@ export function createInvokeApi({
     return c.body(outcome.payload, 200, { 'content-type': 'application/json' })
   })
 
-  app.route('/notifier', createInspection({ execution, queue, verify }))
+  app.route('/notifier', createInspection({ execution, channels, queue, verify }))
 
   app.notFound((c) => refuse(c, new ServiceError(404, 'UnknownOperationException', 'No such operation')))
   app.onError((error, c) => refuse(c, error))

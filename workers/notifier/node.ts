@@ -34,8 +34,9 @@ async function main() {
   recordConsole()
   const settings = readNotifierSettings(withArguments(process.env))
   const log = createLogger(settings.LOG_LEVEL)
+  const channels = openChannels(settings.notifications, emailChannels)
   const execution = createExecution({
-    load: () => createHandler({ channels: openChannels(settings.notifications, emailChannels) }),
+    load: () => createHandler({ channels }),
     functionName: settings.NOTIFIER_FUNCTION,
     concurrency: settings.NOTIFIER_CONCURRENCY,
     timeoutMs: functionTimeoutMs,
@@ -46,6 +47,7 @@ async function main() {
     : undefined
   const app = createInvokeApi({
     execution,
+    channels,
     queue,
     credentials: { accessKeyId: settings.AWS_ACCESS_KEY_ID, secretAccessKey: settings.AWS_SECRET_ACCESS_KEY },
     region: settings.AWS_REGION,

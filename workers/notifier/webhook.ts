@@ -1,5 +1,6 @@
 /** Tells people by a webhook. Only what every runtime has: fetch and WebCrypto. */
 import type { Channel } from './channel.ts'
+import { createGate } from './gate.ts'
 import { completionText } from './text.ts'
 
 /**
@@ -16,8 +17,10 @@ export function webhookChannel({
   secrets?: string[] | undefined
 }): Channel {
   const target = new URL(url)
+  const gate = createGate()
   return {
     name: 'webhook',
+    state: gate.state,
     async tell({ event, input, timeoutMs }) {
       const body = JSON.stringify({ text: completionText(event), event: input })
       // The event's id on every attempt, so that a receiver can drop what it has had.
@@ -26,11 +29,12 @@ export function webhookChannel({
       const signatures = await Promise.all(
         secrets.map((secret) => sign(secret, `${id}.${timestamp}.${body}`)),
       )
-      await post(target, body, timeoutMs, {
+      const headers = {
         'webhook-id': id,
         'webhook-timestamp': timestamp,
         ...(signatures.length > 0 && { 'webhook-signature': signatures.join(' ') }),
-      })
+      }
+      await gate.pass(timeoutMs, () => post(target, body, timeoutMs, headers))
     },
   }
 }
@@ -45,7 +49,7 @@ async function sign(secret: string, text: string) {
 }
 
 /**
- * Resolves when the receiver has answered 2xx. Redirects are not followed: the event goes where the operator said, nowhere else.
+ * Resolves when the receiver has answered. Redirects are not followed: the event goes where the operator said, nowhere else.
  * @throws Error otherwise, after `timeoutMs` at the latest
  */
 async function post(url: URL, body: string, timeoutMs: number, headers: Record<string, string>) {
@@ -58,9 +62,9 @@ async function post(url: URL, body: string, timeoutMs: number, headers: Record<s
   }).catch((error: unknown) => {
     throw new Error(reason(error, timeoutMs), { cause: error })
   })
-  // Nothing in the answer matters but its status; the body may even be endless.
+  // Nothing in the answer matters but its head; the body may even be endless.
   await response.body?.cancel().catch(() => undefined)
-  if (!response.ok) throw new Error(`it answered ${response.status}`)
+  return response
 }
 
 function reason(error: unknown, timeoutMs: number) {

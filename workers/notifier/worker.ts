@@ -19,6 +19,7 @@ function create(env: Env) {
   const channels = openChannels(settings.notifications)
   const log = createLogger(settings.LOG_LEVEL)
   return createInvokeApi({
+    channels,
     execution: createExecution({
       load: () => createHandler({ channels }),
       functionName: settings.NOTIFIER_FUNCTION,

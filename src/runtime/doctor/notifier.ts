@@ -6,6 +6,7 @@ import postgres from 'postgres'
 import * as z from 'zod'
 import type { Credentials } from '../../events/credentials.ts'
 import { type LambdaAnswer, sendInvocation } from '../../events/lambda-client.ts'
+import { inspectNotifier } from '../../events/notifier-inspection.ts'
 import { describeFailure } from '../../failure.ts'
 import { NotificationSettings, notificationsOf } from '../../notification-settings.ts'
 import { EventSettings, readSettings } from '../../settings.ts'
@@ -21,7 +22,7 @@ const timeoutMs = 5000
 
 export async function checkNotifier({ config, dataDirectory }: Patient): Promise<Finding[]> {
   const { endpoint, port, credentials } = config.notifier
-  if (endpoint) return [await askNotifier(config, endpoint, await openCredentials(credentials)())]
+  if (endpoint) return askNotifier(config, endpoint, await openCredentials(credentials)())
   const own = `http://127.0.0.1:${port}`
   const code = await tryPort('127.0.0.1', port)
   if (code === undefined) return [ok('notifier', `npm start starts it; port ${port} is free for it`)]
@@ -38,11 +39,57 @@ export async function checkNotifier({ config, dataDirectory }: Patient): Promise
         'stop that one, or give another NOTIFIER_PORT',
       ),
     ]
-  return [await askNotifier(config, own, kept)]
+  return askNotifier(config, own, kept)
+}
+
+async function askNotifier(
+  config: Patient['config'],
+  endpoint: string,
+  credentials: Credentials,
+): Promise<Finding[]> {
+  const dry = await askDry(config, endpoint, credentials)
+  return dry.status === 'ok' ? [dry, ...(await askChannels(config, endpoint, credentials))] : [dry]
+}
+
+const States = z.object({
+  channels: z.array(
+    z.object({
+      name: z.string(),
+      state: z.string(),
+      until: z.string().optional(),
+      reason: z.string().optional(),
+    }),
+  ),
+})
+
+/** The channels that are not open; AWS itself has nothing that would say so. */
+async function askChannels(
+  { notifier: { region } }: Patient['config'],
+  endpoint: string,
+  credentials: Credentials,
+): Promise<Finding[]> {
+  const answer = await inspectNotifier({ endpoint, credentials, region, timeoutMs }, 'GET', 'channels')
+    .then((response) => response.json())
+    .catch(() => undefined)
+  const { data } = States.safeParse(answer)
+  return (data?.channels ?? []).flatMap(({ name, state, until, reason }) => {
+    if (state === 'stopped')
+      return [
+        failed(
+          'channel',
+          `${name} was stopped: ${reason}; no event goes there`,
+          'give it another address, or unset it, and start the notifier again',
+        ),
+      ]
+    if (state !== 'throttled') return []
+    return [
+      warning('channel', `${name} is throttled by its receiver until ${until}`, 'events wait meanwhile'),
+    ]
+  })
 }
 
 /** A DryRun, which says whether the caller may invoke the function, and does not. */
-async function askNotifier(
+async function askDry(
   { notifier: { functionName, region } }: Patient['config'],
   endpoint: string,
   credentials: Credentials,

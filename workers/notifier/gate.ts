@@ -1,0 +1,80 @@
+/** Lets a channel call its receiver, and keeps it away while the receiver throttles, or for good once it says that it is gone. */
+import { boundThrottle, parseRetryAfter } from '../../src/events/throttling.ts'
+
+/** The receiver takes nothing for so long. */
+export class ThrottledError extends Error {
+  override name = 'ThrottledError'
+  readonly retryAfterMs: number
+  constructor(retryAfterMs: number, message: string) {
+    super(message)
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** The receiver answered 410 Gone: it is not called again before a restart. */
+export class StoppedError extends Error {
+  override name = 'StoppedError'
+}
+
+export type ChannelState =
+  | { state: 'open' }
+  | { state: 'throttled'; until: string }
+  | { state: 'stopped'; reason: string }
+
+/** Where a receiver that throttles does not say for how long: doubles with each answer in a row. */
+const backoff = { firstMs: 1000, longestMs: 5 * 60_000 }
+
+export type Gate = ReturnType<typeof createGate>
+
+export function createGate(now: () => number = Date.now) {
+  let stopped: string | undefined
+  let throttledUntil = 0
+  let inARow = 0
+  /** After throttling one call alone shows whether it is over. It may be lost without a word, on workerd, so that it has an end. */
+  let trialUntil = 0
+
+  function check(timeoutMs: number) {
+    if (stopped !== undefined) throw new StoppedError(stopped)
+    const leftMs = throttledUntil - now()
+    if (leftMs > 0) throw new ThrottledError(leftMs, 'is throttled')
+    if (inARow === 0) return
+    if (now() < trialUntil) throw new ThrottledError(backoff.firstMs, 'was throttled, and is being tried')
+    trialUntil = now() + timeoutMs
+  }
+
+  function throttle(reason: string, askedMs: number | undefined) {
+    // Of several calls that were under way together the first answer counts.
+    if (now() >= throttledUntil) inARow++
+    const ownMs = Math.min(backoff.firstMs * 2 ** (inARow - 1), backoff.longestMs)
+    const ms = boundThrottle(askedMs ?? ownMs)
+    throttledUntil = Math.max(throttledUntil, now() + ms)
+    return new ThrottledError(throttledUntil - now(), `throttles: ${reason}`)
+  }
+
+  return {
+    /**
+     * Resolves when the receiver has answered 2xx.
+     * @throws ThrottledError or StoppedError, in that case mostly without a call; Error when it failed otherwise
+     */
+    async pass(timeoutMs: number, send: () => Promise<Response>): Promise<void> {
+      check(timeoutMs)
+      const { ok, status, headers } = await send().finally(() => {
+        trialUntil = 0
+      })
+      const reason = `it answered ${status}`
+      if (status === 410) {
+        stopped = reason
+        throw new StoppedError(stopped)
+      }
+      const askedMs = parseRetryAfter(headers.get('retry-after'))
+      if (status === 429 || (status === 503 && askedMs !== undefined)) throw throttle(reason, askedMs)
+      if (now() >= throttledUntil) inARow = 0
+      if (!ok) throw new Error(reason)
+    },
+    state(): ChannelState {
+      if (stopped !== undefined) return { state: 'stopped', reason: stopped }
+      if (now() >= throttledUntil) return { state: 'open' }
+      return { state: 'throttled', until: new Date(throttledUntil).toISOString() }
+    },
+  }
+}

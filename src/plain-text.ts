@@ -1,9 +1,12 @@
 /**
- * Text that users or other servers wrote, where it leaves the service for a terminal, a log, a mail or a chat: it must not move
- * the cursor, add a line, run backwards, or look like another text than it is.
+ * Text that users or other servers wrote, where it leaves the service for a terminal, a log, a mail or a
+ * chat: it must not move the cursor, add a line, run backwards, or look like another text than it is.
  */
 
-/** Emoji and some scripts need them between two characters of theirs; elsewhere they only make two texts look the same. */
+/**
+ * Emoji and some scripts need them between two characters of theirs; elsewhere they only make two texts look
+ * the same.
+ */
 const joiner =
   '(?<=[^\\x00-\\x7f\\u200c\\u200d])[\\u200c\\u200d](?=[^\\x00-\\x7f\\u200c\\u200d])|[\\ufe0e\\ufe0f]'
 /** The flags of England, Scotland and others are spelt in characters that are hidden elsewhere. */
@@ -28,8 +31,8 @@ export const printable = (text: string) =>
 export const oneLine = (text: string) => printable(text).trim()
 
 /**
- * For what is printed whole: such characters are spelt as `\u202e`. JSON stays the same JSON, lines and tabs stay, so that it
- * can be the last step of everything that a process prints.
+ * Spells such characters as `\u202e`. JSON stays the same JSON, and lines and tabs stay, so that it can be
+ * the last step of everything that a process prints.
  */
 export function escapeInvisible(text: string): string {
   if (/^[\t\n -~]*$/.test(text)) return text

@@ -71,6 +71,7 @@ export async function requeueEvents(db: Database, id: string | null) {
         held = false,
         next_attempt_at = clock_timestamp(),
         attempts = case when was_dead then 0 else attempts end,
+        deferrals = case when was_dead then 0 else deferrals end,
         created_at = case when was_dead then clock_timestamp() else created_at end
       from chosen
       where o.id = chosen.id

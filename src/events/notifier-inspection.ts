@@ -1,4 +1,7 @@
-/** Asks the notifier how it is, beside AWS's API; see workers/notifier/inspection.ts. Signed as an invocation is. */
+/**
+ * Asks the notifier how it is, beside AWS's API; see workers/notifier/inspection.ts. Signed as an invocation
+ * is.
+ */
 import { AwsV4Signer } from 'aws4fetch'
 import type { Credentials } from './credentials.ts'
 

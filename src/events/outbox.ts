@@ -31,7 +31,10 @@ export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: nu
   return measure
 }
 
-/** Whose events were claimed last. Those that wait for a throttled channel have turns of their own, after all others. */
+/**
+ * Whose events were claimed last. Events that wait for a throttled channel have turns of their own, after all
+ * others.
+ */
 export type Turn = { held: boolean; creator: number }
 
 export const firstTurn: Turn = { held: false, creator: -1 }
@@ -40,21 +43,22 @@ export const firstTurn: Turn = { held: false, creator: -1 }
 const visitedAtMost = 1000
 
 /**
- * Claims up to `limit` events that are due; nobody else gets them before the lease ends. The oldest one of each creator comes
- * first, beginning with the turn after `after`; where few creators have any, each gives more. It reads one entry of the index
- * for each creator and each event, however many wait.
+ * Claims up to `limit` events that are due; nobody else gets them before the lease ends. It takes the oldest
+ * event of each creator, beginning with the turn after `after`; where few creators have any, each gives more.
+ * It reads one index entry for each creator and each event, however many wait.
  * @returns `next`, where the next claim begins; null when there is none after these
  */
 export async function claimEvents(
   db: Database,
   { limit, leaseMs, after, withHeld }: { limit: number; leaseMs: number; after: Turn; withHeld: boolean },
 ): Promise<{ events: ClaimedEvent[]; next: Turn | null }> {
-  // Of a volatile function, such as clock_timestamp(), an index knows nothing: it would be read to its end.
+  // An index cannot be searched for the value of a volatile function, such as clock_timestamp().
   const rows = await db.run(
     (sql) => sql<(ClaimedEvent | { id: null })[] & { next: Turn | null }[]>`
       with recursive turns as (
         (select held, creator, 1 visited from outbox
-          where dead_at is null and (held, creator) > (${after.held}, ${after.creator}::bigint) and held <= ${withHeld}
+          where dead_at is null and held <= ${withHeld}
+            and (held, creator) > (${after.held}, ${after.creator}::bigint)
           order by held, creator limit 1)
         union all
         select o.held, o.creator, t.visited + 1
@@ -90,8 +94,10 @@ export async function claimEvents(
           (extract(epoch from clock_timestamp() - o.created_at) * 1000)::bigint age_ms
       ), ending as (
         select case when (select count(*) from in_turn) = ${limit}
-          then (select jsonb_build_object('held', held, 'creator', creator) from in_turn order by held desc, creator desc limit 1)
-          else (select jsonb_build_object('held', held, 'creator', creator) from turns where visited = ${visitedAtMost})
+          then (select jsonb_build_object('held', held, 'creator', creator)
+            from in_turn order by held desc, creator desc limit 1)
+          else (select jsonb_build_object('held', held, 'creator', creator)
+            from turns where visited = ${visitedAtMost})
           end as next
       )
       select claimed.*, ending.next from ending left join claimed on true`,

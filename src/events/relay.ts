@@ -35,8 +35,8 @@ type SweepOptions = {
 
 /**
  * One pass over all that is due, some at a time; runs on every runtime. A slow delivery holds up no other. The pass claims
- * no more once the notifier cannot be reached: an outage costs a few attempts now and then, however much waits. While a channel
- * of the notifier is throttled only events are taken that others may have to be told of; those that wait for it alone stay.
+ * no more once the notifier cannot be reached: an outage costs a few attempts now and then, however much waits.
+ * While a channel of the notifier is throttled, events that wait for it alone are not claimed.
  * `pauseMs` says how long to leave it alone then: as long as it asked for itself by `Retry-After`, up to 5 minutes.
  */
 export function createSweep(options: RelayOptions): Sweep {
@@ -90,7 +90,9 @@ export function createSweep(options: RelayOptions): Sweep {
   }
 }
 
-/** `unreachableForMs` is 0 when the notifier was there, `heldForMs` when none of its channels was throttled. */
+/**
+ * `unreachableForMs` is 0 when the notifier was there, `heldForMs` when none of its channels was throttled.
+ */
 type Delivery = { outcome: DeliveryOutcome; unreachableForMs: number; heldForMs: number }
 
 const ended = (outcome: DeliveryOutcome, waits: Partial<Delivery> = {}): Delivery => ({

@@ -7,8 +7,8 @@ const shortestMs = 1000
 const name = 'ChannelThrottled'
 
 /**
- * Nothing but throttled channels keeps an event from being handled. Lambda hands on an error's name and message alone, so the
- * time is in the message.
+ * Nothing but throttled channels keeps an event from being handled. Lambda passes on an error's name and
+ * message alone, so the time is in the message.
  */
 export class ChannelThrottledError extends Error {
   override name = name

@@ -1,6 +1,7 @@
 /**
  * Standard output and standard error of every process on Node. A process goes on when nobody can read what it
- * prints: the reader has gone, the disk is full, the terminal was closed, or the reader takes nothing for a while.
+ * prints: the reader has gone, the disk is full, the terminal was closed, or the reader takes nothing for a
+ * while.
  */
 import { Console } from 'node:console'
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
@@ -22,14 +23,16 @@ let lost = 0
 /** How many lines this process could not log so far, for its metrics. */
 export const linesLost = () => lost
 
-/** From now on `console` prints log lines: it neither blocks nor fails, and counts the lines that it had to drop. */
+/**
+ * From now on `console` prints log lines: it neither blocks nor fails, and counts the lines that it drops.
+ */
 export function logOnOutput(): void {
   replaceConsole((descriptor) => createLog(descriptor).write)
 }
 
 /**
- * Runs a command to its end, with a `console` that waits for a slow reader. The exit code is 1 when `work` fails, which is told
- * as `describe` has it, and when a part of the answer could not be written.
+ * Runs a command to its end, with a `console` that waits for a slow reader. The exit code is 1 when `work`
+ * fails, which is told as `describe` has it, and when a part of the answer could not be written.
  */
 export function runAnswering(work: () => Promise<unknown>, describe: (error: unknown) => unknown): void {
   let unwritten: string | undefined
@@ -167,8 +170,9 @@ const noticeOf = (lines: number, reason: string) =>
   })
 
 /**
- * A pipe or a terminal is opened anew, so that no other process that shares it is affected. Where that is impossible, as for
- * a socket, Node's own stream has set the shared one to non-blocking. A file is written at once.
+ * A pipe or a terminal is opened anew, so that no other process that shares it is affected. Where that is
+ * impossible, as for a socket, Node's own stream has set the shared one to non-blocking. A file is written
+ * synchronously.
  */
 function openWithoutBlocking(descriptor: Descriptor): number {
   try {

@@ -131,9 +131,13 @@ test('what users wrote has no effect on the terminal it is shown on', async () =
     async () => expect((await run(['events'])).stdout).toContain('0 waiting, 1 given up'),
     patience,
   )
-  const shown = [await run(['events']), await run(['invocations', '--logs'])].map(({ stdout }) => stdout)
-  for (const text of shown) {
-    expect(text).toContain('"a 2Jb c d"')
+  for (const [args, title] of [
+    [['events'], '"a 2Jb c d"'],
+    // A log line spells them.
+    [['invocations', '--logs'], String.raw`"a\u009b2Jb\u2028c\u202ed"`],
+  ] as const) {
+    const text = (await run([...args])).stdout
+    expect(text).toContain(title)
     expect(text.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\u2028\u202e]/u)
   }
   expect(JSON.parse((await run(['events', '--json'])).stdout).events[0].payload).toContain(hostile)

@@ -1,4 +1,7 @@
-/** Lets a channel call its receiver, and keeps it away while the receiver throttles, or for good once it says that it is gone. */
+/**
+ * Lets a channel call its receiver, but not while the receiver throttles, and not again once the receiver has
+ * said that it is gone.
+ */
 import { boundThrottle, parseRetryAfter } from '../../src/events/throttling.ts'
 
 /** The receiver takes nothing for so long. */
@@ -30,7 +33,10 @@ export function createGate(now: () => number = Date.now) {
   let stopped: string | undefined
   let throttledUntil = 0
   let inARow = 0
-  /** After throttling one call alone shows whether it is over. It may be lost without a word, on workerd, so that it has an end. */
+  /**
+   * After throttling, one call alone shows whether it is over. On workerd it may be lost without a word: it
+   * has an end.
+   */
   let trialUntil = 0
 
   function check(timeoutMs: number) {
@@ -54,7 +60,7 @@ export function createGate(now: () => number = Date.now) {
   return {
     /**
      * Resolves when the receiver has answered 2xx.
-     * @throws ThrottledError or StoppedError, in that case mostly without a call; Error when it failed otherwise
+     * @throws ThrottledError or StoppedError, mostly without a call; Error when it failed otherwise
      */
     async pass(timeoutMs: number, send: () => Promise<Response>): Promise<void> {
       check(timeoutMs)

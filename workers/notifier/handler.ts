@@ -29,7 +29,7 @@ export type HandlerResult = {
   handled: string
   /** True when this process had handled the event before and did nothing now. */
   duplicate: boolean
-  /** Names of the channels that have been stopped, and that the event did not reach for that reason; left out when there are none. */
+  /** Names of the channels that have been stopped; left out when there are none. */
   stopped?: string[]
 }
 
@@ -151,7 +151,7 @@ export function createHandler({
     // A promise, not a flag, lets a second delivery that arrives meanwhile wait for the first, and fail with it.
     const earlier = Date.now() > progress.lostAt ? undefined : progress.attempt
     await (earlier ?? begin(progress, event, input, context))
-    const stopped = [...progress.stopped]
+    const stopped = [...knownStopped]
     return {
       handled: event.id,
       duplicate: earlier !== undefined,

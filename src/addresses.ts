@@ -5,8 +5,8 @@ export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type AddressRange = { base: Address; prefixLength: number }
 
 /**
- * `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone id; undefined for
- * anything else. IPv4-mapped IPv6 becomes IPv4.
+ * `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone id;
+ * undefined for anything else. IPv4-mapped IPv6 becomes IPv4.
  */
 export function parseAddress(text: string | undefined): Address | undefined {
   const trimmed = text?.trim() ?? ''
@@ -17,7 +17,10 @@ export function parseAddress(text: string | undefined): Address | undefined {
   return ipaddr.IPv6.isValid(v6) ? ipaddr.process(v6) : undefined
 }
 
-/** One address, or a range as CIDR writes it (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`); undefined for anything else. */
+/**
+ * One address, or a range as CIDR writes it (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`); undefined
+ * for anything else.
+ */
 export function parseRange(text: string): AddressRange | undefined {
   const [, address, length] = /^([^/[\]%]+?)(?:\/(\d{1,3}))?$/.exec(text) ?? []
   const base = address?.includes('.') && /:\d+$/.test(address) ? undefined : parseAddress(address)
@@ -45,8 +48,8 @@ export const nearbyRanges: AddressRange[] = [
 ].flatMap((range) => parseRange(range) ?? [])
 
 /**
- * What limits count an address as: IPv6 by its /64, which is what one customer is given at least, and IPv4-mapped
- * IPv6 as IPv4. Anything that is no address is `unknown`, all counted together.
+ * What limits count an address as: IPv6 by its /64, which is what one customer is given at least, and
+ * IPv4-mapped IPv6 as IPv4. Anything that is no address is `unknown`, all counted together.
  */
 export function limitAddress(address: string): string {
   const parsed = parseAddress(address)

@@ -1,9 +1,12 @@
 /**
- * A bounded queue that serves whoever asks in turn, so that nobody keeps it from the others. All state is in the jobs that
- * wait: nothing is remembered of an address or a user once its last job has gone.
+ * A bounded queue that serves whoever asks in turn, so that nobody keeps it from the others. All state is in
+ * the jobs that wait: nothing is remembered of an address or a user once its last job has gone.
  */
 
-/** Whom a job is done for. A user only where one is logged in; registrations and logins are the address's alone. */
+/**
+ * Whom a job is done for. A user only where one is logged in; registrations and logins are the address's
+ * alone.
+ */
 export type Asker = { address: string; user?: number }
 
 export type QueueLimits = {
@@ -11,19 +14,27 @@ export type QueueLimits = {
   concurrency: number
   /** Jobs that wait at most. */
   queueLimit: number
-  /** A job that has waited for so long is refused: in turn, the last of many could wait much longer than all before it. */
+  /**
+   * A job that has waited for so long is refused: in turn, the last of many could wait much longer than all
+   * before it.
+   */
   waitMs: number
 }
 
 export type FairQueue = {
-  /** Rejects with the error of `refusal` when there is no room or no time for the work, which is then never begun. */
+  /**
+   * Rejects with the error of `refusal` when there is no room or no time for the work, which is then never
+   * begun.
+   */
   run<T>(asker: Asker, work: () => Promise<T>): Promise<T>
   load(): { running: number; waiting: number }
 }
 
 type Job = {
   asker: Asker
-  /** When the address, and the user at that address, last had their turn: the one that waits longest is next. */
+  /**
+   * When the address, and the user at that address, last had their turn: the one that waits longest is next.
+   */
   addressTurn: number
   userTurn: number
   start: (slot: Slot) => void
@@ -37,9 +48,9 @@ type Slot = { since: number }
 const lostAfterMs = 60_000
 
 /**
- * The next job is the oldest of the user, of the address, whose last turn is longest ago. While others wait, no address and no
- * user holds more than half of the queue; a full queue drops the newest job of the user with most jobs, at the address with
- * most.
+ * The next job is the oldest of the user, of the address, whose last turn is longest ago. While others wait,
+ * no address and no user holds more than half of the queue; a full queue drops the newest job of the user
+ * with most jobs, at the address with most.
  */
 export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refusal: () => Error): FairQueue {
   const half = Math.max(1, Math.floor(queueLimit / 2))
@@ -76,7 +87,10 @@ export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refu
     for (const slot of running.filter(({ since }) => Date.now() - since > lostAfterMs)) release(slot)
   }
 
-  /** The job without which the queue would keep its rules; undefined when it does. The newest of all may be it. */
+  /**
+   * The job without which the queue would keep its rules; undefined when it does. The newest of all may be
+   * it.
+   */
   function excess(): Job | undefined {
     if (waiting.length <= half) return undefined
     const isTooMuch = ({ length }: Job[]) => length > half && length < waiting.length

@@ -4,7 +4,9 @@ import { type Asker, type FairQueue, fairQueue, type QueueLimits } from './fair-
 export type PasswordHasher = {
   /** A `$2b$` hash, which every bcrypt here verifies. */
   hash(password: string): Promise<string>
-  /** `hash` is null for an unknown user: the same work is done as for a known one, and the answer is false. */
+  /**
+   * `hash` is null for an unknown user: the same work is done as for a known one, and the answer is false.
+   */
   verify(password: string, hash: string | null): Promise<boolean>
   /** Whether a hash made now would cost as much. */
   isCurrent(hash: string): boolean
@@ -16,7 +18,9 @@ export type Bcrypt = {
   compare(password: string, hash: string): Promise<boolean>
 }
 
-/** bcrypt reads no further: what is longer must be refused, since two such passwords could be the same to it. */
+/**
+ * bcrypt reads no further: what is longer must be refused, since two such passwords could be the same to it.
+ */
 export const maximumPasswordBytes = 72
 
 /** More is to be hashed than the machine will get to in time: the caller answers 503. */
@@ -50,8 +54,8 @@ function assertReadable(password: string): void {
 }
 
 /**
- * Nobody's hash. Salt and digest are well-formed to their last bits: @node-rs/bcrypt answers false to any other without
- * hashing, and the time of the answer would tell which users exist.
+ * Nobody's hash. Salt and digest are well-formed to their last bits: @node-rs/bcrypt answers false to any
+ * other without hashing, and the time of the answer would tell which users exist.
  */
 export function dummyHash(cost: number): string {
   const salt = 'abcdefghijklmnopqrstuu'
@@ -79,8 +83,8 @@ export function queued(
 }
 
 /**
- * As many jobs wait as are done in 10 s: clients and proxies give up not much later. A hash at cost 10 is reckoned as 100 ms
- * (native takes 65, bcryptjs 100), and each further cost doubles it.
+ * As many jobs wait as are done in 10 s: clients and proxies give up not much later. A hash at cost 10 is
+ * reckoned as 100 ms (native takes 65, bcryptjs 100), and each further cost doubles it.
  */
 export function queueLimits(cost: number, concurrency: number): QueueLimits {
   const hashMs = 100 * 2 ** (cost - 10)
@@ -93,8 +97,8 @@ export function queueLimits(cost: number, concurrency: number): QueueLimits {
 export const unqueued = (hasher: PasswordHasher): PasswordQueue => ({ for: () => hasher })
 
 /**
- * A queue whose jobs go on when their own client has left. Where the platform would stop them with their request, those
- * behind would wait in vain.
+ * A queue whose jobs go on when their own client has left. Where the platform would stop them with their
+ * request, those behind would wait in vain.
  */
 export function outliving(queue: PasswordQueue, background: (work: Promise<void>) => void): PasswordQueue {
   function kept<T>(work: Promise<T>): Promise<T> {

@@ -23,10 +23,11 @@ type Connection = {
 }
 
 /**
- * The client's address in canonical text, without port or zone; `unknown` when not even the connection has one.
- * Entries are counted from the right, as proxies append: what a client writes itself ends up on the left, unread. A list
- * that is too short, or an entry that is no address (`unknown`, a hidden name), is none that a limit could count for: the
- * connection's counts. So it does when the header comes from a peer that is no trusted proxy.
+ * The client's address in canonical text, without port or zone; `unknown` when not even the connection has
+ * one. Entries are counted from the right, as proxies append: what a client writes itself ends up on the
+ * left, unread. A list that is too short, or an entry that is no address (`unknown`, a hidden name), is none
+ * that a limit could count for: the connection's counts. So it does when the header comes from a peer that is
+ * no trusted proxy.
  */
 export function clientAddress({ connection, proxy, header }: Connection): string {
   const peer = parseAddress(connection)
@@ -48,7 +49,10 @@ function entryOf({ header, hops }: TrustedProxy, value: string): string | undefi
   return header === 'x-forwarded-for' ? value.split(',').at(-hops) : value
 }
 
-/** Says once when a header was passed over, since all clients of a proxy that is not believed share its address. */
+/**
+ * Says once when a header was passed over, since all clients of a proxy that is not believed share its
+ * address.
+ */
 export function addressReader({ connectionAddress, proxiesAreNear }: Omit<Runtime, 'provide'>) {
   let isTold = false
   return (c: Context<AppEnv>): string => {

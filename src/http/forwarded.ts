@@ -1,8 +1,8 @@
 /** The `Forwarded` header (RFC 7239). */
 
 /**
- * Elements of a list, the last one first. Read from the right, since proxies append: an open quote in what a client wrote
- * itself must not swallow what they have added.
+ * Elements of a list, the last one first. Read from the right, since proxies append: an open quote in what a
+ * client wrote itself must not swallow what they have added.
  */
 export function elementsFromRight(list: string): string[] {
   const elements: string[] = []
@@ -29,8 +29,8 @@ function isEscaped(text: string, place: number): boolean {
 const pair = /[ \t]*([\w!#$%&'*+.^`|~-]+)=([^\s;,"]+|"(?:[^"\\]|\\.)*")[ \t]*(?:;|$)/y
 
 /**
- * The node that an element's `for` names, without a port that is no number (`:_hidden`); undefined without one, or when
- * the element is not well-formed.
+ * The node that an element's `for` names, without a port that is no number (`:_hidden`); undefined without
+ * one, or when the element is not well-formed.
  */
 export function forwardedFor(element: string): string | undefined {
   const nodes: string[] = []

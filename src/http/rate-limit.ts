@@ -19,8 +19,8 @@ const free = /^\/api\/rate-limit\/?$/
 export type Count = { rule: LimitRule; identity: string }
 
 /**
- * Counts the request before anything else is done with it: for the user when it bears a valid token, else for the
- * client's address. Sets `caller` and `accessToken` for a valid token.
+ * Counts the request before anything else is done with it: for the user when it bears a valid token, else for
+ * the client's address. Sets `caller` and `accessToken` for a valid token.
  */
 export const rateLimit = createMiddleware<AppEnv>(async function rateLimit(c, next) {
   const { config, limiter } = c.get('deps')
@@ -57,8 +57,9 @@ function countsOf(c: Context<AppEnv>, limits: Config['limits']): Count[] {
 const peek = (limiter: Limiter, { rule, identity }: Count) => limiter.peek(rule, identity)
 
 /**
- * Counts the request under these limits too, in this order. When one of them refuses, the request is counted nowhere:
- * what it was counted for before is given back, and a 429 is thrown, which names the limit to wait for longest.
+ * Counts the request under these limits too, in this order. When one of them refuses, the request is counted
+ * nowhere: what it was counted for before is given back, and a 429 is thrown, which names the limit to wait
+ * for longest.
  */
 export async function count(c: Context<AppEnv>, ...counts: Count[]): Promise<Verdict[]> {
   const { limiter } = c.get('deps')
@@ -85,7 +86,9 @@ function refusal({ rule }: Verdict): Problem {
   })
 }
 
-/** For a token that turned out to be none: what was counted for the user is counted for the address instead. */
+/**
+ * For a token that turned out to be none: what was counted for the user is counted for the address instead.
+ */
 export async function countAsAnonymous(c: Context<AppEnv>) {
   const counted = [...c.get('verdicts')]
   const wasFree = counted.every((verdict) => !verdict.counted)

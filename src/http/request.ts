@@ -48,8 +48,9 @@ const refusals = [401, 403, 429]
 const longestPath = 200
 
 /**
- * The address of logins and refreshes, of what is refused and of what no operation answers; of the last the path too. Never a query: a
- * search in it would be somebody's text. A URL's path is ASCII, percent-encoded, so that it moves no terminal's cursor.
+ * The address of logins and refreshes, of what is refused and of what no operation answers; of the last the
+ * path too. Never a query: a search in it would be somebody's text. A URL's path is ASCII, percent-encoded,
+ * so that it moves no terminal's cursor.
  */
 function whence(c: Context<AppEnv>, status: number): { address?: string; path?: string } {
   const isUnknown = c.get('route') === undefined

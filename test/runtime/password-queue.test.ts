@@ -1,4 +1,7 @@
-/** The password queue as clients meet it, on the runtimes that have one: whoever floods it keeps nobody else from logging in. */
+/**
+ * The password queue as clients meet it, on the runtimes that have one: whoever floods it keeps nobody else
+ * from logging in.
+ */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { atOnce, createClient, newName, statuses, type User } from '../support/client.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'

@@ -1,4 +1,7 @@
-/** What the log says of requests: enough to find out who attacks, and nothing of what they or anybody else have typed. */
+/**
+ * What the log says of requests: enough to find out who attacks, and nothing of what they or anybody else
+ * have typed.
+ */
 import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createClient, inTurn, newAddress, newName } from '../support/client.ts'

@@ -32,7 +32,7 @@ export default defineConfig({
           ...patient,
           name: 'api',
           include: ['test/api/**/*.test.ts'],
-          // nginx answers malformed requests itself, and sees to connections.
+          // A proxy answers malformed requests itself, and sees to connections.
           exclude: process.env.TEST_PROXY ? ownHttp : [],
           globalSetup: ['test/support/build.ts', 'test/support/targets.ts'],
         },

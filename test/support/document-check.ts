@@ -42,6 +42,9 @@ export async function startDocumentCheck(apiUrl: string) {
     }
   })
 
+  // The API's answers promise the client as much.
+  server.keepAliveTimeout = 70_000
+
   /** Waits for what is still to be checked, then tells what contradicted the document. */
   async function stop() {
     server.close()

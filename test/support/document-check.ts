@@ -35,7 +35,7 @@ export async function startDocumentCheck(apiUrl: string) {
       const request = { method, path, headers, body: await buffer(incoming) }
       const answer = await ask(apiUrl, request)
       outgoing.writeHead(answer.status, answer.headers).end(answer.body)
-      if (isDocumented(request)) checks.push(check({ ...request, path: canonical(path) }, answer))
+      if (isDocumented(request)) checks.push(check(canonical(request), answer))
     } catch {
       // The client or the API has gone away.
       outgoing.destroy()
@@ -73,8 +73,14 @@ const readable = ({ method, path }: RawRequest): RawRequest => ({
   body: Buffer.alloc(0),
 })
 
-/** Paths of the API are documented with the last slash, which a request may leave out. */
-const canonical = (path: string) => path.replace(/^(\/api\/[^?]*[^?/])(\?|$)/, '$1/$2')
+const byteOrderMark = Buffer.from('\ufeff')
+
+/** The document has paths with the last slash, which may be left out; a byte order mark is no JSON to Prism. */
+const canonical = ({ path, body, ...rest }: RawRequest): RawRequest => ({
+  ...rest,
+  path: path.replace(/^(\/api\/[^?]*[^?/])(\?|$)/, '$1/$2'),
+  body: body.subarray(0, 3).equals(byteOrderMark) ? body.subarray(3) : body,
+})
 
 /** Silence has to mean that all is well. */
 async function expectViolations({ check }: Awaited<ReturnType<typeof startPrism>>) {

@@ -4,7 +4,7 @@
 
 alter table tasks add column revision bigint;
 
--- Of the task that the key's request made: its entity tag is part of the answer that is repeated.
+-- The revision of the task that was made with the key: its entity tag is part of the answer that is repeated.
 alter table idempotency_keys add column revision bigint;
 
 -- 53 bits, which every language holds in a number.

@@ -1,4 +1,4 @@
--- What a search looks into, folded when a task is written: nobody has to fold every task at every search.
+-- The text that a search looks into, folded once, when a task is written, rather than at every search.
 --
 -- Rows that were there before have none. A search folds them on the way, while the running service fills them in by
 -- batches (src/tasks/fill-search-text.ts): an update of a large table in one statement would lock all of it.

@@ -1,6 +1,6 @@
 -- The relay takes the events of all creators in turn, so that a burst of one user holds up nobody else's events.
 
--- Who made the task; 0 where that is not known, as for events written before this file.
+-- Id of the user who made the task; 0 where that is not known, as for events written before this file.
 alter table outbox add column creator bigint not null default 0;
 
 -- The event waits for nothing but a throttled channel, and is not taken while that lasts.

@@ -48,7 +48,7 @@ export const nearbyRanges: AddressRange[] = [
 ].flatMap((range) => parseRange(range) ?? [])
 
 /**
- * What limits count an address as: IPv6 by its /64, which is what one customer is given at least, and
+ * Returns the form of an address that limits count: IPv6 by its /64, which is what one customer is given at least, and
  * IPv4-mapped IPv6 as IPv4. Anything that is no address is `unknown`, all counted together.
  */
 export function limitAddress(address: string): string {

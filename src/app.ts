@@ -70,7 +70,7 @@ function crossOrigin(origin: string[]): MiddlewareHandler {
   const options = {
     origin,
     allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    // Whatever a preflight asks for is allowed: a token is no credential that a browser adds by itself.
+    // A preflight is allowed every header that it asks for: a token is no credential that a browser adds by itself.
     exposeHeaders: [
       'Cache-Status',
       'ETag',

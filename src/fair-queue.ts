@@ -41,7 +41,7 @@ type Job = {
   refuse: () => void
 }
 
-/** What a job that runs holds; `since` in ms since the epoch. */
+/** The slot of a running job; `since` in ms since the epoch. */
 type Slot = { since: number }
 
 /** The slowest hash, at cost 15, takes some 5 s. */

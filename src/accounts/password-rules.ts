@@ -1,4 +1,4 @@
-/** What a password may be, and the forms in which it is hashed and compared. */
+/** Rules for new passwords, and the forms in which passwords are hashed and compared. */
 import { maximumPasswordBytes } from '../passwords.ts'
 import { commonPasswords } from './common-passwords/list.ts'
 

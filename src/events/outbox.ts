@@ -112,33 +112,18 @@ export async function deleteEvent(db: Database, id: string) {
 /** What is said of a failure counts only while the claim holds: `attempts` tells it from a later one. */
 type Claim = Pick<ClaimedEvent, 'id' | 'attempts'>
 
+/** `throttled`: the event waits for a throttled channel alone, and the attempt does not count. */
 export async function postponeEvent(
   db: Database,
   claim: Claim,
-  { delayMs, error }: { delayMs: number; error: string },
+  { delayMs, error, throttled }: { delayMs: number; error: string; throttled: boolean },
 ) {
   await db.run(
     (sql) => sql`
       update outbox set
         last_error = ${error},
-        held = false,
-        next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
-      where id = ${claim.id} and attempts = ${claim.attempts}`,
-  )
-}
-
-/** The event waits for a throttled channel alone, until that is to be free again. */
-export async function holdEvent(
-  db: Database,
-  claim: Claim,
-  { delayMs, error }: { delayMs: number; error: string },
-) {
-  await db.run(
-    (sql) => sql`
-      update outbox set
-        last_error = ${error},
-        held = true,
-        deferrals = deferrals + 1,
+        held = ${throttled},
+        deferrals = deferrals + ${throttled ? 1 : 0}::int,
         next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
       where id = ${claim.id} and attempts = ${claim.attempts}`,
   )

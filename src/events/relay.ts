@@ -123,7 +123,7 @@ async function attempt(
     if (error instanceof InvocationError && error.throttledMs !== undefined) {
       // Its age does not end it, either: it is the channel's turn, not the event, that is late.
       log.info('completion event held back', { event_id: event.id, for_ms: error.throttledMs })
-      await outbox.holdEvent(db, event, { delayMs: error.throttledMs, error: message })
+      await outbox.postponeEvent(db, event, { delayMs: error.throttledMs, error: message, throttled: true })
       return ended('throttled', { heldForMs: error.throttledMs })
     }
     const final = error instanceof InvocationError && !error.retryable
@@ -138,7 +138,7 @@ async function attempt(
     const delayMs = unreachable
       ? Math.max(pauseMs, askedMs)
       : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - event.deferrals - 1), backoff.maximumMs))
-    await outbox.postponeEvent(db, event, { delayMs, error: message })
+    await outbox.postponeEvent(db, event, { delayMs, error: message, throttled: false })
     return unreachable ? ended('unreachable', { unreachableForMs: delayMs }) : ended('failed')
   }
   await outbox.deleteEvent(db, event.id)

@@ -28,7 +28,7 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
     override({ jsonSchema }) {
       // The format says the same, and people can read it.
       if (jsonSchema.format) delete jsonSchema.pattern
-      // What any double can hold is no limit of ours.
+      // The bounds of safe integers are not limits of ours.
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
       // Members may be added to answers in time.

@@ -13,8 +13,8 @@ const description = `Tasks that people create, assign to each other and complete
 
 Register, log in at \`/api/token/\`, and send the access token as \`Authorization: Bearer …\`.
 Each path also answers without its last slash. \`HEAD\` is answered wherever \`GET\` is, and \`OPTIONS\` with \`Allow\`.
-What was read may be edited and sent back. Members, parameters and headers may be added in time: a client ignores
-those that it does not know.`
+A task may be edited as it was read, and sent back. Members, parameters and headers may be added in time: a client
+ignores those that it does not know.`
 
 /** `server` is the absolute prefix of the paths; '' where they are relative to the document. */
 export function describeOperations(operations: Operation[], server: string): OpenApiDocument {

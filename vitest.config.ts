@@ -6,12 +6,19 @@ const patient = { testTimeout: 300_000, hookTimeout: 300_000, teardownTimeout: 3
 /** What takes minutes, or needs a Redis: `npm run test:more`. */
 const more = process.env.TEST_MORE === '1'
 const patientRuntime = [
+  'connections',
   'database-{deadlines,outages,settings}',
+  'entity-tags',
   'event-*',
   'failover',
   'lambda*',
   'metrics',
-  'notifier-channels',
+  'notifier-{channels,inspect}',
+  'password-queue',
+  'proxy-addresses',
+  'search-text',
+  'throttled-webhook',
+  'unread-output',
   '*-command',
 ].map((name) => `test/runtime/${name}.test.ts`)
 

@@ -19,7 +19,8 @@ export async function readEventOfTask(id: string, source: Source): Promise<Compl
   const sql = await connectAsOperator({ ...source, packageRoot })
   try {
     const [task] = await sql<CompletionEvent['detail']['task'][]>`
-      select id, title, description, status, assigned_to, created_by, created_at, updated_at, completed_at
+      select id, title, description, status, assigned_to, created_by, extract(epoch from created_at) created_at,
+        extract(epoch from updated_at) updated_at, extract(epoch from completed_at) completed_at
       from tasks
       where id = ${id}`
     if (!task) throw new StartError(`--task ${id}: there is no such task`)

@@ -10,7 +10,7 @@ export function startHaproxy(...upstreams: [string, string]) {
       deployed('haproxy/task-api.cfg', {
         'bind *:80': `bind 127.0.0.1:${port}`,
         'server a 127.0.0.1:3000': `server a ${a}`,
-        'server b 127.0.0.1:3001': `server b ${b}`,
+        'server b 127.0.0.1:3010': `server b ${b}`,
       }),
     (configuration) => ['-db', '-f', configuration],
   )

@@ -75,9 +75,13 @@ const readable = ({ method, path }: RawRequest): RawRequest => ({
 
 const byteOrderMark = Buffer.from('\ufeff')
 
-/** The document has paths with the last slash, which may be left out; a byte order mark is no JSON to Prism. */
-const canonical = ({ path, body, ...rest }: RawRequest): RawRequest => ({
+/**
+ * The document has paths with the last slash, which may be left out. To Prism a byte order mark is no JSON, and `BEARER` no
+ * scheme, whose case does not matter (RFC 9110, section 11.1).
+ */
+const canonical = ({ path, headers, body, ...rest }: RawRequest): RawRequest => ({
   ...rest,
+  headers: headers.map((text) => text.replace(/^bearer /i, 'Bearer ')),
   path: path.replace(/^(\/api\/[^?]*[^?/])(\?|$)/, '$1/$2'),
   body: body.subarray(0, 3).equals(byteOrderMark) ? body.subarray(3) : body,
 })

@@ -86,7 +86,7 @@ export const Settings = z.object({
     .string()
     .regex(/^[\w:.-]{1,64}$/, 'give up to 64 letters, digits and : . _ -, such as staging:')
     .default('task-api:'),
-  UPSTASH_REDIS_REST_URL: z.optional(url(['https:', 'http:'], 'https://eu1-sure-fox-12345.upstash.io')),
+  UPSTASH_REDIS_REST_URL: z.optional(baseUrl('https://eu1-sure-fox-12345.upstash.io')),
   UPSTASH_REDIS_REST_TOKEN: z.optional(headerValue),
   CACHE: onOff.prefault('on'),
   JWT_SECRET: secrets.optional(),
@@ -110,7 +110,7 @@ export const Settings = z.object({
   PUBLIC_URL: z.optional(baseUrl('https://tasks.example.com')),
   CORS_ORIGINS: origins.optional(),
   REGISTRATION: z.enum(['open', 'closed'], 'give open or closed').default('open'),
-  NOTIFIER_ENDPOINT: z.optional(url(['http:', 'https:'], 'https://lambda.eu-west-1.amazonaws.com')),
+  NOTIFIER_ENDPOINT: z.optional(baseUrl('https://lambda.eu-west-1.amazonaws.com')),
   NOTIFIER_PORT: z.prefault(wholeNumber(1, 65_535), '3001'),
   NOTIFIER_FUNCTION: FunctionNameSetting,
   NOTIFIER_INVOCATION: z

@@ -44,13 +44,13 @@ export function createSweep(options: RelayOptions): Sweep {
   let heldUntil = 0
   let turn = outbox.firstTurn
 
-  /** `more` is false when nothing else is due. */
+  /** `isWhole`: this claim has asked for the events of all creators. */
   async function claim(limit: number) {
     const after = turn
     const withHeld = performance.now() >= heldUntil
     const { events, next } = await outbox.claimEvents(options.db, { limit, leaseMs, after, withHeld })
     turn = next ?? outbox.firstTurn
-    return { events, more: events.length === limit || next !== null || after !== outbox.firstTurn }
+    return { events, isLast: next === null, isWhole: next === null && after === outbox.firstTurn }
   }
 
   return async function sweep({ claimForMs = Number.POSITIVE_INFINITY } = {}) {
@@ -60,6 +60,8 @@ export function createSweep(options: RelayOptions): Sweep {
     let failed = false
     let unreachable = false
     let more = true
+    /** Rounds over all creators that have found nothing due; the first may have begun in the middle. */
+    let emptyRounds = 0
     /** The outbox could not be told; the event comes again when its lease ends. */
     const unknownOutcome = (error: unknown) => {
       options.log.warn('the outbox could not be written', errorFields(error))
@@ -67,8 +69,12 @@ export function createSweep(options: RelayOptions): Sweep {
     }
     while (more || underWay.size > 0) {
       if (more && underWay.size < together) {
-        const claimed = await claim(together - underWay.size)
-        more = claimed.more && performance.now() - begun < claimForMs
+        const limit = together - underWay.size
+        const claimed = await claim(limit)
+        if (claimed.events.length > 0) emptyRounds = 0
+        else if (claimed.isLast) emptyRounds++
+        more = claimed.events.length === limit || (!claimed.isWhole && emptyRounds < 2)
+        more &&= performance.now() - begun < claimForMs
         for (const event of claimed.events) {
           const delivery = deliver(options, event, pauseMs)
             .catch(unknownOutcome)

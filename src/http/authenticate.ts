@@ -33,18 +33,18 @@ export async function refuse(c: Context<AppEnv>, problem: Problem): Promise<neve
   throw problem
 }
 
-/** Whether the session of the token still lives; true when none was sent. One that has ended is not asked for again. */
+/**
+ * Whether the session of the token still lives; true when none was sent. One that has ended is not asked for again. A
+ * live one is remembered for a second where no limit counts the request, which would else cost a statement each time.
+ */
 export async function isLive(c: Context<AppEnv>): Promise<boolean> {
   if (!c.get('caller')) return true
   const { accessTokens } = c.get('deps')
+  const isFree = c.get('verdicts').every(({ counted }) => !counted)
+  if (isFree && accessTokens.isConfirmed(c.get('accessToken'))) return true
   const confirm = accessTokens.startConfirming(c.get('accessToken'))
   const live = await isSessionLive(c.get('deps'), c.get('caller'))
   if (live) confirm()
   else accessTokens.forget(c.get('accessToken'))
   return live
-}
-
-/** As `isLive`, remembered for a second: for what no limit counts, and would otherwise cost a statement each time. */
-export async function wasLive(c: Context<AppEnv>): Promise<boolean> {
-  return c.get('deps').accessTokens.isConfirmed(c.get('accessToken')) || isLive(c)
 }

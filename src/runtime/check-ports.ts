@@ -1,6 +1,7 @@
 /** Checks the ports of a start, before data directory, secrets or database are made. */
 import { createSocket } from 'node:dgram'
-import { connect, isIPv6 } from 'node:net'
+import { lookup } from 'node:dns/promises'
+import { connect } from 'node:net'
 import type { Config } from '../config.ts'
 import { type Address, cannotListen } from './listen.ts'
 import { waitForPort } from './notifier-process.ts'
@@ -26,15 +27,20 @@ async function checkPort(address: Address) {
 }
 
 /** Why the address cannot be had, by a UDP socket: it needs the same rights, and no client of ours knows it. */
-function bindCode({ host, port }: Address): Promise<string | undefined> {
+async function bindCode({ host, port }: Address): Promise<string | undefined> {
+  // As the server itself will resolve a name.
+  const found = await lookup(host).catch(({ code }: NodeJS.ErrnoException) => code ?? 'ENOTFOUND')
+  if (typeof found === 'string') return found
   return new Promise((resolve) => {
-    const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4')
+    const socket = createSocket(found.family === 6 ? 'udp6' : 'udp4')
     socket.once('error', ({ code }: NodeJS.ErrnoException) => {
       socket.close()
       // Taken by another protocol.
       resolve(code === 'EADDRINUSE' ? undefined : code)
     })
-    socket.bind({ address: host, port, exclusive: true }, () => socket.close(() => resolve(undefined)))
+    socket.bind({ address: found.address, port, exclusive: true }, () =>
+      socket.close(() => resolve(undefined)),
+    )
   })
 }
 

@@ -48,6 +48,8 @@ const lingerMs = 2000
 
 /** Where there is no response to write it to: node:http would answer with an empty body. */
 export function answerRaw(socket: Socket, { status, detail, headers: more }: Refusal): void {
+  // Further bytes after a refusal are refused again; whoever ended the socket also destroys it.
+  if (socket.writableEnded) return
   if (!socket.writable) {
     socket.destroy()
     return

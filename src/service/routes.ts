@@ -1,6 +1,6 @@
 import type { Hono, MiddlewareHandler } from 'hono'
 import type { AppEnv } from '../deps.ts'
-import { refuseEnded, wasLive } from '../http/authenticate.ts'
+import { isLive, refuseEnded } from '../http/authenticate.ts'
 import { bearerToken, unauthorized } from '../http/bearer.ts'
 import type { OpenApiDocument } from '../http/openapi.ts'
 import { mount } from '../http/operation.ts'
@@ -14,7 +14,7 @@ export function mountService(app: Hono<AppEnv>, { describe, checkReadiness }: Pa
     const { caller, verdicts } = c.var
     if (!caller && bearerToken(c.req.header('Authorization')) !== undefined)
       throw unauthorized({ invalid: true })
-    if (!(await wasLive(c))) return refuseEnded(c)
+    if (!(await isLive(c))) return refuseEnded(c)
     const [verdict] = verdicts
     if (!verdict) throw new TypeError('the rate limit has not run')
     const { rule, remaining, resetAt } = verdict

@@ -22,10 +22,11 @@ export type TaggedTask = { task: Task; tag: string }
 const searchTimeoutMs = 2000
 
 /**
- * What a page's tasks have in all as JSON, in UTF-16 code units; a hundred ordinary ones are far below it. Lambda answers 6 MB at
+ * The tasks of a page have at most so many bytes of JSON; a hundred ordinary ones are far below it. Lambda answers 6 MB at
  * most, with the body escaped as JSON once more, and everyone can be assigned tasks with descriptions of control characters.
  */
-const maxPageCharacters = 1024 * 1024
+const maxPageBytes = 1024 * 1024
+const utf8 = new TextEncoder()
 
 export async function getTask({ db }: Deps, caller: Caller, id: number | null): Promise<TaggedTask | Ended> {
   const found = await queries.findTask(db, caller, id)
@@ -106,7 +107,7 @@ export async function removeTask(
   return undefined
 }
 
-/** A page may end early, at `maxPageCharacters`. */
+/** A page may end early, at `maxPageBytes`. */
 export async function listTasks(
   { db }: Deps,
   caller: Caller,
@@ -127,10 +128,10 @@ export async function listTasks(
 
 /** How many of the rows, in the order they were read, make a page: one at least. */
 function fitting(rows: TaskList['rows']): number {
-  let characters = 0
+  let bytes = 0
   const past = rows.findIndex(({ task }) => {
-    characters += JSON.stringify(task).length
-    return characters > maxPageCharacters
+    bytes += utf8.encode(JSON.stringify(task)).length
+    return bytes > maxPageBytes
   })
   return past === -1 ? rows.length : Math.max(1, past)
 }
@@ -144,9 +145,7 @@ const ofCaller = new Set(['tasks_created_by_fkey', 'idempotency_keys_user_id_fke
 /** The same JSON value has the same fingerprint, in whatever order and form its members were sent. */
 async function fingerprint(input: object): Promise<string> {
   const canonical = JSON.stringify(Object.entries(input).sort(([a], [b]) => (a < b ? -1 : 1)))
-  return toBase64Url(
-    new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(canonical))),
-  )
+  return toBase64Url(new Uint8Array(await crypto.subtle.digest('SHA-256', utf8.encode(canonical))))
 }
 
 const noSuchAssignee = () => invalidInput([{ pointer: '/assigned_to', detail: 'There is no such user.' }])

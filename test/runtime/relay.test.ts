@@ -302,6 +302,22 @@ test('throttling uses up neither attempts nor age', async () => {
   ).toEqual([{ held: false, soon: true }])
 })
 
+test('a pass ends although more creators have events that are not due than one claim visits', async () => {
+  await complete(1)
+  await sql`
+    insert into outbox (payload, creator, next_attempt_at)
+    select payload, n, now() + interval '1 hour' from outbox, generate_series(1, 2500) n`
+  const seen: string[] = []
+  expect(await sweepBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
+  expect(seen).toHaveLength(1)
+  // In the middle of a round, too, as the next pass may begin there.
+  const sweep = sweepBy(async ({ id }) => void seen.push(id))
+  expect(await sweep()).toEqual({ failed: false, pauseMs: 0 })
+  await complete(1)
+  await sweep()
+  expect(seen).toHaveLength(2)
+})
+
 test('a claim costs the same whether ten events wait or 300,000', async () => {
   const claim = async (after: outbox.Turn, withHeld: boolean) => {
     const begun = performance.now()

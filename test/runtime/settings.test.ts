@@ -166,8 +166,11 @@ describe('a bad setting', () => {
     'https://tasks.example.com/?a=b',
     'https://tasks.example.com/#',
     'ftp://tasks',
-  ])('PUBLIC_URL: nothing that a path could not follow (%s)', (PUBLIC_URL) => {
-    expect(() => readConfig({ PUBLIC_URL })).toThrow(/^PUBLIC_URL: .*give a URL such as .*, without/)
+  ])('%s: no setting that a path could not follow, or that fetch refuses', (url) => {
+    for (const name of ['PUBLIC_URL', 'NOTIFIER_ENDPOINT', 'UPSTASH_REDIS_REST_URL'])
+      expect(() => readConfig({ [name]: url })).toThrow(
+        new RegExp(`^${name}: .*give a URL such as .*, without`),
+      )
   })
 
   test.each([

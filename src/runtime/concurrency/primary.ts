@@ -69,6 +69,8 @@ function keepWorker({ serve, scrape, log }: { serve: ToWorker; scrape: Scrape; l
       const launched = launch(() => (phase === 'stopping' ? { kind: 'stop' } : serve))
       current = launched
       launched.worker.on('message', (message: FromWorker) => {
+        // It could not hear of the drain before it was ready.
+        if (message.kind === 'ready' && phase === 'draining') tell(launched.worker, { kind: 'drain' })
         if (message.kind === 'counted') scrape.tells(launched.worker, message.snapshot)
       })
       launched.worker.once('listening', ({ port }) => {

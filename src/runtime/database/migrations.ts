@@ -41,6 +41,7 @@ export async function migrate(
   for (;;) {
     const startedAt = performance.now()
     const migration = await applyNext(sql, migrations)
+    if (migration === 'prepared') continue
     if (migration === 'locked') {
       await new Promise((resolve) => setTimeout(resolve, lockPollMs))
       continue
@@ -66,7 +67,10 @@ export async function migrationStatus(
   }
 }
 
-/** Applies the first file that is missing and returns it; undefined when none is, `locked` while another installer is at work. */
+/**
+ * Applies the first file that is missing and returns it; undefined when none is, `locked` while another installer is
+ * at work, `prepared` when the bookkeeping had to be changed first.
+ */
 async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
   const progress: { running?: Migration } = {}
   try {
@@ -78,9 +82,8 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
       if (problems.length > 0) throw new StartError(problems.join('; '))
       const next = migrations[records.length]
       if (!next) return undefined
+      if (await addOldestProgram(tx)) return 'prepared'
       progress.running = next
-      // Databases of before programs could run beside a newer schema lack it.
-      await tx`alter table schema_migrations add column if not exists oldest_program integer`
       await tx`
         insert into schema_migrations (version, name, checksum, oldest_program)
         values (${next.version}, ${next.name}, ${next.checksum}, ${next.oldestProgram})`
@@ -98,6 +101,7 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
 const sameForAll = `
   set local statement_timeout = 0;
   set local idle_in_transaction_session_timeout = 0;
+  set local lock_timeout = '5s';
   set local standard_conforming_strings = on;
   set local datestyle = 'ISO, MDY';
   set local timezone = 'UTC';
@@ -106,7 +110,8 @@ const sameForAll = `
 
 /**
  * Held to the end of the transaction and no longer, which is what a transaction pooler can keep. Time-outs meant for
- * requests would end a long file, or the transaction that waits for it: none applies here but the files' own.
+ * requests would end a long file: none applies here but the files' own. A file that waits for a lock holds up every later
+ * read and write of the table, so that it gives up after 5 s.
  *
  * An installer that finds it taken ends its transaction and comes again. One that waited inside would never end: the holder's
  * `create index concurrently` waits for the end of every transaction that has a snapshot from before.
@@ -148,7 +153,8 @@ async function prepareBookkeeping(tx: postgres.TransactionSql): Promise<AppliedM
         version integer primary key,
         name text not null,
         checksum text not null,
-        applied_at timestamptz not null default now()
+        applied_at timestamptz not null default now(),
+        oldest_program integer
       )`
   } catch (error) {
     if (!(error instanceof postgres.PostgresError && error.code === '42501')) throw error
@@ -159,6 +165,19 @@ async function prepareBookkeeping(tx: postgres.TransactionSql): Promise<AppliedM
     )
   }
   return []
+}
+
+/**
+ * Databases of before programs could run beside a newer schema lack the column. The transaction that adds it ends at
+ * once: its lock keeps readers away, of whom an index that is built concurrently would wait for the end.
+ */
+async function addOldestProgram(tx: postgres.TransactionSql): Promise<boolean> {
+  const [column] = await tx`
+    select from pg_attribute
+    where attrelid = to_regclass(quote_ident(current_schema()) || '.schema_migrations') and attname = 'oldest_program'`
+  if (column) return false
+  await tx`alter table schema_migrations add column oldest_program integer`
+  return true
 }
 
 /** `exists` is about the schema that `create table` would use; the same name further down search_path is someone else's. */

@@ -851,6 +851,8 @@ describe('browsers of other origins', () => {
     'x-ratelimit-remaining',
     'x-ratelimit-reset',
     'retry-after',
+    'www-authenticate',
+    'cache-status',
     'x-request-id',
   ]
   function expectReadable(answer: Answer) {

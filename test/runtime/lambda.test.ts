@@ -303,7 +303,7 @@ describe('odd requests', () => {
 
   test('a header may be empty, list several values, or have octets that are no ASCII', async () => {
     const { token } = await register()
-    const { body: task } = await send('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
+    const { body: task, headers } = await send('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
     const change = (ifMatch: string) =>
       send('PATCH', `/api/tasks/${task.id}/`, {
         token,
@@ -312,7 +312,7 @@ describe('odd requests', () => {
       })
     expect(await change('')).toMatchObject({ status: 412 })
     expect(await change('"é"')).toMatchObject({ status: 412 })
-    expect(await change('"7","1"')).toMatchObject({ status: 200 })
+    expect(await change(`"7",${headers.etag}`)).toMatchObject({ status: 200 })
     const key = { 'idempotency-key': 'clé' }
     expect(await send('POST', '/api/tasks/', { token, json: { title: 'x' }, headers: key })).toMatchObject({
       status: 400,

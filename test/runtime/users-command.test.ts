@@ -251,7 +251,7 @@ describe('what cannot be is told in one line:', () => {
     const url = server.url(await server.createDatabase())
     expect(await runBuilt('users', ['list'], { environment: { DATABASE_URL: url } })).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^cannot .*; run npm run migrate\n$/),
+      stderr: expect.stringMatching(/^cannot use the database: .*: run npm run migrate: .*42P01.*\n$/),
     })
   })
 
@@ -272,7 +272,9 @@ describe('what cannot be is told in one line:', () => {
       url.port = '1'
     })
     expect(refused).toMatch(/^cannot use the database: .*ECONNREFUSED.*\n$/)
-    expect(await attempt(() => {})).toMatch(/^cannot use the database: password authentication failed .*\n$/)
+    expect(await attempt(() => {})).toMatch(
+      /^cannot use the database: .*password authentication failed .*28P01.*\n$/,
+    )
   })
 
   test('--help is no error', async () => {

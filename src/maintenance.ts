@@ -1,4 +1,4 @@
-/** What is done beside the requests: now and then on Node, by a cron trigger at the edge, by a schedule on Lambda. */
+/** Work beside the requests: now and then on Node, by a cron trigger at the edge, by a schedule on Lambda. */
 import type { PendingQuery, Row } from 'postgres'
 import type { Database, SqlTag } from './database.ts'
 import { fillSearchText } from './tasks/fill-search-text.ts'

@@ -2,7 +2,7 @@
 import type { Cache, Outcome } from './cache.ts'
 import type { Limiter, LimitRule } from './limiter.ts'
 
-/** Of one attempt; `throttled` and `unreachable` where nothing says that the event was at fault. */
+/** The outcome of one attempt; `throttled` and `unreachable` where nothing says that the event was at fault. */
 export type DeliveryOutcome = 'handled' | 'failed' | 'throttled' | 'unreachable' | 'given up'
 
 /** None of these takes time, or fails. */

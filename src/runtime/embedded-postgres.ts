@@ -46,7 +46,7 @@ export type EmbeddedPostgres = {
   url: string | null
   /** Postgres's own data directory, where it really is. */
   dataDirectory: string
-  /** What an operator should know of where the data live, and of who else could read them: a line each. */
+  /** Notices for an operator on where the data are and who else could read them: a line each. */
   notices: string[]
   /** Resolves when the server is gone, at the latest after some 8 s; may be called again. */
   stop(): Promise<void>

@@ -58,7 +58,7 @@ export function runAnswering(work: () => Promise<unknown>, describe: (error: unk
 }
 
 function replaceConsole(writer: (descriptor: Descriptor) => (text: string) => void) {
-  // Whoever writes to them directly, as worker threads do, must not end the process.
+  // A direct write to them, as by worker threads, must not end the process.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
   const stream = (descriptor: Descriptor) => {
     const write = writer(descriptor)
@@ -79,7 +79,7 @@ function createLog(descriptor: Descriptor) {
   let waitingBytes = 0
   let untold = 0
   let reason = ''
-  /** What was written last is a part of a line. */
+  /** True while the last write ended within a line. */
   let broken = false
   let timer: NodeJS.Timeout | undefined
 

@@ -24,7 +24,7 @@ export function attend({ log, stack, serve, measured, shutdownDelayMs }: Attendi
   let prometheus: Prometheus | undefined
   const stop = createStop(stack, { info: log.debug })
   process.on('SIGTERM', () => stop.begin(shutdownDelayMs, { signal: 'SIGTERM' }))
-  // What a terminal sends comes here too; the one that started this process gets it as well, and says when.
+  // A terminal's signal comes here too; the process that started this one gets it as well, and says when to stop.
   for (const signal of ['SIGINT', 'SIGHUP']) process.on(signal, () => {})
   process.on('message', (message: ToWorker) => {
     if (message.kind === 'drain') stack.announceStop()

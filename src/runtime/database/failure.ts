@@ -1,4 +1,4 @@
-/** What errors of postgres.js say, by SQLSTATE: the texts are in the server's language. */
+/** Meanings of postgres.js' errors, by SQLSTATE: the texts are in the server's language. */
 import postgres from 'postgres'
 import { DatabaseUnavailableError, DeadlineError, type UnavailableReason } from '../../database.ts'
 

@@ -27,7 +27,7 @@ const form = new RegExp(
 )
 const example = 'postgres://user:password@host:5432/database'
 const socketExample = 'postgres://user:password@localhost/database?host=/its/directory'
-/** What a path of a socket can hold on Linux, less the name in its directory. */
+/** The longest path of a socket's directory on Linux: 107 bytes less the socket's own name. */
 const socketDirectoryBytes = 107 - '/.s.PGSQL.65535'.length
 
 /** @throws StartError in one line, which never shows the URL */

@@ -15,7 +15,7 @@ const conflicts = new Set(['40P01', '40001'])
 const canceled = '57014'
 /** At least so often a conflict is met, and at most so often a cancellation. */
 const attempts = 3
-/** What may be tried again is, for so long: conflicts and gaps that are shorter nobody sees. */
+/** Retries last for so long: a client does not see conflicts and gaps that are shorter. */
 const bridgedMs = 2000
 /** Heavy statements that may wait in a process: with the memory that a request takes, and nobody alone fills the line. */
 const heavyWaiting = { waitingOfEach: 20, waitingOfAll: 500 }

@@ -7,7 +7,7 @@ import type { Sql } from 'postgres'
 
 export type SettingFault = {
   name: string
-  /** What is wrong with it, and what follows. */
+  /** The fault of the setting, and its consequence. */
   detail: string
   /** `refused` where no answer would be right; nothing but the setting itself can mend it. */
   weight: 'refused' | 'read only' | 'doubtful'
@@ -40,7 +40,7 @@ function faultsOf(settings: Settings, statementMs: number): SettingFault[] {
     faults.push(fault('refused', 'session_replication_role', 'no trigger and no foreign key holds'))
   if (settings.exit_on_error === 'on')
     faults.push(fault('refused', 'exit_on_error', 'every refused statement ends its connection'))
-  // What says that a commit was not confirmed by a standby is a warning.
+  // A commit that no standby has confirmed is told by a warning.
   if (settings.client_min_messages === 'error' && settings.synchronous_standby_names)
     faults.push(fault('refused', 'client_min_messages', 'it hides that a standby has not confirmed a commit'))
   if (settings.in_hot_standby === 'on')

@@ -220,7 +220,7 @@ function explain(output: string, { dataDirectory, tcpPort }: ServerOptions, reas
 }
 
 /**
- * What the server said last before it ended, after `since` in its log. On a full disk it could not even write
+ * The server's last words before it ended, after `since` in its log. On a full disk it could not even write
  * that down.
  */
 async function findCause({ owner, dataDirectory }: ServerOptions, logFile: string, since: number) {

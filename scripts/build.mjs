@@ -25,9 +25,9 @@ export const options = {
   absWorkingDir: root,
   entryPoints: {
     api: 'src/node.ts',
-    'api-worker': 'src/node-worker.ts',
-    'dev-edge': 'src/dev-edge.ts',
-    migrate: 'src/migrate.ts',
+    'api-worker': 'src/cluster-process.ts',
+    'dev-edge': 'src/commands/dev-edge.ts',
+    migrate: 'src/commands/migrate.ts',
     outbox: 'src/commands/outbox.ts',
     users: 'src/commands/users.ts',
     doctor: 'src/commands/doctor.ts',

@@ -41,7 +41,12 @@ async function tell(kind, messages) {
 }
 
 const output = 'dist/output.js'
-await build({ ...options, outdir: undefined, entryPoints: ['src/runtime/output.ts'], outfile: output })
+await build({
+  ...options,
+  outdir: undefined,
+  entryPoints: ['src/runtime/process/output.ts'],
+  outfile: output,
+})
 const { logOnOutput } = await import(`../${output}`)
 logOnOutput()
 copyReferencePage()

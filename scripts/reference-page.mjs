@@ -11,7 +11,7 @@ export function copyReferencePage() {
   const swagger = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
   mkdirSync(join(assets, 'docs'), { recursive: true })
   for (const file of ['docs.html', 'docs/reference.js'])
-    copy(join(root, 'src/docs', file), join(assets, file))
+    copy(join(root, 'src/reference-page', file), join(assets, file))
   for (const file of ['swagger-ui-bundle.js', 'swagger-ui.css'])
     copy(join(swagger, file), join(assets, 'docs', file))
 }

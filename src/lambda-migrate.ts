@@ -1,13 +1,13 @@
 /** Entry on AWS Lambda of the migrations: a function beside the API, as only they two reach a database in a VPC. */
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
-import { readConfig } from './config.ts'
-import { createLogger } from './log.ts'
-import { readDatabaseUrl } from './runtime/database/database-url.ts'
-import { readMigrations } from './runtime/database/migration-files.ts'
-import { migrate } from './runtime/database/migrations.ts'
-import { valueOptions } from './runtime/database/postgres.ts'
-import { StartError } from './start-error.ts'
+import { readConfig } from './config/api.ts'
+import { createLogger } from './core/log.ts'
+import { StartError } from './core/start-error.ts'
+import { readDatabaseUrl } from './runtime/postgres/database-url.ts'
+import { readMigrations } from './runtime/postgres/migration-files.ts'
+import { migrate } from './runtime/postgres/migrations.ts'
+import { valueOptions } from './runtime/postgres/postgres.ts'
 
 const { databaseUrl, databaseCa, logLevel } = readConfig(process.env)
 const log = createLogger(logLevel)

@@ -1,16 +1,16 @@
 /** Entry on Node: settings, then what the API stands on, then the API, in this process or in several; and all of it down again in reverse. */
 import { fileURLToPath } from 'node:url'
-import type { Config } from './config.ts'
-import type { Logger } from './log.ts'
-import { serve } from './node-service.ts'
-import { openBacking } from './runtime/backing.ts'
-import { checkPorts } from './runtime/check-ports.ts'
-import { startWorkers } from './runtime/concurrency/primary.ts'
-import { surviveLostWrites } from './runtime/database/lost-write.ts'
-import { serveMetrics } from './runtime/metrics-server.ts'
-import { runProgram } from './runtime/program.ts'
-import { createPrometheus, format } from './runtime/prometheus.ts'
-import type { Stack } from './runtime/shutdown.ts'
+import type { Config } from './config/api.ts'
+import type { Logger } from './core/log.ts'
+import { startWorkers } from './runtime/cluster/primary.ts'
+import { checkPorts } from './runtime/http/check-ports.ts'
+import { createPrometheus, format } from './runtime/metrics/prometheus.ts'
+import { serveMetrics } from './runtime/metrics/server.ts'
+import { surviveLostWrites } from './runtime/postgres/lost-write.ts'
+import { runProgram } from './runtime/process/program.ts'
+import type { Stack } from './runtime/process/shutdown.ts'
+import { serve } from './runtime/serve.ts'
+import { openBacking } from './runtime/shared-services.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))

@@ -1,5 +1,5 @@
 /** What an operator does with accounts by hand. */
-import type { Database } from '../database.ts'
+import type { Database } from '../ports/database.ts'
 import { rfc3339 } from './queries.ts'
 
 export type AccountSummary = {

@@ -1,5 +1,5 @@
 /** Rules for new passwords, and the forms in which passwords are hashed and compared. */
-import { maximumPasswordBytes } from '../passwords.ts'
+import { maximumPasswordBytes } from '../ports/passwords.ts'
 import { commonPasswords } from './common-passwords/list.ts'
 
 /**

@@ -1,8 +1,9 @@
 /** The accounts' statements, one a function. */
-import type { Database, SqlTag } from '../database.ts'
+
+import type { Caller } from '../auth/access-tokens.ts'
 import type { Position } from '../http/cursor.ts'
 import { pageOrder } from '../http/page-rows.ts'
-import type { Caller } from './access-tokens.ts'
+import type { Database, SqlTag } from '../ports/database.ts'
 
 export type UserRow = { id: number; username: string; email: string | null; created_at: string }
 type UserWithHash = UserRow & { password_hash: string }

@@ -4,7 +4,7 @@ import { maximumBodyBytes } from '../http/body.ts'
 import { Cursor, Limit } from '../http/page.ts'
 import { hasOneOf, Id, isObject, Timestamp } from '../http/schemas.ts'
 import { text } from '../http/text.ts'
-import { maximumPasswordBytes } from '../passwords.ts'
+import { maximumPasswordBytes } from '../ports/passwords.ts'
 import { isEmailAddress } from './email-address.ts'
 import {
   isCommon,

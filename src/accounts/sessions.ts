@@ -1,11 +1,12 @@
 /** Logging in, refreshing and logging out. The session's row is the authority; tokens only refer to it. */
-import type { Database } from '../database.ts'
-import type { Deps } from '../deps.ts'
+
+import type { Caller } from '../auth/access-tokens.ts'
+import { readRefreshToken } from '../auth/refresh-tokens.ts'
 import type { Position } from '../http/cursor.ts'
+import type { Deps } from '../http/deps.ts'
 import { pageOf } from '../http/page-rows.ts'
-import type { Caller } from './access-tokens.ts'
+import type { Database } from '../ports/database.ts'
 import * as queries from './queries.ts'
-import { readRefreshToken } from './refresh-tokens.ts'
 
 /** Presenting a spent token again within this time is two tabs or a lost answer; later it is theft. */
 const graceMs = 10_000

@@ -1,9 +1,9 @@
 /** Registering, logging in and what people may do with their own account. */
 import postgres from 'postgres'
-import type { Deps } from '../deps.ts'
-import type { PasswordHasher } from '../passwords.ts'
-import { invalidInput, Problem } from '../problem.ts'
-import type { Caller } from './access-tokens.ts'
+import type { Caller } from '../auth/access-tokens.ts'
+import { invalidInput, Problem } from '../core/problem.ts'
+import type { Deps } from '../http/deps.ts'
+import type { PasswordHasher } from '../ports/passwords.ts'
 import { isName, isSameName, passwordForms } from './password-rules.ts'
 import * as queries from './queries.ts'
 import { startSession, type TokenAnswer, tellEnded } from './sessions.ts'

@@ -2,13 +2,13 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { verifySmtp } from '../../workers/notifier/email.ts'
-import { formatTable, readArguments, runCommand, wrongUsage } from '../runtime/command.ts'
 import { checkDatabase } from '../runtime/doctor/database.ts'
 import { type Check, type Finding, runCheck } from '../runtime/doctor/finding.ts'
 import { checkDataDirectory, checkMetrics, checkNode, checkPort } from '../runtime/doctor/machine.ts'
 import { checkChannels, checkNotifier, checkQueue } from '../runtime/doctor/notifier.ts'
 import { checkSecrets, readSettingsKindly } from '../runtime/doctor/settings.ts'
 import { checkStore } from '../runtime/doctor/store.ts'
+import { formatTable, readArguments, runCommand, wrongUsage } from '../runtime/process/command.ts'
 
 const help = `Checks the settings in the environment and all that they name, and says what to do. Changes nothing, sends no notification, and
 works whether the service runs or not. Run it as the service's user, with its environment. Exit code 1 when something failed.

@@ -1,7 +1,14 @@
 /** Entry of `npm run outbox`: what waits to be notified, what was given up, and what to do with it. */
-import * as outbox from '../events/administration.ts'
-import { formatTable, readArguments, runCommand, withDatabase, wrongUsage } from '../runtime/command.ts'
-import { StartError } from '../start-error.ts'
+
+import { StartError } from '../core/start-error.ts'
+import * as outbox from '../outbox/administration.ts'
+import {
+  formatTable,
+  readArguments,
+  runCommand,
+  withDatabase,
+  wrongUsage,
+} from '../runtime/process/command.ts'
 
 const help = `Completion events that have not been handled by the notifier yet.
 

@@ -4,14 +4,20 @@ import type * as z from 'zod'
 import * as administration from '../accounts/administration.ts'
 import { Registration } from '../accounts/schemas.ts'
 import { createUser } from '../accounts/users.ts'
-import type { Config } from '../config.ts'
-import type { Database } from '../database.ts'
-import { createLogger } from '../log.ts'
-import { formatTable, readArguments, runCommand, withDatabase, wrongUsage } from '../runtime/command.ts'
-import { readPassword } from '../runtime/password-prompt.ts'
+import type { Config } from '../config/api.ts'
+import { createLogger } from '../core/log.ts'
+import { StartError } from '../core/start-error.ts'
+import type { Database } from '../ports/database.ts'
 import { createNodeHasher } from '../runtime/passwords/password-hasher.ts'
+import {
+  formatTable,
+  readArguments,
+  runCommand,
+  withDatabase,
+  wrongUsage,
+} from '../runtime/process/command.ts'
+import { readPassword } from '../runtime/process/password-prompt.ts'
 import { renewCached } from '../runtime/store/operator-cache.ts'
-import { StartError } from '../start-error.ts'
 
 const help = `Accounts, also where REGISTRATION is closed.
 

@@ -2,9 +2,9 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { isSessionLive } from '../accounts/sessions.ts'
-import type { AppEnv } from '../deps.ts'
-import type { Problem } from '../problem.ts'
+import type { Problem } from '../core/problem.ts'
 import { bearerToken, unauthorized } from './bearer.ts'
+import type { AppEnv } from './deps.ts'
 import { countAsAnonymous } from './rate-limit.ts'
 
 /** Runs after the rate limit, which has verified the token and set `caller` if it is valid. */

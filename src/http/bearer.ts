@@ -1,5 +1,5 @@
 /** Bearer tokens in HTTP (RFC 6750). */
-import { Problem } from '../problem.ts'
+import { Problem } from '../core/problem.ts'
 
 const realm = 'Bearer realm="task-api"'
 

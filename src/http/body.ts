@@ -1,9 +1,9 @@
 /** Reads a request's body: media type, size and encoding are checked before anything parses it. */
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import type { AppEnv } from '../deps.ts'
-import { Problem } from '../problem.ts'
+import { Problem } from '../core/problem.ts'
 import { refuse } from './authenticate.ts'
+import type { AppEnv } from './deps.ts'
 
 export type MediaType =
   | 'application/json'

@@ -1,8 +1,8 @@
 /** Answers out of the cache, and what they say of it. */
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import { type Content, fits, type Lookup } from '../cache.ts'
-import type { AppEnv } from '../deps.ts'
+import { type Content, fits, type Lookup } from '../store/cache.ts'
+import type { AppEnv } from './deps.ts'
 
 /**
  * For requests whose answers may be cached; runs before the rate limit, which looks for one while it counts. What is looked

@@ -1,7 +1,7 @@
 /** Which address a request comes from, when some of what it says may be made up. */
 import type { Context } from 'hono'
-import { type AddressRange, isWithin, nearbyRanges, parseAddress } from '../addresses.ts'
-import type { AppEnv, Runtime } from '../deps.ts'
+import { type AddressRange, isWithin, nearbyRanges, parseAddress } from '../core/addresses.ts'
+import type { AppEnv, Runtime } from './deps.ts'
 import { elementsFromRight, forwardedFor } from './forwarded.ts'
 
 type TrustedProxy = {

@@ -2,7 +2,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
 import * as z from 'zod'
-import { fromBase64Url, type Keys, toBase64Url } from '../keys.ts'
+import { fromBase64Url, type Keys, toBase64Url } from '../auth/keyring.ts'
 
 /** Whose list it is, and the request's parameters once parsed. */
 export type List = {

@@ -1,6 +1,7 @@
 /** A database that cannot be used, as clients are told of it: in general words, and when to come again. */
-import { DatabaseUnavailableError, type DeadlineError, type UnavailableReason } from '../database.ts'
-import { type Problem, unavailable } from '../problem.ts'
+
+import { type Problem, unavailable } from '../core/problem.ts'
+import { DatabaseUnavailableError, type DeadlineError, type UnavailableReason } from '../ports/database.ts'
 
 const answers: Record<UnavailableReason, { detail: string; retryAfterSeconds: number }> = {
   away: { detail: 'The database is away at the moment.', retryAfterSeconds: 1 },

@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document, made from the operations' declarations: nothing in it is written twice. */
 import * as z from 'zod'
-import { problemMediaType } from '../problem.ts'
+import { problemMediaType } from '../core/problem.ts'
 import { collectSchemas, type SchemaOf } from './json-schema.ts'
 import { type Example, type Operation, tags } from './operation.ts'
 import { ProblemDocument, problemHeaders, problemsOf } from './problem-document.ts'

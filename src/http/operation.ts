@@ -4,10 +4,10 @@
  */
 import type { Context, Handler, Hono } from 'hono'
 import * as z from 'zod'
-import type { AppEnv } from '../deps.ts'
-import type { ProblemStatus } from '../problem.ts'
+import type { ProblemStatus } from '../core/problem.ts'
 import { authenticate } from './authenticate.ts'
 import { type MediaType, readBody } from './body.ts'
+import type { AppEnv } from './deps.ts'
 import type { ResponseHeader } from './response-headers.ts'
 import { validate } from './validate.ts'
 

@@ -1,6 +1,6 @@
 /** The rows of one page: in which order a statement reads them, and which of them the page has. */
 import type { PendingQuery, Row } from 'postgres'
-import type { SqlTag } from '../database.ts'
+import type { SqlTag } from '../ports/database.ts'
 import type { Position } from './cursor.ts'
 
 type Fragment = PendingQuery<Row[]>

@@ -1,10 +1,10 @@
 /** Pages of a list: their parameters, and the URLs of the next and the previous one. */
 import type { Context } from 'hono'
 import * as z from 'zod'
-import type { AppEnv } from '../deps.ts'
-import { invalidInput } from '../problem.ts'
+import { invalidInput } from '../core/problem.ts'
 import { refuse } from './authenticate.ts'
 import { type List, type Position, readCursor, writeCursor } from './cursor.ts'
+import type { AppEnv } from './deps.ts'
 import type { Pages } from './page-rows.ts'
 import { text } from './text.ts'
 

@@ -1,6 +1,6 @@
 /** Problem documents (RFC 9457) as the OpenAPI document has them, and which of them an operation can answer. */
 import * as z from 'zod'
-import { invalidInput, type ProblemStatus } from '../problem.ts'
+import { invalidInput, type ProblemStatus } from '../core/problem.ts'
 import type { Operation } from './operation.ts'
 import type { ResponseHeader } from './response-headers.ts'
 

@@ -1,5 +1,5 @@
 /** What responses say about rate limits: the IETF draft's pair, the older `X-RateLimit-*` three, and `Retry-After`. */
-import type { Verdict } from '../limiter.ts'
+import type { Verdict } from '../store/limiter.ts'
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
 

@@ -1,12 +1,12 @@
 /** Sliding-window limits as middleware: whom a request counts for, and what its answer says of it. */
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import { limitAddress } from '../addresses.ts'
-import type { Config } from '../config.ts'
-import type { AppEnv } from '../deps.ts'
-import type { Limiter, LimitRule, Verdict } from '../limiter.ts'
-import { Problem } from '../problem.ts'
+import type { Config } from '../config/api.ts'
+import { limitAddress } from '../core/addresses.ts'
+import { Problem } from '../core/problem.ts'
+import type { Limiter, LimitRule, Verdict } from '../store/limiter.ts'
 import { bearerToken } from './bearer.ts'
+import type { AppEnv } from './deps.ts'
 import { rateLimitHeaders, reported } from './rate-limit-headers.ts'
 
 /** Where credentials are asked for, requests count by address and `Authorization` is ignored. */

@@ -1,8 +1,8 @@
 /** What every request gets: an id, headers that hold for all answers, and a line in the log. */
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import type { AppEnv, Runtime } from '../deps.ts'
 import { addressReader } from './client-address.ts'
+import type { AppEnv, Runtime } from './deps.ts'
 
 /** Those of OWASP's REST security cheat sheet that concern an API that serves no HTML. */
 const securityHeaders = {

@@ -2,7 +2,7 @@
 import { zValidator } from '@hono/zod-validator'
 import type { Context, MiddlewareHandler } from 'hono'
 import type * as z from 'zod'
-import { type InputError, invalidInput } from '../problem.ts'
+import { type InputError, invalidInput } from '../core/problem.ts'
 import { refuse } from './authenticate.ts'
 
 type Schemas = {

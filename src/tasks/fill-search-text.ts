@@ -1,5 +1,5 @@
 /** Fills in what a search looks into where a task has none: those that were written before the column was there. */
-import type { Database } from '../database.ts'
+import type { Database } from '../ports/database.ts'
 
 /** Rows that one statement locks: few enough for a write of one of them to wait for some 0.1 s. */
 const together = 500

@@ -1,9 +1,9 @@
 /** The statement behind a list: the one that is put together from parts, as few of them as the query needs. */
 import type { PendingQuery, Row } from 'postgres'
-import type { Caller } from '../accounts/access-tokens.ts'
-import type { Database, SqlTag } from '../database.ts'
+import type { Caller } from '../auth/access-tokens.ts'
 import type { Position } from '../http/cursor.ts'
 import { pageOrder } from '../http/page-rows.ts'
+import type { Database, SqlTag } from '../ports/database.ts'
 import type { Task, TaskListQuery } from './schemas.ts'
 import { wordsOf } from './search-words.ts'
 

@@ -1,8 +1,8 @@
 /** The tasks' statements, one a function; each begins with the caller and does nothing when the session has ended. */
 import type { PendingQuery, Row } from 'postgres'
-import type { Caller } from '../accounts/access-tokens.ts'
-import type { Database, SqlTag } from '../database.ts'
+import type { Caller } from '../auth/access-tokens.ts'
 import type { Precondition } from '../http/conditional.ts'
+import type { Database, SqlTag } from '../ports/database.ts'
 import type { Task } from './schemas.ts'
 
 /** `tag` is the entity tag without its quotes. */

@@ -1,14 +1,14 @@
 /** The task operations: validated input in, a verb called, its answer out. */
 import type { Context, Hono } from 'hono'
-import type { AppEnv } from '../deps.ts'
 import { refuseEnded } from '../http/authenticate.ts'
 import { cachedOr } from '../http/cached-answer.ts'
 import { names, preconditionOf } from '../http/conditional.ts'
+import type { AppEnv } from '../http/deps.ts'
 import { mount } from '../http/operation.ts'
 import { linksOf, positionOf } from '../http/page.ts'
 import { pathId } from '../http/path-id.ts'
 import * as operations from './operations.ts'
-import * as verbs from './verbs.ts'
+import * as verbs from './service.ts'
 
 export function mountTasks(app: Hono<AppEnv>) {
   mount(app, operations.listTasks, async (c, { query }) => {

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { entryTtlMs } from '../../src/cache.ts'
+import { entryTtlMs } from '../../src/store/cache.ts'
 import { type Client, createClient, type User } from '../support/client.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { type ApiProcess, migrateDatabase, startApi } from '../support/processes.ts'

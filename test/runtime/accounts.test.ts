@@ -9,10 +9,10 @@ import {
   sessionsPerUser,
   updateUser,
 } from '../../src/accounts/queries.ts'
-import { bcryptjs } from '../../src/bcryptjs-hasher.ts'
-import { prune } from '../../src/maintenance.ts'
-import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
-import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.ts'
+import { prune } from '../../src/runtime/maintenance.ts'
+import { bcryptjs } from '../../src/runtime/passwords/bcryptjs.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { createClient } from '../support/client.ts'
 import { root, temporaryDirectory } from '../support/directories.ts'
 import { startTestPostgres } from '../support/postgres.ts'

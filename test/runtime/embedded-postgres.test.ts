@@ -5,17 +5,17 @@ import { createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { Logger } from '../../src/log.ts'
+import type { Logger } from '../../src/core/log.ts'
+import { StartError } from '../../src/core/start-error.ts'
 import { findHome } from '../../src/runtime/embedded-postgres/home.ts'
 import { findNative } from '../../src/runtime/embedded-postgres/native.ts'
 import { processToken } from '../../src/runtime/embedded-postgres/owner.ts'
-import { chooseAccount, readAccounts } from '../../src/runtime/embedded-postgres/user.ts'
 import {
   type EmbeddedPostgres,
   findEmbeddedPostgres,
   startEmbeddedPostgres,
-} from '../../src/runtime/embedded-postgres.ts'
-import { StartError } from '../../src/start-error.ts'
+} from '../../src/runtime/embedded-postgres/start.ts'
+import { chooseAccount, readAccounts } from '../../src/runtime/embedded-postgres/user.ts'
 import { createWorkshop, end, processesOf, until } from './fixtures/embedded-postgres.ts'
 import { copyPackage, projectRoot } from './fixtures/installation.ts'
 

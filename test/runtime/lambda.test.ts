@@ -1,9 +1,9 @@
 /** The API as a Lambda function: the zip that is deployed, in an environment that stands still between events. */
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, ScheduledEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Connect } from '../../src/runtime/database/connections.ts'
-import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
-import { renewed } from '../../src/runtime/database/renewed.ts'
+import type { Connect } from '../../src/runtime/postgres/connections.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
+import { renewed } from '../../src/runtime/postgres/reopen-when-stale.ts'
 import { newName } from '../support/client.ts'
 import { type Lambda, startLambda } from '../support/lambda.ts'
 import { makeHttpEvent } from '../support/lambda-front.ts'

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readMigrations } from '../../src/runtime/database/migration-files.ts'
-import { migrate, migrationStatus } from '../../src/runtime/database/migrations.ts'
-import { StartError } from '../../src/start-error.ts'
+import { StartError } from '../../src/core/start-error.ts'
+import { readMigrations } from '../../src/runtime/postgres/migration-files.ts'
+import { migrate, migrationStatus } from '../../src/runtime/postgres/migrations.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))

@@ -2,7 +2,7 @@
 import { Miniflare } from 'miniflare'
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type createLambdaClient, sendInvocation } from '../../src/events/lambda-client.ts'
+import { type createLambdaClient, sendInvocation } from '../../src/outbox/lambda-client.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { startLambda } from '../support/lambda.ts'
 import { startNotifier } from '../support/lambda-targets.ts'

@@ -2,10 +2,10 @@
 
 import postgres from 'postgres'
 import { expect, test, vi } from 'vitest'
-import { createLogger } from '../../src/log.ts'
-import { createDatabase, valueOptions } from '../../src/runtime/database/postgres.ts'
-import { createStack } from '../../src/runtime/shutdown.ts'
-import { hearRenewals, sendRenewals } from '../../src/runtime/store/renewal-notices.ts'
+import { createLogger } from '../../src/core/log.ts'
+import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
+import { createStack } from '../../src/runtime/process/shutdown.ts'
+import { hearRenewals, sendRenewals } from '../../src/runtime/store/invalidation-notices.ts'
 import { startTestPostgres } from '../support/postgres.ts'
 
 const patience = { timeout: 60_000, interval: 50 }

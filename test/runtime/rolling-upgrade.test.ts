@@ -1,6 +1,6 @@
 /** A program beside a schema that is newer than its own, as in a rolling upgrade and after a rollback. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { schemaVersion } from '../../src/schema-version.ts'
+import { schemaVersion } from '../../src/ports/schema-version.ts'
 import { createClient, taskPath } from '../support/client.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { createService, migrateDatabase } from '../support/processes.ts'

@@ -7,8 +7,8 @@ import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { readConfig } from '../../src/config.ts'
-import { StartError } from '../../src/start-error.ts'
+import { readConfig } from '../../src/config/api.ts'
+import { StartError } from '../../src/core/start-error.ts'
 import { createClient, newAddress, newName, problemFaults, taskPath } from '../support/client.ts'
 import { root, temporaryDirectory } from '../support/directories.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
@@ -145,7 +145,7 @@ const complaint = (name: string, [value, right]: [string, string]) =>
 
 describe('a bad setting', () => {
   test('is known here for every setting there is', async () => {
-    const files = ['src/config.ts', 'src/settings.ts', 'src/notification-settings.ts'].map((file) =>
+    const files = ['src/config/api.ts', 'src/config/settings.ts', 'src/config/notifications.ts'].map((file) =>
       readFile(join(root, file), 'utf8'),
     )
     const source = (await Promise.all(files)).join('')

@@ -1,5 +1,5 @@
 /** A completion event as the trigger writes it, each with an id of its own. */
-import type { CompletionEvent } from '../../src/events/completion-event.ts'
+import type { CompletionEvent } from '../../src/outbox/completion-event.ts'
 
 export function makeCompletionEvent(
   task: Partial<CompletionEvent['detail']['task']> = {},

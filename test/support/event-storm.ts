@@ -1,9 +1,9 @@
 /** Sends many Events to the notifier that an API started, and kills it again and again meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
-import { createLambdaClient } from '../../src/events/lambda-client.ts'
-import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
-import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
+import { createLambdaClient } from '../../src/outbox/lambda-client.ts'
+import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.ts'
+import { credentialsPath, readCredentials } from '../../src/runtime/notifier/credentials.ts'
 import { makeCompletionEvent } from './completion-event.ts'
 import { root } from './directories.ts'
 import { type ApiProcess, endProcess, startApi } from './processes.ts'

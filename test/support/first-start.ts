@@ -6,8 +6,8 @@ import { execFile } from 'node:child_process'
 import { rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import postgres from 'postgres'
-import { createLogger } from '../../src/log.ts'
-import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { createLogger } from '../../src/core/log.ts'
+import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.ts'
 import { root, temporaryDirectory } from './directories.ts'
 
 /** Names it to the tests' processes. */

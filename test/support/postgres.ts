@@ -1,8 +1,8 @@
 /** A real, throw-away Postgres for tests. */
 import { rm } from 'node:fs/promises'
 import postgres from 'postgres'
-import { createLogger } from '../../src/log.ts'
-import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres.ts'
+import { createLogger } from '../../src/core/log.ts'
+import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.ts'
 import { root, temporaryDirectory } from './directories.ts'
 import { copyFirstStart } from './first-start.ts'
 import { findFreePort } from './ports.ts'

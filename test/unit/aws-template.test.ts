@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { functionTimeoutMs } from '../../src/events/timing.ts'
+import { functionTimeoutMs } from '../../src/outbox/timing.ts'
 import {
   callsIn,
   danglingNames,
@@ -77,7 +77,7 @@ test('the functions are the zips that are built, with settings that exist', () =
   expect(zips.sort()).toEqual(['api', 'migrate', 'notifier'].map((name) => `../../dist/lambda/${name}.zip`))
   const known = new Set(
     [
-      ...['src/config.ts', 'src/settings.ts', 'src/notification-settings.ts']
+      ...['src/config/api.ts', 'src/config/settings.ts', 'src/config/notifications.ts']
         .map(read)
         .join()
         .matchAll(/\b[A-Z][A-Z0-9_]{3,}\b/g),

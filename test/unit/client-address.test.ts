@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isWithin, limitAddress, nearbyRanges, parseAddress, parseRange } from '../../src/addresses.ts'
+import { isWithin, limitAddress, nearbyRanges, parseAddress, parseRange } from '../../src/core/addresses.ts'
 import { clientAddress } from '../../src/http/client-address.ts'
 
 describe('what limits count an address as', () => {

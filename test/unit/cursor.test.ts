@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
+import { createKeyring } from '../../src/auth/keyring.ts'
 import { type List, type Position, readCursor, writeCursor } from '../../src/http/cursor.ts'
-import { createKeyring } from '../../src/keys.ts'
 
 const secrets = ['the first secret, of 32 bytes and more', 'the second secret, of 32 bytes and more']
 const keyring = await createKeyring(secrets)

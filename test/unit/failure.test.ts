@@ -1,9 +1,9 @@
 /** What a log says of an error: the reason is told, however deep it lies. */
 import { expect, test } from 'vitest'
-import { DatabaseUnavailableError } from '../../src/database.ts'
-import { describeFailure } from '../../src/failure.ts'
-import { createLogger, errorFields } from '../../src/log.ts'
-import { StartError } from '../../src/start-error.ts'
+import { describeFailure } from '../../src/core/failure.ts'
+import { createLogger, errorFields } from '../../src/core/log.ts'
+import { StartError } from '../../src/core/start-error.ts'
+import { DatabaseUnavailableError } from '../../src/ports/database.ts'
 
 const coded = (message: string, code: string, cause?: unknown) =>
   Object.assign(new Error(message, cause === undefined ? {} : { cause }), { code })

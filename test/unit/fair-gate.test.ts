@@ -1,8 +1,8 @@
 /** The order in which heavy statements are let through. */
 import { expect, test, vi } from 'vitest'
-import { DatabaseBusyError } from '../../src/database.ts'
-import { createFairGate } from '../../src/runtime/database/fair-gate.ts'
-import { createGate } from '../../src/runtime/database/gate.ts'
+import { DatabaseBusyError } from '../../src/ports/database.ts'
+import { createFairGate } from '../../src/runtime/postgres/fair-gate.ts'
+import { createGate } from '../../src/runtime/postgres/gate.ts'
 
 const patience = 60_000
 const turn = () => new Promise((resolve) => setImmediate(resolve))

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { type Asker, fairQueue } from '../../src/fair-queue.ts'
+import { type Asker, fairQueue } from '../../src/core/fair-queue.ts'
 
 afterEach(() => {
   vi.useRealTimers()

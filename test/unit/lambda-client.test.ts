@@ -5,8 +5,8 @@ import {
   createLambdaClient,
   InvocationError,
   type LambdaClientOptions,
-} from '../../src/events/lambda-client.ts'
-import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
+} from '../../src/outbox/lambda-client.ts'
+import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { createTestApi, credentials } from '../support/invoke-api.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { createLimiter, type LimitRule, msUntilAllowed, withFallback } from '../../src/limiter.ts'
 import { memoryCounters } from '../../src/runtime/store/memory-counters.ts'
-import { type Counters, createGuard } from '../../src/store.ts'
+import { createLimiter, type LimitRule, msUntilAllowed, withFallback } from '../../src/store/limiter.ts'
+import { type Counters, createGuard } from '../../src/store/store.ts'
 import { seeded } from '../support/random.ts'
 
 const minute = 60_000

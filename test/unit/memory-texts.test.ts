@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { memoryTexts } from '../../src/runtime/store/memory-texts.ts'
+import { memoryTexts } from '../../src/runtime/store/memory-entries.ts'
 
 const entry = (key: string, ttlMs: number, value = 'x'.repeat(100)) => ({ key, value, ttlMs })
 

@@ -1,9 +1,9 @@
 /** Where events run: how many at a time, which place is used again, and what is counted. */
 import { expect, test } from 'vitest'
-import { createLogger } from '../../src/log.ts'
-import { createEnvironments } from '../../workers/notifier/environments.ts'
-import { createExecution } from '../../workers/notifier/execution.ts'
-import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
+import { createLogger } from '../../src/core/log.ts'
+import { createEnvironments } from '../../workers/lambda/environments.ts'
+import { createExecution } from '../../workers/lambda/execution.ts'
+import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
 
 test('as many as there may be, the last used one first, a broken one never again', () => {
   const environments = createEnvironments({ concurrency: 2, longestMs: 1000, now: () => 0 })

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createHandler, handler, type LambdaContext } from '../../workers/notifier/handler.ts'
-import { completionText } from '../../workers/notifier/text.ts'
+import { completionText } from '../../workers/notifier/messages.ts'
 import { webhookChannel } from '../../workers/notifier/webhook.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'

@@ -1,9 +1,9 @@
 import { AwsV4Signer } from 'aws4fetch'
 import { expect, test } from 'vitest'
-import { createLogger } from '../../src/log.ts'
-import { createExecution } from '../../workers/notifier/execution.ts'
+import { createLogger } from '../../src/core/log.ts'
+import { createExecution } from '../../workers/lambda/execution.ts'
+import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
 import type { LambdaContext } from '../../workers/notifier/handler.ts'
-import type { LambdaFunction } from '../../workers/notifier/invocation.ts'
 import { createTestApi, credentials } from '../support/invoke-api.ts'
 
 const origin = 'http://127.0.0.1:3001'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { StartError } from '../../src/start-error.ts'
+import { StartError } from '../../src/core/start-error.ts'
 import { openChannels } from '../../workers/notifier/channels.ts'
 import { readNotifierSettings } from '../../workers/notifier/settings.ts'
 

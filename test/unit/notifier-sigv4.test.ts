@@ -1,7 +1,7 @@
 import { AwsV4Signer } from 'aws4fetch'
 import { expect, test } from 'vitest'
-import { ServiceError } from '../../workers/notifier/service-error.ts'
-import { verifySignature } from '../../workers/notifier/sigv4.ts'
+import { ServiceError } from '../../workers/lambda/service-error.ts'
+import { verifySignature } from '../../workers/lambda/sigv4.ts'
 
 const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret' }
 const url =

@@ -7,7 +7,6 @@ import { promisify } from 'node:util'
 import { getRounds } from 'bcryptjs'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { bcryptjs } from '../../src/bcryptjs-hasher.ts'
 import {
   type Bcrypt,
   createPasswordHasher,
@@ -15,7 +14,8 @@ import {
   HasherBusyError,
   queued,
   queueLimits,
-} from '../../src/passwords.ts'
+} from '../../src/ports/passwords.ts'
+import { bcryptjs } from '../../src/runtime/passwords/bcryptjs.ts'
 import { bcryptjsPool } from '../../src/runtime/passwords/bcryptjs-pool.ts'
 import { loadNativeBcrypt } from '../../src/runtime/passwords/native-bcrypt.ts'
 import { createNodeHasher } from '../../src/runtime/passwords/password-hasher.ts'

@@ -1,7 +1,7 @@
 /** Text of users where it leaves the service: for terminals, logs, mails and chats. */
 import { expect, test } from 'vitest'
-import { createLogger } from '../../src/log.ts'
-import { escapeInvisible, oneLine, printable } from '../../src/plain-text.ts'
+import { createLogger } from '../../src/core/log.ts'
+import { escapeInvisible, oneLine, printable } from '../../src/core/plain-text.ts'
 
 const family = '👨\u200d👩\u200d👧'
 const scotland = '🏴\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { rateLimitHeaders, reported } from '../../src/http/rate-limit-headers.ts'
-import type { LimitRule, Verdict } from '../../src/limiter.ts'
+import type { LimitRule, Verdict } from '../../src/store/limiter.ts'
 
 const now = Date.UTC(2026, 10, 22, 7, 4, 18)
 const user: LimitRule = { name: 'user', limit: 100, windowMs: 60_000 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { Settings, settingNames } from '../../src/config.ts'
+import { Settings, settingNames } from '../../src/config/api.ts'
 import { root } from '../support/directories.ts'
 
 /** As it would be written in the environment; undefined where there is none. */

@@ -1,7 +1,7 @@
 import postgres from 'postgres'
 import { expect, test } from 'vitest'
-import { readDatabaseUrl } from '../../src/runtime/database/database-url.ts'
-import { formatSocketUrl } from '../../src/runtime/socket-url.ts'
+import { readDatabaseUrl } from '../../src/runtime/postgres/database-url.ts'
+import { formatSocketUrl } from '../../src/runtime/postgres/socket-url.ts'
 
 test('what is written is what postgres.js reads, whatever is in a password or a path', () => {
   const connection = {

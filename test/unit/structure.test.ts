@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { schemaVersion } from '../../src/schema-version.ts'
+import { schemaVersion } from '../../src/ports/schema-version.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -37,13 +37,13 @@ const modules = new Map(
 
 const entries = [
   'src/node.ts',
-  'src/node-service.ts',
-  'src/node-worker.ts',
-  'src/worker.ts',
-  'src/dev-edge.ts',
+  'src/runtime/serve.ts',
+  'src/cluster-process.ts',
+  'src/workerd.ts',
+  'src/commands/dev-edge.ts',
   'src/lambda.ts',
   'src/lambda-migrate.ts',
-  'src/migrate.ts',
+  'src/commands/migrate.ts',
   'src/commands/outbox.ts',
   'src/commands/users.ts',
   'src/commands/doctor.ts',
@@ -65,14 +65,14 @@ test('the sources are read', () => {
 test('only the entries and runtime folders name a runtime', () => {
   // Every runtime has these, workerd by its flag nodejs_compat.
   const everywhere = (from: string, to: string) =>
-    (from === 'workers/notifier/printed.ts' && /^node:(async_hooks|util)$/.test(to)) ||
+    (from === 'workers/lambda/log-capture.ts' && /^node:(async_hooks|util)$/.test(to)) ||
     (from === 'src/http/cursor.ts' && /^node:(crypto|zlib)$/.test(to))
   const named = (to: string) =>
     /^(node:|@hono\/node-server|@node-rs\/|@aws-sdk\/|(?:nodemailer|redis|prom-client)$|cloudflare:)/.test(to)
   const mayName = (from: string) =>
     entries.includes(from) ||
     from.startsWith('src/runtime/') ||
-    /^workers\/notifier\/(settings|node|invoke|inspect|task-event|destination|email)\b/.test(from)
+    /^workers\/(notifier\/(settings|node|invoke|inspect|task-event|email)|lambda\/destination)\b/.test(from)
   expect(offending((from, to) => named(to) && !everywhere(from, to) && !mayName(from))).toEqual([])
 })
 
@@ -83,7 +83,7 @@ test('the notifier mails on Node alone: its handler and its Worker get by withou
     reached.add(name)
     for (const { to, typeOnly } of modules.get(name) ?? []) if (!typeOnly) walk(to)
   }
-  for (const name of ['workers/notifier/handler.ts', 'workers/notifier/worker.ts']) walk(name)
+  for (const name of ['workers/notifier/handler.ts', 'workers/notifier/workerd.ts']) walk(name)
   expect([...reached]).toContain('workers/notifier/webhook.ts')
   expect([...reached].filter((name) => /email|nodemailer/.test(name))).toEqual([])
 })

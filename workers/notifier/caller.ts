@@ -1,6 +1,7 @@
 /** Where a command finds the notifier, and the keys it takes. */
-import { credentialsPath, readCredentials } from '../../src/runtime/notifier-credentials.ts'
-import { StartError } from '../../src/start-error.ts'
+
+import { StartError } from '../../src/core/start-error.ts'
+import { credentialsPath, readCredentials } from '../../src/runtime/notifier/credentials.ts'
 
 type Environment = Record<string, string | undefined>
 

@@ -1,4 +1,4 @@
-import type { CompletionEvent } from '../../src/events/completion-event.ts'
+import type { CompletionEvent } from '../../src/outbox/completion-event.ts'
 import type { ChannelState } from './gate.ts'
 
 /** One way of telling people, tried apart from the others. */

@@ -1,6 +1,6 @@
 /** The ways in which people are told, besides the log. */
-import type { Notifications } from '../../src/notification-settings.ts'
-import { StartError } from '../../src/start-error.ts'
+import type { Notifications } from '../../src/config/notifications.ts'
+import { StartError } from '../../src/core/start-error.ts'
 import type { Channel } from './channel.ts'
 import type { EmailOptions } from './email.ts'
 import { webhookChannel } from './webhook.ts'

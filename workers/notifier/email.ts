@@ -1,7 +1,7 @@
 /** Tells the operator by e-mail, over SMTP: on Node alone. */
-import { oneLine } from '../../src/plain-text.ts'
+import { oneLine } from '../../src/core/plain-text.ts'
 import type { Channel } from './channel.ts'
-import { completionMail } from './text.ts'
+import { completionMail } from './messages.ts'
 
 export type EmailOptions = {
   /** `smtp:` (port 587 unless given; STARTTLS where it is offered) or `smtps:` (465, TLS from the start). */

@@ -2,7 +2,7 @@
  * Lets a channel call its receiver, but not while the receiver throttles, and not again once the receiver has
  * said that it is gone.
  */
-import { boundThrottle, parseRetryAfter } from '../../src/events/throttling.ts'
+import { boundThrottle, parseRetryAfter } from '../../src/outbox/throttling.ts'
 
 /** The receiver takes nothing for so long. */
 export class ThrottledError extends Error {

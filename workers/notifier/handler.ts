@@ -1,8 +1,9 @@
 /** The notifier: an AWS Lambda handler for completion events, on AWS, on Node and on workerd alike. */
-import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
-import { ChannelThrottledError } from '../../src/events/throttling.ts'
-import { channelTimeoutMs } from '../../src/events/timing.ts'
-import { jsonLine } from '../../src/log.ts'
+
+import { jsonLine } from '../../src/core/log.ts'
+import { type CompletionEvent, parseCompletionEvent } from '../../src/outbox/completion-event.ts'
+import { ChannelThrottledError } from '../../src/outbox/throttling.ts'
+import { channelTimeoutMs } from '../../src/outbox/timing.ts'
 import type { Channel } from './channel.ts'
 import { openChannels } from './channels.ts'
 import { StoppedError, ThrottledError } from './gate.ts'

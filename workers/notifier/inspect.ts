@@ -1,12 +1,12 @@
 /** Entry of `npm run notifier`: shows what the notifier ran and what it gave up, and puts that back or drops it. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { inspectNotifier } from '../../src/events/notifier-inspection.ts'
-import { oneLine, printable } from '../../src/plain-text.ts'
-import { runAnswering } from '../../src/runtime/output.ts'
-import { StartError } from '../../src/start-error.ts'
+import { oneLine, printable } from '../../src/core/plain-text.ts'
+import { StartError } from '../../src/core/start-error.ts'
+import { runAnswering } from '../../src/runtime/process/output.ts'
+import type { RecentInvocation } from '../lambda/execution.ts'
+import { inspectNotifier } from '../lambda/inspection-client.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
-import type { RecentInvocation } from './execution.ts'
 import type { ChannelState } from './gate.ts'
 
 const help = `Looks into the running notifier.

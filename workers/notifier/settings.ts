@@ -1,6 +1,6 @@
 /** The settings of the notifier as a process, read from its environment. */
 import * as z from 'zod/mini'
-import { NotificationSettings, notificationsOf } from '../../src/notification-settings.ts'
+import { NotificationSettings, notificationsOf } from '../../src/config/notifications.ts'
 import {
   AwsRegion,
   EventSettings,
@@ -8,7 +8,7 @@ import {
   LogLevelSetting,
   readSettings,
   wholeNumber,
-} from '../../src/settings.ts'
+} from '../../src/config/settings.ts'
 
 const key = (example: string, ...more: z.core.$ZodCheck<string>[]) =>
   z

@@ -1,9 +1,9 @@
 /** A completion event made by hand out of a task that is completed already, to try the notifier with. */
 import { fileURLToPath } from 'node:url'
-import { type CompletionEvent, parseCompletionEvent } from '../../src/events/completion-event.ts'
-import { describeFailure } from '../../src/failure.ts'
-import { connectAsOperator } from '../../src/runtime/database/operator-database.ts'
-import { StartError } from '../../src/start-error.ts'
+import { describeFailure } from '../../src/core/failure.ts'
+import { StartError } from '../../src/core/start-error.ts'
+import { type CompletionEvent, parseCompletionEvent } from '../../src/outbox/completion-event.ts'
+import { connectAsOperator } from '../../src/runtime/postgres/operator-database.ts'
 
 /** Seen from dist/, where the bundle is. */
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))

@@ -1,7 +1,7 @@
 /** Tells people by a webhook. Only what every runtime has: fetch and WebCrypto. */
 import type { Channel } from './channel.ts'
 import { createGate } from './gate.ts'
-import { completionText } from './text.ts'
+import { completionText } from './messages.ts'
 
 /**
  * Posts Slack's `text` and the whole `event`, as Standard Webhooks has it; with secrets it is signed with each of them.

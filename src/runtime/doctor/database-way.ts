@@ -1,9 +1,9 @@
 /** What lies between the API and its database: encryption, parameters of the URL, a pooler perhaps. */
 import postgres, { type Sql } from 'postgres'
-import { StartError } from '../../start-error.ts'
-import { readDatabaseUrl } from '../database/database-url.ts'
-import { checkPreparedStatements } from '../database/inspect-server.ts'
-import { valueOptions } from '../database/postgres.ts'
+import { StartError } from '../../core/start-error.ts'
+import { readDatabaseUrl } from '../postgres/database-url.ts'
+import { checkPreparedStatements } from '../postgres/inspect-server.ts'
+import { valueOptions } from '../postgres/postgres.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 
 type Url = { databaseUrl: string; databaseCa: string | undefined }

@@ -1,7 +1,7 @@
 /** What `npm run doctor` finds: one thing that is well or is not, and what to do about it. */
-import type { Config } from '../../config.ts'
-import { describeFailure } from '../../failure.ts'
-import { StartError } from '../../start-error.ts'
+import type { Config } from '../../config/api.ts'
+import { describeFailure } from '../../core/failure.ts'
+import { StartError } from '../../core/start-error.ts'
 
 export type Finding = {
   name: string

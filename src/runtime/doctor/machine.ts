@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { hasCode } from '../embedded-postgres/owner.ts'
-import { tryPort } from '../listen.ts'
+import { tryPort } from '../http/listen.ts'
 import { loadNativeBcrypt } from '../passwords/native-bcrypt.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 

@@ -1,8 +1,8 @@
 /** The settings by themselves: those that are not usable, those that are nobody's, secrets. */
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Config, readConfig, settingNames } from '../../config.ts'
-import { StartError } from '../../start-error.ts'
+import { type Config, readConfig, settingNames } from '../../config/api.ts'
+import { StartError } from '../../core/start-error.ts'
 import { hasCode } from '../embedded-postgres/owner.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'
 

@@ -1,6 +1,6 @@
 /** The store of limits and cached answers: whether it is there, how far away, and whether it forgets what it should not. */
-import type { Config } from '../../config.ts'
-import { describeFailure } from '../../failure.ts'
+import type { Config } from '../../config/api.ts'
+import { describeFailure } from '../../core/failure.ts'
 import { redisStore } from '../store/redis-store.ts'
 import { upstashCommands } from '../store/upstash.ts'
 import { type Finding, failed, isHere, ok, type Patient, warning } from './finding.ts'

@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto'
 import { chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { StartError } from '../../start-error.ts'
-import { makeDirectory } from '../directories.ts'
+import { StartError } from '../../core/start-error.ts'
+import { makeDirectory } from '../process/directories.ts'
 import { hasCode } from './owner.ts'
 import { canEnter, findServerUser, isRoot, type ServerUser } from './user.ts'
 

@@ -1,6 +1,6 @@
 /** Starts the embedded Postgres again when it ends under a running API. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { errorFields, type Logger } from '../../log.ts'
+import { errorFields, type Logger } from '../../core/log.ts'
 import type { Launched } from './server.ts'
 
 /** A server that ran so long did not end for the reason of the time before. */

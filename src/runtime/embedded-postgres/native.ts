@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
-import { StartError } from '../../start-error.ts'
+import { StartError } from '../../core/start-error.ts'
 import { hasCode, temporaryName } from './owner.ts'
 import { canRead, type ServerUser } from './user.ts'
 

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { StartError } from '../../start-error.ts'
+import { StartError } from '../../core/start-error.ts'
 
 /** `<pid>.<start>`: a pid alone is soon given to another process, so its start goes with it. */
 export type ProcessToken = string

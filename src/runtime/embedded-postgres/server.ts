@@ -5,8 +5,8 @@ import { chown, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } f
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Logger } from '../../log.ts'
-import { StartError } from '../../start-error.ts'
+import type { Logger } from '../../core/log.ts'
+import { StartError } from '../../core/start-error.ts'
 import { findFatal, findReason } from './cluster.ts'
 import { type Guarded, guard } from './guard.ts'
 import {

@@ -1,7 +1,7 @@
 /** As whom the server runs: Postgres refuses root, so a start by root hands it to another user. */
 import { execFileSync } from 'node:child_process'
 import { readFile, stat } from 'node:fs/promises'
-import { StartError } from '../../start-error.ts'
+import { StartError } from '../../core/start-error.ts'
 import { hasCode } from './owner.ts'
 
 export type ServerUser = { uid: number; gid: number; name: string }

@@ -1,6 +1,6 @@
 /** The thread of `bcryptjs-pool.ts`: answers one message for each it gets. */
 import { parentPort } from 'node:worker_threads'
-import { bcryptjs } from '../../bcryptjs-hasher.ts'
+import { bcryptjs } from './bcryptjs.ts'
 import type { Answer, Job } from './bcryptjs-pool.ts'
 
 parentPort?.on('message', async ({ id, ...job }: Job & { id: number }) => {

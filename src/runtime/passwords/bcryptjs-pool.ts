@@ -1,6 +1,6 @@
 /** bcryptjs on threads of its own, for platforms without the native binary. */
 import { Worker } from 'node:worker_threads'
-import type { Bcrypt } from '../../passwords.ts'
+import type { Bcrypt } from '../../ports/passwords.ts'
 
 export type Job =
   | { verb: 'hash'; password: string; cost: number }

@@ -1,5 +1,5 @@
 /** bcrypt in native code, on libuv's thread pool. */
-import type { Bcrypt } from '../../passwords.ts'
+import type { Bcrypt } from '../../ports/passwords.ts'
 
 /** Rejects where the package or its binary for this platform is not installed, or does not work. */
 export async function loadNativeBcrypt(): Promise<Bcrypt> {

@@ -1,7 +1,7 @@
 /** The password hasher of a Node process: native where that works, else bcryptjs on threads. */
 import { availableParallelism } from 'node:os'
-import type { Logger } from '../../log.ts'
-import { type Bcrypt, createPasswordHasher, queued, queueLimits } from '../../passwords.ts'
+import type { Logger } from '../../core/log.ts'
+import { type Bcrypt, createPasswordHasher, queued, queueLimits } from '../../ports/passwords.ts'
 import { bcryptjsPool } from './bcryptjs-pool.ts'
 import { loadNativeBcrypt } from './native-bcrypt.ts'
 

@@ -1,5 +1,5 @@
 /** Rate-limit counters in this process: the limiter's scripts, done on a Map. */
-import type { Counters } from '../../store.ts'
+import type { Counters } from '../../store/store.ts'
 import { limitScript, remainingScript } from './limiter-scripts.ts'
 
 type Bucket = { count: number; expiresAt: number }

@@ -1,8 +1,8 @@
 /** Opens the store of a Node process: the one that the settings name, or its memory. */
-import type { Config } from '../../config.ts'
-import { createLimiter } from '../../limiter.ts'
-import type { Logger } from '../../log.ts'
-import type { Stack } from '../shutdown.ts'
+import type { Config } from '../../config/api.ts'
+import type { Logger } from '../../core/log.ts'
+import { createLimiter } from '../../store/limiter.ts'
+import type { Stack } from '../process/shutdown.ts'
 import { memoryCounters } from './memory-counters.ts'
 import { connectRedis, type RedisOptions } from './redis.ts'
 import { redisStore } from './redis-store.ts'

@@ -1,13 +1,14 @@
 /** Tells the cached answers of a running service that sessions were ended beside it. */
-import { createCache, entryTtlMs } from '../../cache.ts'
-import type { Config } from '../../config.ts'
-import type { Database } from '../../database.ts'
-import { createLogger } from '../../log.ts'
-import { createGuard } from '../../store.ts'
-import { createStack } from '../shutdown.ts'
+
+import type { Config } from '../../config/api.ts'
+import { createLogger } from '../../core/log.ts'
+import type { Database } from '../../ports/database.ts'
+import { createCache, entryTtlMs } from '../../store/cache.ts'
+import { createGuard } from '../../store/store.ts'
+import { createStack } from '../process/shutdown.ts'
+import { sendRenewals } from './invalidation-notices.ts'
 import { commandsOf } from './open-store.ts'
 import { redisStore } from './redis-store.ts'
-import { sendRenewals } from './renewal-notices.ts'
 
 /** So many users are told of in one round trip. */
 const together = 1000

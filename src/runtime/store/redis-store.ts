@@ -1,5 +1,5 @@
 /** The store over a Redis, whichever way its commands travel. */
-import type { Counters, Store } from '../../store.ts'
+import type { Counters, Store } from '../../store/store.ts'
 import { stockHash, stockScript } from './limiter-scripts.ts'
 
 /**

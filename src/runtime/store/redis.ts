@@ -1,8 +1,8 @@
 /** A Redis by TCP, through the package `redis`. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describeFailure } from '../../failure.ts'
-import { errorFields, type Logger } from '../../log.ts'
-import { StartError } from '../../start-error.ts'
+import { describeFailure } from '../../core/failure.ts'
+import { errorFields, type Logger } from '../../core/log.ts'
+import { StartError } from '../../core/start-error.ts'
 import type { RedisCommands } from './redis-store.ts'
 
 /** A start waits so long for the first connection; then it goes on without, and the store counts as lost. */

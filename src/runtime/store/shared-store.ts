@@ -1,11 +1,12 @@
 /** Limits and cached answers as the app uses them, over a store that is shared or over this process's memory. */
-import { createCache, noCache, type SharedCacheState } from '../../cache.ts'
-import type { Deps } from '../../deps.ts'
-import { type CountingLimiter, createLimiter, withFallback } from '../../limiter.ts'
-import type { Logger } from '../../log.ts'
-import { createGuard, type Guard, type Store } from '../../store.ts'
+
+import type { Logger } from '../../core/log.ts'
+import type { Deps } from '../../http/deps.ts'
+import { createCache, noCache, type SharedCacheState } from '../../store/cache.ts'
+import { type CountingLimiter, createLimiter, withFallback } from '../../store/limiter.ts'
+import { createGuard, type Guard, type Store } from '../../store/store.ts'
 import { memoryCounters } from './memory-counters.ts'
-import { memoryTexts } from './memory-texts.ts'
+import { memoryTexts } from './memory-entries.ts'
 
 type OverStore = Pick<Deps, 'limiter' | 'cache' | 'isStoreThere'> & {
   /** Only of answers in this process's own memory: drops them all. */

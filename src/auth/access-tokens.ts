@@ -1,0 +1,128 @@
+/** Access tokens: JWTs signed by HS256 that any holder of the secret can verify. */
+import { decodeProtectedHeader, errors, jwtVerify, SignJWT } from 'jose'
+import { fromBase64Url, type Keys } from './keyring.ts'
+
+export type Caller = { userId: number; sessionId: number }
+
+export type AccessTokens = {
+  /** `expiresAt` (ms since the epoch) is cut to whole seconds, as `exp` is. */
+  issue(caller: Caller, expiresAt: number): Promise<string>
+  /** Null for whatever is no valid token of ours; why is nobody's business. */
+  verify(token: string): Promise<Caller | null>
+  /** For a token whose session was found to have ended: from now on it is no valid token for this process. */
+  forget(token: string): void
+  /**
+   * To be called before asking whether a token's session lives; call what it returns when it does. Then the token
+   * `isConfirmed` for a second from the first call on, unless a session ends in this process.
+   */
+  startConfirming(token: string): () => void
+  isConfirmed(token: string): boolean
+  /** Some session has ended, whosever it was. */
+  doubtAll(): void
+}
+
+/** When it was, in ms since the epoch, and how many sessions had ended in this process then. */
+type Confirmation = { at: number; sessionsEnded: number }
+
+const confirmedMs = 1000
+/** Tokens remembered by one process; past this the oldest is verified again. */
+const remembered = 10_000
+
+export function createAccessTokens(options: {
+  keyring: Keys[]
+  issuer: string
+  audience: string
+  now: () => number
+}): AccessTokens {
+  const { keyring, issuer, audience, now } = options
+  const [signing] = keyring
+  if (!signing) throw new RangeError('a keyring needs a key')
+  /** Verifying costs some 20 µs, a look-up 0.1 µs: a busy client pays once. `caller` is null for an ended session's. */
+  const known = new Map<string, { caller: Caller | null; expiresAt: number; confirmed?: Confirmation }>()
+  let sessionsEnded = 0
+
+  function remember(token: string, caller: Caller | null, expiresAt: number) {
+    const oldest = known.size >= remembered ? known.keys().next().value : undefined
+    if (oldest !== undefined) known.delete(oldest)
+    known.set(token, { caller, expiresAt })
+  }
+
+  function candidates(token: string): Keys[] {
+    const { kid } = decodeProtectedHeader(token)
+    const named = keyring.filter((keys) => keys.kid === kid)
+    return named.length > 0 ? named : keyring
+  }
+
+  async function check(token: string): Promise<Caller | null> {
+    // Decoders pass over spare bits and padding; a token has one spelling here.
+    if (fromBase64Url(token.slice(token.lastIndexOf('.') + 1)) === null) return null
+    for (const { accessToken } of candidates(token)) {
+      try {
+        const { payload } = await jwtVerify(token, accessToken, {
+          algorithms: ['HS256'],
+          issuer,
+          audience,
+          requiredClaims: ['sub', 'sid', 'iat', 'exp', 'jti'],
+          currentDate: new Date(now()),
+        })
+        const caller = { userId: Number(payload.sub), sessionId: Number(payload.sid) }
+        if (!Number.isSafeInteger(caller.userId) || !Number.isSafeInteger(caller.sessionId)) return null
+        remember(token, caller, (payload.exp ?? 0) * 1000)
+        return caller
+      } catch (error) {
+        if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error
+      }
+    }
+    return null
+  }
+
+  return {
+    issue: (caller, expiresAt) =>
+      new SignJWT({ sid: caller.sessionId })
+        .setProtectedHeader({ alg: 'HS256', typ: 'JWT', kid: signing.kid })
+        .setIssuer(issuer)
+        .setAudience(audience)
+        .setSubject(String(caller.userId))
+        .setIssuedAt(Math.floor(now() / 1000))
+        .setExpirationTime(Math.floor(expiresAt / 1000))
+        .setJti(crypto.randomUUID())
+        .sign(signing.accessToken),
+
+    async verify(token) {
+      const entry = known.get(token)
+      if (entry) {
+        if (entry.expiresAt > now()) return entry.caller
+        known.delete(token)
+        return null
+      }
+      try {
+        return await check(token)
+      } catch (error) {
+        if (error instanceof errors.JOSEError || error instanceof TypeError) return null
+        throw error
+      }
+    },
+
+    forget(token) {
+      const entry = known.get(token)
+      if (entry) entry.caller = null
+    },
+
+    startConfirming(token) {
+      const confirmed = { at: now(), sessionsEnded }
+      return () => {
+        const entry = known.get(token)
+        if (entry) entry.confirmed = confirmed
+      }
+    },
+
+    isConfirmed(token) {
+      const { confirmed } = known.get(token) ?? {}
+      return confirmed?.sessionsEnded === sessionsEnded && now() - confirmed.at < confirmedMs
+    },
+
+    doubtAll() {
+      sessionsEnded++
+    },
+  }
+}

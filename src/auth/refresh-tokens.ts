@@ -1,0 +1,35 @@
+/** Refresh tokens are derived, not stored: session, generation and a MAC that also covers the session row's salt. */
+import { type Keys, sign, verify } from './keyring.ts'
+
+export type RefreshToken = { sessionId: number; generation: number }
+
+export type RefreshTokens = {
+  issue(token: RefreshToken, salt: string): Promise<string>
+  /** Whether it was issued for this session, of whatever generation. Say so only after reading the row's salt. */
+  isGenuine(text: string, salt: string): Promise<boolean>
+}
+
+const form = /^([A-Za-z0-9_-]{8})\.([1-9]\d{0,14})\.([1-9]\d{0,8})\.([A-Za-z0-9_-]{43})$/
+
+/** What the token claims to be, unverified; null where it has not the form of one. */
+export function readRefreshToken(text: string): RefreshToken | null {
+  const [, , sessionId, generation] = form.exec(text) ?? []
+  return sessionId && generation ? { sessionId: Number(sessionId), generation: Number(generation) } : null
+}
+
+export function createRefreshTokens(keyring: Keys[]): RefreshTokens {
+  const [signing] = keyring
+  if (!signing) throw new RangeError('a keyring needs a key')
+  const message = (head: string, salt: string) => `${head}.${salt}`
+  return {
+    async issue({ sessionId, generation }, salt) {
+      const head = `${signing.kid}.${sessionId}.${generation}`
+      return `${head}.${await sign(signing.refreshToken, message(head, salt))}`
+    },
+    async isGenuine(text, salt) {
+      const [head, mac, kid] = [text.slice(0, -44), text.slice(-43), text.slice(0, 8)]
+      const keys = keyring.find((candidate) => candidate.kid === kid)
+      return keys !== undefined && verify(keys.refreshToken, mac, message(head, salt))
+    },
+  }
+}

@@ -1,0 +1,114 @@
+/** Entry of `npm run dev:edge`: the embedded database, and before it both Workers as they run at the edge. */
+
+import { createServer } from 'node:http'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import postgres from 'postgres'
+import { openChannels } from '../../workers/notifier/channels.ts'
+import { readNotifierSettings } from '../../workers/notifier/settings.ts'
+import { type Config, settingNames } from '../config/api.ts'
+import { readEdgeConfig } from '../config/edge.ts'
+import { describeFailure } from '../core/failure.ts'
+import type { Logger } from '../core/log.ts'
+import { StartError } from '../core/start-error.ts'
+import { startEdgePreview } from '../runtime/edge/preview.ts'
+import { openDataDirectory } from '../runtime/embedded-postgres/home.ts'
+import { listenOn } from '../runtime/http/listen.ts'
+import { credentialsPath, keepCredentials } from '../runtime/notifier/credentials.ts'
+import { readDatabaseUrl } from '../runtime/postgres/database-url.ts'
+import { valueOptions } from '../runtime/postgres/postgres.ts'
+import { startMigrated } from '../runtime/postgres/service-database.ts'
+import { runProgram } from '../runtime/process/program.ts'
+import type { Stack } from '../runtime/process/shutdown.ts'
+import { jwtSecretsOf } from '../runtime/shared-services.ts'
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+
+/** Hyperdrive lets many requests share few connections; here each request has connections of its own. */
+const maxConnections = 500
+/** Of `npm start` alone, or what this program supplies itself. */
+const notForWorkers = new Set([
+  'HOST',
+  'PORT',
+  'WEB_CONCURRENCY',
+  'DATA_DIR',
+  'DATABASE_URL',
+  'NOTIFIER_PORT',
+])
+
+async function start(config: Config, log: Logger, stack: Stack) {
+  // The cheapest checks of a start come first.
+  const names = { host: 'HOST', port: 'PORT' }
+  const port = await findPort({ host: config.host, port: config.port, names })
+  const dataDirectory = await openDataDirectory(resolve(config.dataDirectory))
+  const variables = await variablesOf(config, dataDirectory)
+  const opening = { config, dataDirectory, packageRoot, log, stack }
+  if (config.databaseUrl) await reach(config)
+  const databaseUrl = config.databaseUrl ?? (await startEmbedded(opening))
+  const preview = await startEdgePreview({
+    packageRoot,
+    stateDirectory: join(dataDirectory, 'wrangler'),
+    host: config.host,
+    port,
+    databaseUrl,
+    variables,
+    environment: process.env,
+    log,
+  })
+  stack.push('wrangler dev', preview.stop)
+  log.info('listening', { url: preview.url })
+  return { failed: preview.failed }
+}
+
+/** wrangler dev ends, with a trace, when it cannot connect. @throws StartError when a connection cannot be made */
+async function reach({ databaseUrl, databaseCa }: Config) {
+  const { options } = readDatabaseUrl({ databaseUrl: String(databaseUrl), databaseCa })
+  const sql = postgres({ ...valueOptions, ...options, max: 1 })
+  try {
+    await sql`select 1`
+  } catch (error) {
+    throw new StartError(
+      `DATABASE_URL: the database cannot be reached (${describeFailure(error)}); start it, or leave this out`,
+    )
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+async function startEmbedded(opening: Omit<Parameters<typeof startMigrated>[0], 'maxConnections'>) {
+  const names = { host: 'HOST', port: 'PORT' }
+  const tcpPort = await findPort({ host: '127.0.0.1', port: 0, names })
+  const { url } = await startMigrated({ ...opening, maxConnections, tcpPort })
+  if (url === null) throw new Error('the embedded Postgres listens on no port')
+  return url
+}
+
+/** The settings as both Workers see them, checked as they check them. */
+async function variablesOf(config: Config, dataDirectory: string): Promise<Record<string, string>> {
+  const given = Object.entries(process.env).flatMap(([name, value]) =>
+    isForWorkers(name) && value ? [[name, value]] : [],
+  )
+  const { endpoint } = config.notifier
+  const kept = endpoint ? undefined : await keepCredentials(credentialsPath(dataDirectory))
+  const variables: Record<string, string> = {
+    ...Object.fromEntries(given),
+    JWT_SECRET: (await jwtSecretsOf(config, dataDirectory)).join(),
+    ...(kept ? { AWS_ACCESS_KEY_ID: kept.accessKeyId, AWS_SECRET_ACCESS_KEY: kept.secretAccessKey } : {}),
+  }
+  readEdgeConfig(variables)
+  openChannels(readNotifierSettings(variables).notifications)
+  return variables
+}
+
+const isForWorkers = (name: string) =>
+  (settingNames.includes(name) || /^NOTIFY_/.test(name)) && !notForWorkers.has(name)
+
+/** The port itself, or for 0 one that is free at this moment. @throws StartError when it cannot be had */
+async function findPort(address: Parameters<typeof listenOn>[1]): Promise<number> {
+  const probe = createServer()
+  const port = await listenOn(probe, address)
+  await new Promise((done) => probe.close(done))
+  return port
+}
+
+runProgram(start)

@@ -1,0 +1,75 @@
+/** Entry of `npm run migrate`: applies the files in sql/ to the database, or says which are applied. */
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type postgres from 'postgres'
+import { describeFailure } from '../core/failure.ts'
+import { StartError } from '../core/start-error.ts'
+import { readMigrations } from '../runtime/postgres/migration-files.ts'
+import { migrate, migrationStatus } from '../runtime/postgres/migrations.ts'
+import { connectAsOperator } from '../runtime/postgres/operator-database.ts'
+import { runAnswering } from '../runtime/process/output.ts'
+
+const help = `Brings the database to this program's schema: applies the files in sql/ that it lacks, in order.
+
+  npm run migrate              apply what is missing
+  npm run migrate -- status    list the files and when each was applied, change nothing;
+                               the exit code is 1 while some are pending
+  npm run migrate -- --help    this text
+
+The database is DATABASE_URL, or without it the one that a running \`npm start\` keeps under DATA_DIR (./data).
+`
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+
+async function run(args: string[], env: NodeJS.ProcessEnv) {
+  const [command, extra] = args
+  if (command === '--help' || command === '-h') return console.log(help)
+  const unknown = command === 'status' ? extra : command
+  if (unknown !== undefined)
+    throw new StartError(`unknown argument "${unknown}": see npm run migrate -- --help`)
+  const migrations = await readMigrations(fileURLToPath(new URL('../sql/', import.meta.url)))
+  const sql = await connect(env)
+  try {
+    if (command === 'status') await printStatus(sql, migrations)
+    else await applyAll(sql, migrations)
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}
+
+type Migrations = Awaited<ReturnType<typeof readMigrations>>
+
+async function applyAll(sql: postgres.Sql, migrations: Migrations) {
+  await migrate(sql, migrations, { info: (message) => console.log(message) })
+  console.log(`up to date at ${migrations.at(-1)?.name}`)
+}
+
+/**
+ * Comes to the error last: the exit code tells a script that there is something to do, or that `migrate`
+ * would refuse.
+ */
+async function printStatus(sql: postgres.Sql, migrations: Migrations) {
+  const status = await migrationStatus(sql, migrations)
+  const width = Math.max(...status.migrations.map(({ name }) => name.length))
+  for (const { name, applied_at } of status.migrations)
+    console.log(`${name.padEnd(width)}  ${applied_at ? `applied ${applied_at}` : 'pending'}`)
+  if (status.problems.length > 0) throw new StartError(status.problems.join('; '))
+  const pending = status.migrations.filter(({ applied_at }) => applied_at === null)
+  if (pending.length > 0) throw new StartError(`${pending.length} pending: npm run migrate applies them`)
+}
+
+function connect(env: NodeJS.ProcessEnv) {
+  const dataDirectory = resolve(env.DATA_DIR || './data')
+  return connectAsOperator({
+    databaseUrl: env.DATABASE_URL,
+    databaseCa: env.DATABASE_CA,
+    dataDirectory,
+    packageRoot,
+  })
+}
+
+function describe(error: unknown): string {
+  return error instanceof StartError ? error.message : `cannot use the database: ${describeFailure(error)}`
+}
+
+runAnswering(() => run(process.argv.slice(2), process.env), describe)

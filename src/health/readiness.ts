@@ -1,0 +1,96 @@
+/** Whether this process can serve, as /readyz tells it: component names only. */
+
+import { errorFields } from '../core/log.ts'
+import type { Deps } from '../http/deps.ts'
+import { type Database, DatabaseUnavailableError } from '../ports/database.ts'
+import { schemaVersion } from '../ports/schema-version.ts'
+
+export type Readiness = {
+  status: 'ready' | 'degraded' | 'unavailable'
+  unavailable?: string[]
+  degraded?: string[]
+}
+
+const rememberedMs = 1000
+const timeoutMs = 2000
+
+/** An answer is remembered for a second, so that probes cost the database next to nothing. */
+export function createReadinessCheck() {
+  // The answer, not its promise: at the edge a request cannot wait for another request's statement.
+  let last: { at: number; answer: Readiness } | undefined
+  let wasFull = false
+
+  async function ask({ db, isStoreThere }: Checked): Promise<Outcome> {
+    try {
+      const answer = await askDatabase(db, isStoreThere)
+      if (wasFull && answer.status !== 'unavailable') await writeTemporaryFile(db)
+      wasFull = false
+      return { answer }
+    } catch (error) {
+      const isUnmigrated = error instanceof DatabaseUnavailableError && error.reason === 'unmigrated'
+      return { answer: lacking(isUnmigrated ? 'migrations' : 'database'), error }
+    }
+  }
+
+  return {
+    async check(deps: Checked): Promise<Readiness> {
+      if (deps.isStopping()) return lacking('shutdown')
+      if (last && deps.now() - last.at < rememberedMs) return last.answer
+      const { answer, error } = await ask(deps)
+      const [was, is] = [last?.answer, answer].map((one) => one?.unavailable?.join())
+      if (is && is !== was) deps.log.warn(`not ready: ${is}`, error === undefined ? {} : errorFields(error))
+      if (was && !is) deps.log.info('ready again')
+      last = { at: deps.now(), answer }
+      return answer
+    },
+    /** Whatever a request has failed with: a server whose disk is full still answers every read. */
+    note(error: unknown) {
+      if (error instanceof DatabaseUnavailableError && error.reason === 'full') wasFull = true
+    },
+  }
+}
+
+export type ReadinessCheck = ReturnType<typeof createReadinessCheck>
+
+type Checked = Pick<Deps, 'db' | 'now' | 'isStoreThere' | 'isStopping' | 'log'>
+type Outcome = { answer: Readiness; error?: unknown }
+
+const lacking = (component: string): Readiness => ({ status: 'unavailable', unavailable: [component] })
+
+async function askDatabase(db: Database, isStoreThere: Deps['isStoreThere']): Promise<Readiness> {
+  const storeThere = isStoreThere()
+  const [row] = await db.run(
+    (sql) => sql<[{ version: number | null; undelivered: boolean; unfit: string | null }]>`
+      select (select max(version) from schema_migrations) version,
+        exists (select from outbox where dead_at is null and last_error is not null) undelivered,
+        case
+          when current_setting('transaction_read_only') = 'on' then 'it is read-only'
+          when current_setting('session_replication_role') = 'replica'
+            then 'session_replication_role is replica'
+        end unfit`,
+    { timeoutMs, read: true },
+  )
+  if ((row.version ?? 0) < schemaVersion) return lacking('migrations')
+  if (row.unfit) throw Object.assign(new Error(row.unfit), { isExpected: true })
+  const degraded = [...((await storeThere) ? [] : ['cache']), ...(row.undelivered ? ['notifier'] : [])]
+  return degraded.length > 0 ? { status: 'degraded', degraded } : { status: 'ready' }
+}
+
+/**
+ * A sort of some 2 MB that has no more memory than 64 kB: its file needs room as new rows do, and is gone
+ * with it.
+ */
+async function writeTemporaryFile(db: Database) {
+  await db.transaction(
+    async (tx) => {
+      await tx.run((sql) => sql`select set_config('work_mem', '64kB', true)`)
+      await tx.run(
+        (sql) => sql`
+          select count(*) from (
+            select repeat(n::text, 20) from generate_series(1, 20000) n order by 1 offset 0
+          ) sorted`,
+      )
+    },
+    { timeoutMs },
+  )
+}

@@ -1,0 +1,138 @@
+/** The outbox's statements, one a function. */
+import type { Database } from '../ports/database.ts'
+import type { CompletionEvent } from './completion-event.ts'
+
+export type ClaimedEvent = {
+  id: string
+  payload: CompletionEvent
+  /** This one included. */
+  attempts: number
+  /** Those of the attempts before that ended because a channel was throttled. */
+  deferrals: number
+  age_ms: number
+}
+
+/** The most that is counted of each. */
+const countedUpTo = 100_000
+
+type Measure = { waiting: number; dead: number; oldest_ms: number }
+
+/** How much waits, since when, and how much was given up; read from indexes, and no more than is worth telling. */
+export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: number }) {
+  const [measure] = await db.run(
+    (sql) => sql<[Measure]>`
+      select
+        (select count(*) from (select from outbox where dead_at is null limit ${countedUpTo}) counted)::int waiting,
+        (select count(*) from (select from outbox where dead_at is not null limit ${countedUpTo}) counted)::int dead,
+        coalesce((select extract(epoch from clock_timestamp() - min(created_at)) * 1000 from outbox
+          where dead_at is null), 0)::bigint oldest_ms`,
+    { timeoutMs },
+  )
+  return measure
+}
+
+/**
+ * Whose events were claimed last. Events that wait for a throttled channel have turns of their own, after all
+ * others.
+ */
+export type Turn = { held: boolean; creator: number }
+
+export const firstTurn: Turn = { held: false, creator: -1 }
+
+/** A claim looks at so many creators at most, where few of them have an event that is due. */
+const visitedAtMost = 1000
+
+/**
+ * Claims up to `limit` events that are due; nobody else gets them before the lease ends. It takes the oldest
+ * event of each creator, beginning with the turn after `after`; where few creators have any, each gives more.
+ * It reads one index entry for each creator and each event, however many wait.
+ * @returns `next`, where the next claim begins; null when there is none after these
+ */
+export async function claimEvents(
+  db: Database,
+  { limit, leaseMs, after, withHeld }: { limit: number; leaseMs: number; after: Turn; withHeld: boolean },
+): Promise<{ events: ClaimedEvent[]; next: Turn | null }> {
+  // An index cannot be searched for the value of a volatile function, such as clock_timestamp().
+  const rows = await db.run(
+    (sql) => sql<(ClaimedEvent | { id: null })[] & { next: Turn | null }[]>`
+      with recursive turns as (
+        (select held, creator, 1 visited from outbox
+          where dead_at is null and held <= ${withHeld}
+            and (held, creator) > (${after.held}, ${after.creator}::bigint)
+          order by held, creator limit 1)
+        union all
+        select o.held, o.creator, t.visited + 1
+        from turns t cross join lateral (
+          select held, creator from outbox
+          where dead_at is null and (held, creator) > (t.held, t.creator) and held <= ${withHeld}
+          order by held, creator limit 1) o
+        where t.visited < ${visitedAtMost}
+      ), in_turn as materialized (
+        select t.held, t.creator, due.id
+        from turns t cross join lateral (
+          select id from outbox
+          where dead_at is null and held = t.held and creator = t.creator
+            and next_attempt_at <= statement_timestamp()
+          order by next_attempt_at limit 1 for update skip locked) due
+        limit ${limit}
+      ), more as (
+        select due.id
+        from in_turn t cross join lateral (
+          select id from outbox
+          where dead_at is null and held = t.held and creator = t.creator
+            and next_attempt_at <= statement_timestamp()
+          order by next_attempt_at limit ${limit} for update skip locked) due
+        where due.id not in (select id from in_turn)
+        limit greatest(0, ${limit} - (select count(*) from in_turn))
+      ), claimed as (
+        update outbox o set
+          attempts = attempts + 1,
+          next_attempt_at = clock_timestamp() + ${`${leaseMs} ms`}::interval
+        from (select id from in_turn union all select id from more) due
+        where o.id = due.id
+        returning o.id, o.payload, o.attempts, o.deferrals,
+          (extract(epoch from clock_timestamp() - o.created_at) * 1000)::bigint age_ms
+      ), ending as (
+        select case when (select count(*) from in_turn) = ${limit}
+          then (select jsonb_build_object('held', held, 'creator', creator)
+            from in_turn order by held desc, creator desc limit 1)
+          else (select jsonb_build_object('held', held, 'creator', creator)
+            from turns where visited = ${visitedAtMost})
+          end as next
+      )
+      select claimed.*, ending.next from ending left join claimed on true`,
+  )
+  return { events: rows.filter((row) => row.id !== null), next: rows[0]?.next ?? null }
+}
+
+export async function deleteEvent(db: Database, id: string) {
+  await db.run((sql) => sql`delete from outbox where id = ${id}`)
+}
+
+/** What is said of a failure counts only while the claim holds: `attempts` tells it from a later one. */
+type Claim = Pick<ClaimedEvent, 'id' | 'attempts'>
+
+/** `throttled`: the event waits for a throttled channel alone, and the attempt does not count. */
+export async function postponeEvent(
+  db: Database,
+  claim: Claim,
+  { delayMs, error, throttled }: { delayMs: number; error: string; throttled: boolean },
+) {
+  await db.run(
+    (sql) => sql`
+      update outbox set
+        last_error = ${error},
+        held = ${throttled},
+        deferrals = deferrals + ${throttled ? 1 : 0}::int,
+        next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
+      where id = ${claim.id} and attempts = ${claim.attempts}`,
+  )
+}
+
+export async function giveUpEvent(db: Database, claim: Claim, error: string) {
+  await db.run(
+    (sql) => sql`
+      update outbox set last_error = ${error}, dead_at = now()
+      where id = ${claim.id} and attempts = ${claim.attempts}`,
+  )
+}

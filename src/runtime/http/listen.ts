@@ -1,0 +1,50 @@
+import type { Server } from 'node:http'
+import { createServer } from 'node:net'
+import { StartError } from '../../core/start-error.ts'
+
+/** For servers that few programs ask, and with short requests: a connection without a whole one after 5 s is closed. */
+export const shortRequests = {
+  headersTimeout: 5000,
+  requestTimeout: 5000,
+  connectionsCheckingInterval: 500,
+}
+
+export type Address = {
+  host: string
+  port: number
+  /** What the settings are called that the two come from. */
+  names: { host: string; port: string }
+}
+
+/**
+ * Resolves with the port, which the system chooses for 0.
+ * @throws StartError that names the setting to change
+ */
+export async function listenOn(server: Server, wanted: Address): Promise<number> {
+  const { host, port } = wanted
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', ({ code }: NodeJS.ErrnoException) => reject(cannotListen(wanted, code)))
+    server.listen(port, host, resolve)
+  })
+  const address = server.address()
+  return address !== null && typeof address === 'object' ? address.port : port
+}
+
+/** Names the setting to change. */
+export function cannotListen({ host, port, names }: Address, code = ''): StartError {
+  const reasons: Record<string, string> = {
+    EADDRINUSE: `${names.port}: ${port} on ${host} is taken by another program; stop that one or give another port`,
+    EACCES: `${names.port}: ${port} may not be used by this user; give a port from 1024 on`,
+  }
+  const otherwise = `${names.host}: cannot listen on "${host}" (${code}); give an address of this machine such as 127.0.0.1`
+  return new StartError(reasons[code] ?? otherwise)
+}
+
+/** Undefined when the port can be listened on, else the error's code. Listens for a moment. */
+export function tryPort(host: string, port: number) {
+  return new Promise<string | undefined>((resolve) => {
+    const probe = createServer()
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    probe.listen(port, host, () => probe.close(() => resolve(undefined)))
+  })
+}

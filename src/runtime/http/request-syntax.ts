@@ -1,0 +1,59 @@
+/** What RFC 9112 says of a request beyond what node:http checks: its target, its Host and its transfer coding. */
+import type { IncomingMessage } from 'node:http'
+import { isIPv6 } from 'node:net'
+import { otherCoding, type Refusal } from './malformed-request.ts'
+
+/** The app makes nothing of the Host: a request means the same whatever name it came by. */
+const anyHost = 'localhost'
+
+/** Returns why the request is refused; else leaves in `url` a path with its query, or the asterisk of `OPTIONS *`. */
+export function normalizeRequest(incoming: IncomingMessage): Refusal | undefined {
+  return refuseHost(incoming) ?? refuseCoding(incoming) ?? normalizeTarget(incoming)
+}
+
+function normalizeTarget(incoming: IncomingMessage): Refusal | undefined {
+  incoming.headers.host = anyHost
+  const { url = '', method } = incoming
+  if (url.startsWith('/')) return refusePath(url)
+  if (url === '*' && method === 'OPTIONS') return undefined
+  const [, authority, rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/is.exec(url) ?? []
+  if (!authority || !isHost(authority))
+    return { status: 400, detail: 'The target of a request is a path that begins with a slash.' }
+  incoming.url = rest.startsWith('/') ? rest : `/${rest}`
+  return refusePath(rest)
+}
+
+/** RFC 9112 section 6.1. What node:http takes ends in chunked. */
+function refuseCoding({ headers }: IncomingMessage): Refusal | undefined {
+  const codings = headers['transfer-encoding']?.split(',').map((coding) => coding.trim().toLowerCase()) ?? []
+  if (!codings.every((coding) => isToken.test(coding))) return { status: 400 }
+  if (codings.some((coding) => coding !== 'chunked')) return otherCoding
+  return codings.length > 1 ? { status: 400, detail: 'A body is sent in chunks once, not twice.' } : undefined
+}
+
+const isToken = /^[\w!#$%&'*+.^`|~-]+$/
+
+function refusePath(path: string): Refusal | undefined {
+  if (path.includes('#')) return { status: 400, detail: 'A # in the request line must be written %23.' }
+  return undefined
+}
+
+/** None or several are a 400, none being right for HTTP/1.0; so is one that is no host. */
+function refuseHost({ rawHeaders, httpVersion }: IncomingMessage): Refusal | undefined {
+  const hosts = rawHeaders.filter((_, index) => index % 2 === 1 && isHostName(rawHeaders[index - 1]))
+  const [host] = hosts
+  if (hosts.length > 1) return { status: 400, detail: 'A request has one Host header, not several.' }
+  if (host === undefined)
+    return httpVersion === '1.0' ? undefined : { status: 400, detail: 'A request needs a Host header.' }
+  return isHost(host) ? undefined : { status: 400, detail: 'The Host header names no host.' }
+}
+
+const isHostName = (name = '') => name.length === 4 && name.toLowerCase() === 'host'
+
+/** A name, an address or nothing, and perhaps a port. No user name: RFC 9110 section 4.2.4 has it treated as an error. */
+function isHost(text: string): boolean {
+  const match = /^(?:\[([^\]%]*)\]|[\w.~!$&'()*+,;=-]*)(?::(\d*))?$/.exec(text)
+  if (!match) return false
+  const [, address, port = ''] = match
+  return (address === undefined || isIPv6(address)) && Number(port) <= 65_535
+}

@@ -1,0 +1,172 @@
+/** Runs the notifier as a process beside the API: starts it, starts it again when it dies, and never leaves it behind. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from '../../core/log.ts'
+import { StartError } from '../../core/start-error.ts'
+import { tryPort } from '../http/listen.ts'
+import { credentialsPath, keepCredentials, type NotifierCredentials } from './credentials.ts'
+
+type NotifierOptions = {
+  /** Path of the bundled entry, dist/notifier.js. */
+  entry: string
+  port: number
+  /** Where the key pair is kept, in `notifier-credentials`. */
+  dataDirectory: string
+  functionName: string
+  region: string
+  /** Where it keeps its queue; a password in it is handed over in the environment, and shown nowhere. */
+  databaseUrl?: string | undefined
+  /** The API's own environment; only what the notifier is meant to see is handed on. */
+  environment: Record<string, string | undefined>
+  log: Logger
+}
+
+export type NotifierProcess = {
+  /** For `createLambdaClient`. */
+  endpoint: string
+  credentials: NotifierCredentials
+  /** Resolves when the process has ended. Call it once the last event is delivered. */
+  stop(): Promise<void>
+}
+
+const host = '127.0.0.1'
+/** The notifier of an API that was just killed notices within moments; so long a restart waits for its port. */
+const portWaitMs = 5_000
+const startWaitMs = 30_000
+const stopWaitMs = 1_500
+const firstDelayMs = 100
+const longestDelayMs = 5_000
+/** A process that lived so long did not die of its start: the next delay is the first one again. */
+const livedMs = 10_000
+
+/** The tokens' secret is none of the notifier's business. */
+const handedOn =
+  /^(NOTIFY_\w+|SMTP_URL|NOTIFIER_(?:DATABASE_URL|CONCURRENCY|RETRY_DELAYS|MAXIMUM_EVENT_AGE|ON_FAILURE)|LOG_LEVEL|PATH|TZ|DATABASE_CA|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
+
+/**
+ * Resolves when the notifier answers.
+ * @throws StartError in one line when its port is taken, or when it doesn't come up.
+ */
+export async function startNotifier(options: NotifierOptions): Promise<NotifierProcess> {
+  const { port, log } = options
+  const credentials = await keepCredentials(credentialsPath(options.dataDirectory))
+  await waitForPort(port)
+
+  let current: ChildProcess
+  let restart: NodeJS.Timeout | undefined
+  let delayMs = firstDelayMs
+  let phase: 'starting' | 'running' | 'stopping' = 'starting'
+
+  function launch() {
+    const startedAt = Date.now()
+    current = spawnNotifier(options, credentials)
+    log.debug('notifier spawned', { pid: current.pid })
+    // Where the process could not even be made there is an error and no exit.
+    current.once('error', (error) => ended({ error: error.message }))
+    current.once('exit', (code, signal) => ended({ code, signal }))
+
+    function ended(how: Record<string, unknown>) {
+      if (phase !== 'running') return
+      if (Date.now() - startedAt >= livedMs) delayMs = firstDelayMs
+      log.warn('notifier died', { ...how, restart_in_ms: delayMs })
+      restart = setTimeout(launch, delayMs)
+      delayMs = Math.min(delayMs * 2, longestDelayMs)
+    }
+    return current
+  }
+
+  const endpoint = `http://${host}:${port}`
+  const first = launch()
+  try {
+    await waitUntilAnswering(endpoint, first)
+  } catch (error) {
+    await end(first)
+    throw error
+  }
+  phase = 'running'
+  return {
+    endpoint,
+    credentials,
+    async stop() {
+      phase = 'stopping'
+      clearTimeout(restart)
+      await end(current)
+    },
+  }
+}
+
+function spawnNotifier(
+  { entry, port, functionName, region, databaseUrl, environment }: NotifierOptions,
+  credentials: NotifierCredentials,
+) {
+  const child = spawn(process.execPath, ['--enable-source-maps', entry], {
+    // A group of its own: Ctrl-C in a terminal reaches the API alone, which stops the notifier when the last event is out.
+    detached: true,
+    windowsHide: true,
+    stdio: ['pipe', 'inherit', 'inherit'],
+    env: {
+      ...(databaseUrl !== undefined && { NOTIFIER_DATABASE_URL: databaseUrl }),
+      ...Object.fromEntries(Object.entries(environment).filter(([name]) => handedOn.test(name))),
+      NOTIFIER_HOST: host,
+      NOTIFIER_PORT: String(port),
+      NOTIFIER_FUNCTION: functionName,
+      // The pipe on its stdin ends when this process does, even by SIGKILL: so no orphan remains.
+      NOTIFIER_PARENT_PIPE: '1',
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    },
+  })
+  // Nothing is ever written to it; its breaking is told by the exit.
+  child.stdin?.on('error', () => {})
+  return child
+}
+
+const isRunning = (child: ChildProcess) =>
+  child.pid !== undefined && child.exitCode === null && child.signalCode === null
+
+async function end(child: ChildProcess) {
+  if (!isRunning(child)) return
+  const exited = once(child, 'exit')
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), stopWaitMs)
+  await exited
+  clearTimeout(timer)
+}
+
+/**
+ * Resolves when the notifier can listen on the port, for which the one of a killed API may need a moment.
+ * @throws StartError after 5 s
+ */
+export async function waitForPort(port: number) {
+  const deadline = Date.now() + portWaitMs
+  for (;;) {
+    const code = await tryPort(host, port)
+    if (code === undefined) return
+    if (code === 'EADDRINUSE' && Date.now() < deadline) await sleep(100)
+    else if (code === 'EADDRINUSE')
+      throw new StartError(
+        `NOTIFIER_PORT: ${port} is taken by another program; stop that one or give another port`,
+      )
+    else
+      throw new StartError(
+        `NOTIFIER_PORT: ${port} cannot be opened (${code}); give another port, from 1024 up`,
+      )
+  }
+}
+
+async function waitUntilAnswering(endpoint: string, child: ChildProcess) {
+  const deadline = Date.now() + startWaitMs
+  while (isRunning(child)) {
+    const healthy = await fetch(`${endpoint}/healthz`, { signal: AbortSignal.timeout(1_000) }).then(
+      async (response) => (await response.text()) === 'ok',
+      () => false,
+    )
+    if (healthy && isRunning(child)) return
+    if (Date.now() > deadline)
+      throw new StartError(`the notifier does not answer on ${endpoint} after ${startWaitMs / 1000} s`)
+    await sleep(25)
+  }
+  throw new StartError('the notifier did not start: its own line above says why')
+}

@@ -1,0 +1,20 @@
+/** How the connections of a Node process are made. */
+import postgres from 'postgres'
+import type { Config } from '../../config/api.ts'
+import type { EmbeddedPostgres } from '../embedded-postgres/start.ts'
+import type { Connect } from './connections.ts'
+import { readDatabaseUrl } from './database-url.ts'
+import { valueOptions } from './postgres.ts'
+
+/** Where the database is, as plain data: DATABASE_URL, or the embedded server's connection. */
+export type DatabaseAddress = string | EmbeddedPostgres['connection']
+
+/** @throws StartError when DATABASE_URL cannot be read, or a file that it names */
+export function connectTo(
+  address: DatabaseAddress,
+  { databaseCa, databasePrepare: prepare }: Pick<Config, 'databaseCa' | 'databasePrepare'>,
+): Connect {
+  const options =
+    typeof address === 'string' ? readDatabaseUrl({ databaseUrl: address, databaseCa }).options : address
+  return (own) => postgres({ ...valueOptions, ...options, ...own, prepare })
+}

@@ -1,0 +1,89 @@
+/** The database of a service on Node: the one DATABASE_URL names, or the one embedded here. */
+import { join } from 'node:path'
+import postgres, { type Sql } from 'postgres'
+import type { Config } from '../../config/api.ts'
+import type { Logger } from '../../core/log.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../embedded-postgres/start.ts'
+import type { Stack } from '../process/shutdown.ts'
+import { connectTo, type DatabaseAddress } from './connect.ts'
+import { readDatabaseUrl } from './database-url.ts'
+import { inspectServer } from './inspect-server.ts'
+import { readMigrations } from './migration-files.ts'
+import { migrate } from './migrations.ts'
+import { createDatabase, valueOptions } from './postgres.ts'
+
+type Opening = {
+  config: Config
+  dataDirectory: string
+  packageRoot: string
+  log: Logger
+  stack: Stack
+}
+
+/** The embedded server has so many connections for what runs beside the API: commands, its own super-user. */
+const spareConnections = 20
+
+/**
+ * Starts the embedded server where there is no DATABASE_URL, and brings its schema up to date.
+ * @throws StartError, in one line, when the database cannot be used by this program.
+ */
+export async function startDatabase({
+  config,
+  dataDirectory,
+  packageRoot,
+  log,
+  stack,
+}: Opening): Promise<DatabaseAddress> {
+  const { databaseUrl, databaseCa, databasePrepare: prepare } = config
+  if (databaseUrl) {
+    const { options, unused } = readDatabaseUrl({ databaseUrl, databaseCa })
+    if (unused.length > 0)
+      log.warn('DATABASE_URL: these parameters mean nothing here', { parameters: unused })
+    const open = (own: object) => postgres({ ...valueOptions, ...options, ...own }) as unknown as Sql
+    await inspectServer(open, { prepare, statementMs: config.databaseTimeoutMs, log })
+    return databaseUrl
+  }
+  const places = config.databasePool * config.webConcurrency
+  const maxConnections = Math.max(50, places + spareConnections)
+  const server = await startMigrated({ dataDirectory, packageRoot, log, stack, maxConnections })
+  return server.connection
+}
+
+/** The embedded server, its schema up to date; it is stopped with the stack. */
+export async function startMigrated({
+  dataDirectory,
+  packageRoot,
+  log,
+  stack,
+  maxConnections,
+  tcpPort,
+}: Omit<Opening, 'config'> & { maxConnections: number; tcpPort?: number }): Promise<EmbeddedPostgres> {
+  const parameters = { max_connections: String(maxConnections) }
+  const server = await startEmbeddedPostgres({
+    dataDirectory,
+    packageRoot,
+    log,
+    parameters,
+    ...(tcpPort === undefined ? {} : { tcpPort }),
+  })
+  stack.push('Postgres', server.stop)
+  for (const notice of server.notices) log.warn(notice)
+  const migrations = await readMigrations(join(packageRoot, 'sql'))
+  const sql = postgres({ ...valueOptions, ...server.connection, max: 1 }) as unknown as Sql
+  try {
+    await migrate(sql, migrations, log)
+  } finally {
+    await sql.end({ timeout: 2 })
+  }
+  return server
+}
+
+/** This process's connections, made as they are needed. */
+export function connectDatabase(config: Config, address: DatabaseAddress, stack: Stack) {
+  const database = createDatabase(connectTo(address, config), {
+    places: config.databasePool,
+    timeoutMs: config.databaseTimeoutMs,
+  })
+  stack.push('database connections', database.close)
+  return database
+}

@@ -1,0 +1,94 @@
+/** Files under DATA_DIR that are made once and kept: secrets, mostly. */
+import { randomBytes } from 'node:crypto'
+import type { Stats } from 'node:fs'
+import { link, open, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { StartError } from '../../core/start-error.ts'
+import { hasCode, temporaryName } from '../embedded-postgres/owner.ts'
+import { makeDirectory } from './directories.ts'
+
+/**
+ * The text in the file, which at the first call is what `make` answers: complete and on disk from its first moment,
+ * readable by its owner only. Of two processes that begin at once the second takes over what the first made.
+ * @throws StartError when it cannot be read or written
+ */
+export async function keepFile(path: string, make: () => string): Promise<string> {
+  try {
+    const kept = await readKept(path)
+    if (kept !== undefined) return kept
+    await writeOnce(path, make())
+    return (await readKept(path)) ?? ''
+  } catch (error) {
+    if (error instanceof StartError) throw error
+    const code = error instanceof Error && 'code' in error ? error.code : error
+    throw new StartError(
+      `DATA_DIR: cannot write ${path} (${code}); give a directory that this user may write to`,
+    )
+  }
+}
+
+/**
+ * The text of a kept file; undefined when there is none.
+ * @throws StartError when somebody else can read it or could have written it; else the system's error
+ */
+export async function readKept(path: string): Promise<string | undefined> {
+  const file = await open(path).catch((error) => {
+    if (!hasCode(error, 'ENOENT')) throw error
+  })
+  if (!file) return undefined
+  try {
+    await assertPrivate(path, await file.stat())
+    return await file.readFile('utf8')
+  } finally {
+    await file.close()
+  }
+}
+
+/**
+ * The rule of ssh for private keys: owned by this user or root, and closed to everybody else. Root may also start on
+ * a data directory of another user, with the secrets of that user.
+ */
+async function assertPrivate(path: string, { uid, mode }: Stats) {
+  const self = process.getuid?.()
+  // Windows has neither owner nor mode.
+  if (self === undefined) return
+  const owners = [self, 0, ...(self === 0 ? [(await stat(dirname(path))).uid] : [])]
+  if (!owners.includes(uid))
+    throw new StartError(
+      `DATA_DIR: ${path} belongs to user ${uid}, who can change it; start as that user, or remove it to have another made`,
+    )
+  if ((mode & 0o077) !== 0)
+    throw new StartError(
+      `DATA_DIR: ${path} has mode ${(mode & 0o777).toString(8)}, so that other users may use it; chmod 600 it, or remove it to have another made where somebody may have read it`,
+    )
+}
+
+async function writeOnce(path: string, text: string) {
+  await makeDirectory(dirname(path), 0o700)
+  const temporary = temporaryName(path)
+  try {
+    const file = await open(temporary, 'wx', 0o600)
+    try {
+      await file.writeFile(text)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    // A link, not a rename: the first one written stays.
+    await link(temporary, path).catch((error) => {
+      if (!hasCode(error, 'EEXIST')) throw error
+    })
+  } finally {
+    await rm(temporary, { force: true })
+  }
+}
+
+/** @throws StartError when what is kept is too short to be a secret of ours, after a power cut perhaps */
+export async function keepSecret(directory: string, name: string): Promise<string> {
+  const path = join(directory, name)
+  const secret = (await keepFile(path, () => randomBytes(48).toString('base64url'))).trim()
+  if (Buffer.byteLength(secret) >= 32) return secret
+  throw new StartError(
+    `DATA_DIR: ${path} is damaged, it holds less than 32 bytes; remove it to have another made, which logs everybody out`,
+  )
+}

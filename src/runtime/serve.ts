@@ -1,0 +1,128 @@
+/** The API in one process on Node: what the app depends on, then the app, then its server. */
+import { fileURLToPath } from 'node:url'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import { createApp } from '../app.ts'
+import { createTokens } from '../auth/tokens.ts'
+import type { Config } from '../config/api.ts'
+import { errorFields, type Logger } from '../core/log.ts'
+import type { Deps } from '../http/deps.ts'
+import { createLambdaClient } from '../outbox/lambda-client.ts'
+import { createSweep, startRelay } from '../outbox/relay.ts'
+import { watchStoppedChannels } from '../outbox/stopped-channels.ts'
+import { invocationTimeoutMs } from '../outbox/timing.ts'
+import { outboxWatch } from '../outbox/watch.ts'
+import { type Database, DatabaseUnavailableError } from '../ports/database.ts'
+import { measureCache, measureLimiter, noMetrics } from '../ports/metrics.ts'
+import { connectionLimit } from './http/descriptors.ts'
+import { serveReferencePage } from './http/reference-page.ts'
+import { listen } from './http/server.ts'
+import { maintain } from './maintenance.ts'
+import type { Prometheus } from './metrics/prometheus.ts'
+import { openCredentials } from './notifier/aws-credentials.ts'
+import { createNodeHasher } from './passwords/password-hasher.ts'
+import { connectDatabase } from './postgres/service-database.ts'
+import { within } from './process/settle-within.ts'
+import type { Stack } from './process/shutdown.ts'
+import type { Backing } from './shared-services.ts'
+import { hearRenewals } from './store/invalidation-notices.ts'
+import { openStore } from './store/open-store.ts'
+
+const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+/** Requests under way get this long at the end, the relay this long to hand over what was just committed. */
+const graceMs = { requests: 5000, relay: 2000 }
+const maintainEveryMs = 3_600_000
+
+type Serving = {
+  config: Config
+  backing: Backing
+  /** Does as well what only one of several processes needs to do. */
+  chores: boolean
+  prometheus: Prometheus | undefined
+  log: Logger
+  stack: Stack
+}
+
+/** Resolves with the port when requests are answered. @throws StartError when they cannot be */
+export async function serve({ config, backing, chores, prometheus, log, stack }: Serving): Promise<number> {
+  const maxConnections = connectionLimit(config)
+  const metrics = prometheus?.metrics ?? noMetrics
+  const { limiter, cache, isStoreThere, forgetCached } = await openStore(config, log, stack)
+  const db = connectDatabase(config, backing.database, stack)
+  if (forgetCached && typeof backing.database !== 'string')
+    await hearRenewals(backing.database, { renew: cache.renew, forgetCached }, stack)
+  const { functionName, invocation, region } = config.notifier
+  const stoppedChannels = watchStoppedChannels(log)
+  const { invoke } = createLambdaClient({
+    endpoint: backing.notifier.endpoint,
+    credentials: openCredentials(backing.notifier.credentials),
+    functionName,
+    invocation,
+    region,
+    timeoutMs: invocationTimeoutMs,
+    returned: stoppedChannels.hear,
+  })
+  const relay = startRelay(createSweep({ db, invoke, log, metrics }), log)
+  stack.push('relay', () => within(graceMs.relay, relay.stop()))
+  if (chores) maintainNowAndThen(db, log, stack)
+
+  const passwords = await createNodeHasher({
+    cost: config.bcryptCost,
+    workerEntry: file('bcrypt-worker.js'),
+    processes: config.webConcurrency,
+    log,
+  })
+  prometheus?.watch({
+    pool: db.load,
+    hashing: passwords.load,
+    stoppedChannels: stoppedChannels.count,
+    ...(chores ? { outbox: outboxWatch(db, log) } : {}),
+  })
+  let stopping = false
+  const deps: Deps = {
+    config,
+    db,
+    ...(await createTokens(backing.jwtSecrets, config.tokens)),
+    passwords,
+    limiter: prometheus ? measureLimiter(limiter, metrics) : limiter,
+    cache: prometheus ? measureCache(cache, metrics) : cache,
+    isStoreThere,
+    isStopping: () => stopping,
+    now: Date.now,
+    log,
+    metrics,
+    background: (work) => void work,
+    completionRecorded: relay.wake,
+  }
+  const app = createApp({
+    provide: () => deps,
+    connectionAddress: (c) => getConnInfo(c).remote.address,
+    proxiesAreNear: true,
+    referencePage: serveReferencePage(file('public')),
+    corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
+  })
+  stack.onStopping(() => {
+    stopping = true
+  })
+  const { host, port } = config
+  const server = await listen(app.fetch, { host, port, maxConnections, log })
+  stack.push('server', () => server.close(graceMs.requests))
+  return server.port
+}
+
+function maintainNowAndThen(db: Database, log: Logger, stack: Stack) {
+  const ending = new AbortController()
+  const maintainNow = () =>
+    maintain(db, ending.signal).catch((error) => {
+      // The start and /readyz say it already.
+      const isUnmigrated = error instanceof DatabaseUnavailableError && error.reason === 'unmigrated'
+      if (!isUnmigrated) log.warn('the maintenance of the database failed', errorFields(error))
+    })
+  maintainNow()
+  const timer = setInterval(maintainNow, maintainEveryMs)
+  stack.push('maintenance', async () => {
+    clearInterval(timer)
+    ending.abort()
+  })
+}

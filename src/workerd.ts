@@ -1,0 +1,172 @@
+/** Entry at the edge (Cloudflare Workers): bindings and variables, then the same app. */
+import postgres from 'postgres'
+import { createApp } from './app.ts'
+import { createTokens } from './auth/tokens.ts'
+import { type EdgeConfig, readEdgeConfig } from './config/edge.ts'
+import { createLogger, errorFields } from './core/log.ts'
+import { Problem, problemMediaType } from './core/problem.ts'
+import { StartError } from './core/start-error.ts'
+import type { Deps } from './http/deps.ts'
+import { createLambdaClient } from './outbox/lambda-client.ts'
+import { createSweep, type Sweep } from './outbox/relay.ts'
+import { invocationTimeoutMs } from './outbox/timing.ts'
+import { noMetrics } from './ports/metrics.ts'
+import { createPasswordHasher, outliving, queued, queueLimits } from './ports/passwords.ts'
+import { maintain } from './runtime/maintenance.ts'
+import { bcryptjs } from './runtime/passwords/bcryptjs.ts'
+import { createDatabase, valueOptions } from './runtime/postgres/postgres.ts'
+import { redisStore } from './runtime/store/redis-store.ts'
+import { createStoreState, overMemory, overShared, type StoreState } from './runtime/store/shared-store.ts'
+import { upstashCommands } from './runtime/store/upstash.ts'
+
+type Env = {
+  HYPERDRIVE: { connectionString: string }
+  /** The notifier's Worker; without it NOTIFIER_ENDPOINT must say where the notifier is. */
+  NOTIFIER?: Fetcher
+  /** The files of the reference page. */
+  ASSETS: Fetcher
+  [variable: string]: unknown
+}
+type Fetcher = { fetch: (url: string, init?: RequestInit) => Promise<Response> }
+type ExecutionContext = { waitUntil(work: Promise<unknown>): void }
+
+type StoreDeps = 'limiter' | 'cache' | 'isStoreThere'
+
+/** A Worker may hold six connections open at once; a request seldom needs a second one. */
+const connections = 5
+/** What requests of an isolate share: nothing in it is bound to a request's I/O. */
+type Isolate = {
+  app: ReturnType<typeof createApp>
+  shared: Omit<Deps, 'config' | 'db' | 'completionRecorded' | 'background' | StoreDeps> & {
+    config: EdgeConfig
+  }
+  store: StoreState
+}
+let isolate: Isolate | undefined
+
+/**
+ * For so long a sweep takes up events. After an answer the platform gives 30 s, which must be enough for what was taken up last; a
+ * cron trigger has minutes, but the next one comes after one.
+ */
+const claimForMs = { request: 10_000, cron: 45_000 }
+/** How long each cron trigger fills in search texts, as long as there are tasks without. */
+const fillForMs = 20_000
+
+/** No request waits for what another has begun: that one may be cancelled. Of two first ones each makes an isolate, and one stays. */
+async function openIsolate(env: Env): Promise<Isolate> {
+  const made = isolate ?? (await createIsolate(env))
+  isolate ??= made
+  return isolate
+}
+
+async function createIsolate(env: Env): Promise<Isolate> {
+  const config = readEdgeConfig(env)
+  const log = createLogger(config.logLevel)
+  if (!config.store) log.warn('each isolate counts limits by itself: UPSTASH_REDIS_REST_URL is not set')
+  return {
+    store: createStoreState(log),
+    app: createApp({
+      provide: (c) => c.env.deps,
+      // The platform's own header is a setting like any other: in the preview a client could send it.
+      connectionAddress: () => undefined,
+      proxiesAreNear: false,
+      referencePage: async (c) => {
+        const file = await env.ASSETS.fetch(`http://assets${c.req.path}`)
+        if (!file.ok || !file.body) return undefined
+        return c.body(file.body, 200, { 'Content-Type': file.headers.get('Content-Type') ?? '' })
+      },
+      corsOrigins: config.corsOrigins,
+      publicUrl: config.publicUrl,
+    }),
+    shared: {
+      config,
+      ...(await createTokens(config.jwtSecrets, config.tokens)),
+      // A hash holds the isolate's thread: no second one would be any further.
+      passwords: queued(createPasswordHasher(bcryptjs, config.bcryptCost), queueLimits(config.bcryptCost, 1)),
+      isStopping: () => false,
+      now: Date.now,
+      log,
+      metrics: noMetrics,
+    },
+  }
+}
+
+/** A client and what uses it live as long as one request: a Worker cannot share a socket between two. */
+function open(env: Env, { config, log }: Isolate['shared']) {
+  const options = { ...valueOptions, prepare: config.databasePrepare }
+  const db = createDatabase((own) => postgres(env.HYPERDRIVE.connectionString, { ...options, ...own }), {
+    places: connections,
+    timeoutMs: config.databaseTimeoutMs,
+  })
+  const sweep: Sweep = createSweep({ db, invoke: createInvoke(env, config), log })
+  return { db, sweep }
+}
+
+/** Without a store the isolates share nothing: each counts for itself, and nothing is cached. */
+function openStore({ shared: { config }, store: state }: Isolate): Pick<Deps, StoreDeps> {
+  if (!config.store) return overMemory(state.memory, false)
+  const store = redisStore(upstashCommands(config.store), config.store.prefix)
+  return overShared(store, { state, cached: config.cache })
+}
+
+function createInvoke(env: Env, { notifier }: EdgeConfig) {
+  const { NOTIFIER } = env
+  if (!notifier.endpoint && !NOTIFIER) {
+    throw new StartError('NOTIFIER_ENDPOINT: missing; give one, or bind the notifier as NOTIFIER')
+  }
+  const { functionName, invocation, region, credentials } = notifier
+  return createLambdaClient({
+    // A service binding asks no name server; the host is only signed.
+    endpoint: notifier.endpoint ?? 'http://notifier',
+    functionName,
+    invocation,
+    region,
+    credentials,
+    timeoutMs: invocationTimeoutMs,
+    ...(NOTIFIER && !notifier.endpoint ? { fetch: (url, init) => NOTIFIER.fetch(url, init) } : {}),
+  }).invoke
+}
+
+export default {
+  async fetch(request: Request, env: Env, context: ExecutionContext): Promise<Response> {
+    try {
+      const isolate = await openIsolate(env)
+      const { app, shared } = isolate
+      const { db, sweep } = open(env, shared)
+      let sweeping: Promise<unknown> = Promise.resolve()
+      const completionRecorded = () => {
+        sweeping = sweep({ claimForMs: claimForMs.request }).catch((error) =>
+          shared.log.warn('the outbox could not be read', errorFields(error)),
+        )
+      }
+      try {
+        const background = (work: Promise<void>) => context.waitUntil(work)
+        const passwords = outliving(shared.passwords, background)
+        const deps: Deps = { ...shared, ...openStore(isolate), passwords, db, background, completionRecorded }
+        return await app.fetch(request, { deps })
+      } finally {
+        context.waitUntil(sweeping.then(db.close))
+      }
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error
+      console.error(error.message)
+      const problem = new Problem(500, 'The service is not set up; its log says what is missing.')
+      return new Response(JSON.stringify(problem), {
+        status: 500,
+        headers: { 'Content-Type': problemMediaType, 'X-Request-Id': crypto.randomUUID() },
+      })
+    }
+  },
+
+  /** The cron trigger: delivers what a request's own sweep left, then does the database's maintenance. */
+  async scheduled(_: unknown, env: Env): Promise<void> {
+    const { shared } = await openIsolate(env)
+    const { db, sweep } = open(env, shared)
+    try {
+      await sweep({ claimForMs: claimForMs.cron })
+      await maintain(db, AbortSignal.timeout(fillForMs))
+    } finally {
+      await db.close()
+    }
+  },
+}

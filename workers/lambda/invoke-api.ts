@@ -1,0 +1,193 @@
+/**
+ * AWS Lambda's Invoke API for one function: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+ * The official SDKs and the aws command work against it, so that here and on AWS the same client is used.
+ */
+import type { Context } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import { Hono } from 'hono/tiny'
+import { encodeBase64 } from 'hono/utils/encode'
+import { errorFields, type Logger } from '../../src/core/log.ts'
+import type { Channel } from '../notifier/channel.ts'
+import { checkQueue, type EventKeeper } from './event-queue-port.ts'
+import type { Execution } from './execution.ts'
+import { resolveFunction } from './function-name.ts'
+import { createInspection } from './inspection.ts'
+import { ServiceError } from './service-error.ts'
+import { checkClaims, type KeyPair, verifySignature } from './sigv4.ts'
+
+type InvokeApiOptions = {
+  execution: Execution
+  /** Those that the function tells; whoever looks into the notifier sees their states. */
+  channels?: Pick<Channel, 'name' | 'state'>[]
+  /** Keeps an Event until it is handled. Without it Events are refused. */
+  queue?: EventKeeper | undefined
+  /** The only pair that may invoke. */
+  credentials: KeyPair
+  region: string
+  /** Milliseconds since the epoch. */
+  now?: () => number
+  log: Logger
+}
+
+type Env = { Variables: { requestId: string } }
+
+/** AWS's limits of a payload, in bytes. */
+const maxPayload = { RequestResponse: 6 * 1024 * 1024, DryRun: 6 * 1024 * 1024, Event: 1024 * 1024 }
+const invocationTypes = Object.keys(maxPayload) as (keyof typeof maxPayload)[]
+/** AWS's limit of X-Amz-Client-Context, in characters of base64. */
+const maxClientContext = 3583
+
+export function createInvokeApi({
+  execution,
+  channels = [],
+  queue,
+  credentials,
+  region,
+  now = Date.now,
+  log,
+}: InvokeApiOptions) {
+  const app = new Hono<Env>()
+
+  app.use(async function identify(c, next) {
+    c.set('requestId', crypto.randomUUID())
+    await next()
+    c.header('x-amzn-RequestId', c.get('requestId'))
+  })
+
+  app.use(async function refuseBrowsers(c, next) {
+    // A page in a browser on this machine reaches loopback too. It has no keys, but needn't get as far as that.
+    if (c.req.header('origin') !== undefined)
+      throw new ServiceError(403, 'AccessDeniedException', 'Not for browsers')
+    await next()
+  })
+
+  app.get('/healthz', (c) => c.text('ok'))
+
+  const invocations = '/2015-03-31/functions/:name/invocations'
+  // Nothing else reads a body.
+  app.on(
+    'POST',
+    [invocations, '/notifier/*'],
+    async function refuseStrangers(c, next) {
+      // Their 6 MB stay out of memory.
+      checkClaims(c.req.raw.headers, expected())
+      await next()
+    },
+    bodyLimit({
+      maxSize: maxPayload.RequestResponse,
+      onError: () => {
+        throw tooLarge('RequestResponse')
+      },
+    }),
+  )
+
+  app.post(invocations, async (c) => {
+    const body = await verify(c)
+    const qualifiers = c.req.queries('Qualifier') ?? []
+    const arn = resolveFunction(c.req.param('name'), qualifiers, execution.functionName, region)
+    const type = oneOf(invocationTypes, c.req.header('x-amz-invocation-type') ?? 'RequestResponse')
+    const logType = oneOf(['None', 'Tail'], c.req.header('x-amz-log-type') ?? 'None')
+    if (body.length > maxPayload[type]) throw tooLarge(type)
+    if (type === 'DryRun') return c.body(null, 204)
+    const { payload, event } = parseEvent(body)
+    const clientContext = parseClientContext(c.req.header('x-amz-client-context'))
+    const requestId = c.get('requestId')
+    if (type === 'Event') {
+      // The client context is dropped, as AWS does.
+      await checkQueue(queue).put({ requestId, arn, payload })
+      return c.body(null, 202)
+    }
+    const outcome = await execution.run({ event, arn, requestId, type, attempt: 1, clientContext })
+    if (!outcome) throw throttled()
+    c.header('X-Amz-Executed-Version', '$LATEST')
+    if (logType === 'Tail') c.header('X-Amz-Log-Result', encodeBase64(outcome.logTail.buffer))
+    // AWS says Unhandled for every error that a function of a current runtime throws.
+    if (outcome.error) c.header('X-Amz-Function-Error', 'Unhandled')
+    return c.body(outcome.payload, 200, { 'content-type': 'application/json' })
+  })
+
+  app.route('/notifier', createInspection({ execution, channels, queue, verify }))
+
+  app.notFound((c) => refuse(c, new ServiceError(404, 'UnknownOperationException', 'No such operation')))
+  app.onError((error, c) => refuse(c, error))
+  return app
+
+  /** @returns the body, which is what was signed */
+  async function verify(c: Context) {
+    const body = new Uint8Array(await c.req.arrayBuffer())
+    await verifySignature(c.req.raw, body, expected())
+    return body
+  }
+
+  function expected() {
+    return { credentials, region, service: 'lambda', now: now() }
+  }
+
+  function refuse(c: Context<Env>, error: Error) {
+    const requestId = c.get('requestId')
+    const known = error instanceof ServiceError
+    if (known)
+      log.warn('invocation refused', { request_id: requestId, type: error.type, error: error.message })
+    else log.error('invocation crashed', { request_id: requestId, ...errorFields(error) })
+    const message = known ? error.message : 'The Lambda service encountered an internal error'
+    if (known && error.retryAfterSeconds !== undefined)
+      c.header('Retry-After', String(error.retryAfterSeconds))
+    // SDKs for different languages read different spellings of the message.
+    return c.json(
+      {
+        Type: known ? 'User' : 'Service',
+        ...(known && error.reason && { Reason: error.reason }),
+        Message: message,
+        message,
+      },
+      known ? error.status : 500,
+      { 'x-amzn-ErrorType': known ? error.type : 'ServiceException' },
+    )
+  }
+}
+
+function oneOf<T extends string>(values: readonly T[], value: string): T {
+  const found = values.find((one) => one === value)
+  if (found !== undefined) return found
+  throw new ServiceError(400, 'InvalidParameterValueException', `${value} is none of ${values.join(', ')}`)
+}
+
+const tooLarge = (type: keyof typeof maxPayload) =>
+  new ServiceError(
+    413,
+    'RequestTooLargeException',
+    `Request must be smaller than ${maxPayload[type]} bytes for the InvokeFunction operation`,
+  )
+
+/** The concurrency is the function's own, which AWS calls reserved. */
+const throttled = () =>
+  new ServiceError(429, 'TooManyRequestsException', 'Rate Exceeded.', {
+    reason: 'ReservedFunctionConcurrentInvocationLimitExceeded',
+    retryAfterSeconds: 1,
+  })
+
+/** An empty body is the event `{}`, as on AWS. */
+function parseEvent(body: Uint8Array): { payload: string; event: unknown } {
+  if (body.length === 0) return { payload: '{}', event: {} }
+  try {
+    const payload = decode(body)
+    return { payload, event: JSON.parse(payload) }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : error
+    throw badContent(`Could not parse request body into json: ${reason}`)
+  }
+}
+
+function parseClientContext(header: string | undefined): unknown {
+  if (header === undefined) return undefined
+  try {
+    if (header.length > maxClientContext) throw new RangeError(`longer than ${maxClientContext} characters`)
+    return JSON.parse(decode(Uint8Array.from(atob(header), (character) => character.charCodeAt(0))))
+  } catch {
+    throw badContent('Client context must be a valid Base64-encoded JSON object.')
+  }
+}
+
+const decode = (utf8: Uint8Array) => new TextDecoder('utf-8', { fatal: true }).decode(utf8)
+
+const badContent = (message: string) => new ServiceError(400, 'InvalidRequestContentException', message)

@@ -1,0 +1,42 @@
+/** Entry of the notifier at the edge: the Lambda handler behind the Invoke API, called by service binding or over HTTP. */
+
+import { createLogger } from '../../src/core/log.ts'
+import { functionTimeoutMs } from '../../src/outbox/timing.ts'
+import { createExecution } from '../lambda/execution.ts'
+import { createInvokeApi } from '../lambda/invoke-api.ts'
+import { recordConsole } from '../lambda/log-capture.ts'
+import { openChannels } from './channels.ts'
+import { createHandler } from './handler.ts'
+import { readNotifierSettings } from './settings.ts'
+
+type Env = Record<string, string | undefined>
+
+/** Made once for an isolate, so that the handler's module scope is as warm as a Lambda's. */
+let app: ReturnType<typeof createInvokeApi> | undefined
+
+function create(env: Env) {
+  recordConsole()
+  const settings = readNotifierSettings(env)
+  const channels = openChannels(settings.notifications)
+  const log = createLogger(settings.LOG_LEVEL)
+  return createInvokeApi({
+    channels,
+    execution: createExecution({
+      load: () => createHandler({ channels }),
+      functionName: settings.NOTIFIER_FUNCTION,
+      concurrency: settings.NOTIFIER_CONCURRENCY,
+      timeoutMs: functionTimeoutMs,
+      log,
+    }),
+    credentials: { accessKeyId: settings.AWS_ACCESS_KEY_ID, secretAccessKey: settings.AWS_SECRET_ACCESS_KEY },
+    region: settings.AWS_REGION,
+    log,
+  })
+}
+
+export default {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    app ??= create(env)
+    return app.fetch(request)
+  },
+}

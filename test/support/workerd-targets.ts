@@ -55,7 +55,7 @@ export async function bundleWorkers(): Promise<Bundles> {
         env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' },
       },
     )
-    return readFile(join(out, 'worker.js'), 'utf8')
+    return readFile(join(out, 'workerd.js'), 'utf8')
   }
   try {
     return {

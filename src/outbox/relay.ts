@@ -1,5 +1,6 @@
 /** Delivers the outbox: claims what is due, invokes the notifier with it, and removes what was handled. */
 
+import { backoffMs } from '../core/backoff.ts'
 import { describeFailure } from '../core/failure.ts'
 import { errorFields, type Logger } from '../core/log.ts'
 import { type Database, DatabaseUnavailableError } from '../ports/database.ts'
@@ -14,9 +15,9 @@ const maximumAgeMs = 6 * 3_600_000
 /** Deliveries under way at a time. */
 const together = 10
 /** Of an event that the function failed to handle: doubles with each attempt. */
-const backoff = { firstMs: 1000, maximumMs: 5 * 60_000 }
+const backoff = { firstMs: 1000, longestMs: 5 * 60_000, jitter: 0.5 }
 /** Of everything, while nothing answers or everything is throttled: so long is the next try put off, unless it is told for how long. */
-const outage = { firstMs: 500, maximumMs: 3000, longestAskedMs: 5 * 60_000 }
+const outage = { firstMs: 500, longestMs: 3000, jitter: 0.5, longestAskedMs: 5 * 60_000 }
 /** How soon to look again by itself: after a failure, and when there was nothing left to do. */
 const pollMs = { afterFailure: 1000, idle: 5000 }
 
@@ -57,7 +58,7 @@ export function createSweep(options: RelayOptions): Sweep {
   return async function sweep({ claimForMs = Number.POSITIVE_INFINITY } = {}) {
     const begun = performance.now()
     const underWay = new Set<Promise<void>>()
-    let pauseMs = jittered(Math.min(outage.firstMs * 2 ** outages, outage.maximumMs))
+    let pauseMs = backoffMs(outages, outage)
     let failed = false
     let unreachable = false
     let more = true
@@ -144,7 +145,7 @@ async function attempt(
     const askedMs = unreachable ? Math.min(error.retryAfterMs ?? 0, outage.longestAskedMs) : 0
     const delayMs = unreachable
       ? Math.max(pauseMs, askedMs)
-      : jittered(Math.min(backoff.firstMs * 2 ** (event.attempts - event.deferrals - 1), backoff.maximumMs))
+      : backoffMs(event.attempts - event.deferrals - 1, backoff)
     await outbox.postponeEvent(db, event, { delayMs, error: message, throttled: false })
     return unreachable ? ended('unreachable', { unreachableForMs: delayMs }) : ended('failed')
   }
@@ -160,9 +161,6 @@ function isOutage({ status, timedOut }: InvocationError): boolean {
   if (timedOut) return false
   return status === undefined || status === 403 || status === 404 || status === 429 || status >= 500
 }
-
-/** Half of it fixed, half of it random, so that those who failed together do not come again together. */
-const jittered = (ms: number) => ms / 2 + Math.random() * (ms / 2)
 
 export type Relay = {
   /** An event was committed: sweep now, or right after the sweep that is under way. */

@@ -3,6 +3,7 @@
  * up to the on-failure destination. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
  */
 
+import { backoffMs } from '../../src/core/backoff.ts'
 import { errorFields, type Logger } from '../../src/core/log.ts'
 import { throttledForMs } from '../../src/outbox/throttling.ts'
 import type { Database } from '../../src/ports/database.ts'
@@ -145,7 +146,7 @@ async function handle(
   }
   const call = { event: JSON.parse(event.payload), arn, requestId, type: 'Event', attempt } as const
   const outcome = await execution.run(call)
-  if (!outcome) return queue.deferEvent(db, event, backoffMs(deferrals))
+  if (!outcome) return queue.deferEvent(db, event, backoffMs(deferrals, backoff))
   if (!outcome.error) return queue.deleteEvent(db, requestId)
   const throttledMs = throttledForMs(outcome.error)
   if (throttledMs !== undefined) {
@@ -172,7 +173,7 @@ async function bury({ db, destination, log }: Options, event: queue.ConcludedEve
     await destination?.(describeFailedEvent(event))
   } catch (error) {
     log.error('the on-failure destination did not take an event', { ...fields, ...errorFields(error) })
-    return queue.deferEvent(db, event, backoffMs(event.deferrals))
+    return queue.deferEvent(db, event, backoffMs(event.deferrals, backoff))
   }
   await queue.buryEvent(db, event.request_id)
   log.error('event given up', fields)
@@ -183,5 +184,3 @@ function describeDeadEvent({ response, ...event }: queue.DeadEvent) {
     response === null ? null : (JSON.parse(response) as { errorType: string; errorMessage: string })
   return { ...event, error: last && `${last.errorType}: ${last.errorMessage}` }
 }
-
-const backoffMs = (deferrals: number) => Math.min(backoff.firstMs * 2 ** deferrals, backoff.longestMs)

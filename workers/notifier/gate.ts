@@ -2,6 +2,7 @@
  * Lets a channel call its receiver, but not while the receiver throttles, and not again once the receiver has
  * said that it is gone.
  */
+import { backoffMs } from '../../src/core/backoff.ts'
 import { boundThrottle, parseRetryAfter } from '../../src/outbox/throttling.ts'
 
 /** The receiver takes nothing for so long. */
@@ -51,7 +52,7 @@ export function createGate(now: () => number = Date.now) {
   function throttle(reason: string, askedMs: number | undefined) {
     // Of several calls that were under way together the first answer counts.
     if (now() >= throttledUntil) inARow++
-    const ownMs = Math.min(backoff.firstMs * 2 ** (inARow - 1), backoff.longestMs)
+    const ownMs = backoffMs(inARow - 1, backoff)
     const ms = boundThrottle(askedMs ?? ownMs)
     throttledUntil = Math.max(throttledUntil, now() + ms)
     return new ThrottledError(throttledUntil - now(), `throttles: ${reason}`)

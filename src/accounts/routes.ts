@@ -8,7 +8,7 @@ import type { AppEnv } from '../http/deps.ts'
 import { mount } from '../http/operation.ts'
 import { linksOf, positionOf } from '../http/page.ts'
 import { pathId } from '../http/path-id.ts'
-import { count, giveBack } from '../http/rate-limit.ts'
+import { count, refund } from '../http/rate-limit.ts'
 import type { PasswordHasher } from '../ports/passwords.ts'
 import * as operations from './operations.ts'
 import * as queries from './queries.ts'
@@ -37,11 +37,11 @@ export function mountAccounts(app: Hono<AppEnv>) {
     const tokens = await users
       .logIn(c.get('deps'), hasherFor(c), credentials, (id) => c.set('userId', id))
       .catch(async (error: unknown) => {
-        await giveBack(c, counted)
+        await refund(c, counted)
         throw error
       })
     if (!tokens) throw wrongCredentials('The username or the password is wrong.')
-    await giveBack(c, counted)
+    await refund(c, counted)
     return c.json(tokens)
   })
 
@@ -129,7 +129,7 @@ async function guarded<T>(
   const { deps, caller } = c.var
   const counted = await count(c, { rule: deps.config.limits.password, identity: String(caller.userId) })
   const result = await act().catch(async (error: unknown) => {
-    await giveBack(c, counted)
+    await refund(c, counted)
     throw error
   })
   if (result.outcome === 'wrong password') throw invalidInput([{ pointer, detail: 'It is wrong.' }])

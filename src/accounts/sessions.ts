@@ -80,7 +80,7 @@ export async function revokeSession(deps: Deps, token: string): Promise<void> {
 /** To be called once sessions of these users have ended, and before that is answered. */
 export async function tellEnded({ accessTokens, cache }: Deps, userIds: number[]): Promise<void> {
   accessTokens.doubtAll()
-  await cache.renew(userIds)
+  await cache.invalidate(userIds)
 }
 
 async function endSession(deps: Deps, { id, user_id }: queries.SessionKey): Promise<void> {

@@ -17,7 +17,7 @@ import {
   wrongUsage,
 } from '../runtime/process/command.ts'
 import { readPassword } from '../runtime/process/password-prompt.ts'
-import { renewCached } from '../runtime/store/operator-cache.ts'
+import { invalidateCachedFor } from '../runtime/store/operator-cache.ts'
 
 const help = `Accounts, also where REGISTRATION is closed.
 
@@ -163,7 +163,7 @@ async function openHasher({ bcryptCost: cost }: Config) {
 
 /** The sessions have ended whatever comes of this, which is about answers that were cached before. */
 async function tellCache(db: Database, config: Config, userIds: number[]) {
-  const left = await renewCached(db, config, userIds).catch((error: Error) => error.message)
+  const left = await invalidateCachedFor(db, config, userIds).catch((error: Error) => error.message)
   if (left !== undefined) console.error(left)
 }
 

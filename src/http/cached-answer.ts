@@ -13,7 +13,7 @@ export const mayBeCached = createMiddleware<AppEnv>(async function mayBeCached(c
   // A query may have question marks of its own.
   const [, query = ''] = /\?(.*)$/s.exec(c.req.url) ?? []
   const representation = `${c.req.path.replace(/\/$/, '')}?${query.split('&').sort().join('&')}`
-  c.set('lookUp', (caller) => cache.look(caller, representation))
+  c.set('lookUp', (caller) => cache.lookUp(caller, representation))
   return next()
 })
 
@@ -26,8 +26,8 @@ export async function cachedOr(c: Context<AppEnv>, make: () => Promise<Content>)
   }
   const content = await make()
   const { cache, background } = c.get('deps')
-  const kept = lookup.place !== undefined && fits(content)
-  if (kept) background(cache.keep(lookup, content))
+  const kept = lookup.slot !== undefined && fits(content)
+  if (kept) background(cache.store(lookup, content))
   c.header('Cache-Status', cacheStatus(lookup, kept))
   return content
 }

@@ -70,7 +70,7 @@ export async function count(c: Context<AppEnv>, ...counts: Count[]): Promise<Ver
       taken.push(verdict)
       continue
     }
-    await giveBack(c, [...c.get('verdicts'), ...taken])
+    await refund(c, [...c.get('verdicts'), ...taken])
     const others = await Promise.all(counts.slice(index + 1).map((each) => peek(limiter, each)))
     throw refusal(report(c, verdict, ...others) ?? verdict)
   }
@@ -92,7 +92,7 @@ function refusal({ rule }: Verdict): Problem {
 export async function countAsAnonymous(c: Context<AppEnv>) {
   const counted = [...c.get('verdicts')]
   const wasFree = counted.every((verdict) => !verdict.counted)
-  await giveBack(c, counted)
+  await refund(c, counted)
   const { config, limiter } = c.get('deps')
   const anonymous = { rule: config.limits.anonymous, identity: c.get('address') }
   if (wasFree) report(c, await peek(limiter, anonymous))
@@ -100,8 +100,8 @@ export async function countAsAnonymous(c: Context<AppEnv>) {
 }
 
 /** Un-counts what turned out not to count, a right password for one; the answer no longer speaks of it. */
-export async function giveBack(c: Context<AppEnv>, verdicts: Verdict[]) {
-  await Promise.all(verdicts.map((verdict) => c.get('deps').limiter.giveBack(verdict)))
+export async function refund(c: Context<AppEnv>, verdicts: Verdict[]) {
+  await Promise.all(verdicts.map((verdict) => c.get('deps').limiter.refund(verdict)))
   c.set(
     'verdicts',
     c.get('verdicts').filter((verdict) => !verdicts.includes(verdict)),

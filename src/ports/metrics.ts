@@ -38,8 +38,8 @@ export function measureLimiter(limiter: Limiter, metrics: Pick<Metrics, 'limitDe
 export function measureCache(cache: Cache, metrics: Pick<Metrics, 'cacheAsked'>): Cache {
   return {
     ...cache,
-    async look(caller, representation) {
-      const lookup = await cache.look(caller, representation)
+    async lookUp(caller, representation) {
+      const lookup = await cache.lookUp(caller, representation)
       metrics.cacheAsked(lookup.outcome)
       return lookup
     },

@@ -24,7 +24,7 @@ import { connectDatabase } from './postgres/service-database.ts'
 import { within } from './process/settle-within.ts'
 import type { Stack } from './process/shutdown.ts'
 import type { Backing } from './shared-services.ts'
-import { hearRenewals } from './store/invalidation-notices.ts'
+import { subscribeToInvalidations } from './store/invalidation-notices.ts'
 import { openStore } from './store/open-store.ts'
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -47,10 +47,10 @@ type Serving = {
 export async function serve({ config, backing, chores, prometheus, log, stack }: Serving): Promise<number> {
   const maxConnections = connectionLimit(config)
   const metrics = prometheus?.metrics ?? noMetrics
-  const { limiter, cache, isStoreThere, forgetCached } = await openStore(config, log, stack)
+  const { limiter, cache, isStoreThere, clearCache } = await openStore(config, log, stack)
   const db = connectDatabase(config, backing.database, stack)
-  if (forgetCached && typeof backing.database !== 'string')
-    await hearRenewals(backing.database, { renew: cache.renew, forgetCached }, stack)
+  if (clearCache && typeof backing.database !== 'string')
+    await subscribeToInvalidations(backing.database, { invalidate: cache.invalidate, clearCache }, stack)
   const { functionName, invocation, region } = config.notifier
   const stoppedChannels = watchStoppedChannels(log)
   const { invoke } = createLambdaClient({

@@ -17,7 +17,7 @@ export type Lookup = {
   /** What was found, and for how many ms it may still be used; only of a hit. */
   found?: Content & { ttlMs: number }
   /** Where to keep the answer that is made now; not of a hit and not of a bypass. */
-  place?: { key: string; stamp: string; at: number }
+  slot?: { key: string; stamp: string; at: number }
 }
 
 export type Cache = {
@@ -26,15 +26,15 @@ export type Cache = {
    * of the key: what one session was given, another never gets, so that a stamp that is renewed when a session ends
    * leaves nothing that its tokens could read. Never rejects.
    */
-  look(caller: Caller, representation: string): Promise<Lookup>
-  /** Keeps an answer that fits and was made after the look-up. Does nothing without a place. Never rejects. */
-  keep(lookup: Lookup, content: Content): Promise<void>
+  lookUp(caller: Caller, representation: string): Promise<Lookup>
+  /** Keeps an answer that fits and was made after the look-up. Does nothing without a slot. Never rejects. */
+  store(lookup: Lookup, content: Content): Promise<void>
   /**
    * To be called once what these users may see has been changed, or a session of theirs has ended, and before that is answered; and
    * when it turns out that an earlier attempt had done so, which may not have come as far as this. In one round trip. Never
    * rejects: what cannot be told now is owed, and told before the store is next asked for an answer.
    */
-  renew(userIds: Iterable<number | null | undefined>): Promise<void>
+  invalidate(userIds: Iterable<number | null | undefined>): Promise<void>
 }
 
 /** Entries live so long from the moment they were looked for, which bounds what any failure can do. */
@@ -100,7 +100,7 @@ export function createCache({
   }
 
   return {
-    async look({ userId, sessionId }, representation) {
+    async lookUp({ userId, sessionId }, representation) {
       if (representation.length > longestRepresentation) return { outcome: 'bypass' }
       const settled =
         owed.size === 0 ||
@@ -117,19 +117,19 @@ export function createCache({
       const kept = looked.text === null ? null : parse(looked.text)
       const ttlMs = kept ? kept.at + entryTtlMs - at : 0
       if (kept?.stamp === looked.stamp && ttlMs > 0) return { outcome: 'hit', found: { ...kept, ttlMs } }
-      return { outcome: kept ? 'stale' : 'uri-miss', place: { key, stamp: looked.stamp, at } }
+      return { outcome: kept ? 'stale' : 'uri-miss', slot: { key, stamp: looked.stamp, at } }
     },
 
-    async keep({ place }, { head, body }) {
-      if (!place) return
-      const { key, stamp, at } = place
+    async store({ slot }, { head, body }) {
+      if (!slot) return
+      const { key, stamp, at } = slot
       const ttlMs = at + entryTtlMs - now()
       if (ttlMs <= 0) return
       const value = `${stamp} ${at} ${head}\n${body}`
       await guard.ask(() => texts.put([{ key, value, ttlMs }])).catch(() => {})
     },
 
-    async renew(userIds) {
+    async invalidate(userIds) {
       const concerned = [...new Set(userIds)].filter((id) => typeof id === 'number')
       if (concerned.length === 0) return
       try {
@@ -155,7 +155,7 @@ function parse(text: string) {
 
 /** Where nothing is cached: several processes without a store that they share, or CACHE=off. */
 export const noCache: Cache = {
-  look: async () => ({ outcome: 'bypass' }),
-  keep: async () => {},
-  renew: async () => {},
+  lookUp: async () => ({ outcome: 'bypass' }),
+  store: async () => {},
+  invalidate: async () => {},
 }

@@ -18,7 +18,7 @@ export type Verdict = {
   resetAt: number
   /** 0 when allowed, else the exact wait until one request would pass, nothing else being counted meanwhile. */
   retryAfterMs: number
-  /** Where a `take` was counted, for `giveBack`. */
+  /** Where a `take` was counted, for `refund`. */
   counted: Counted | undefined
 }
 
@@ -30,7 +30,7 @@ export type Limiter = {
   /** What `take` would answer, but for the one request: counts nothing. */
   peek(rule: LimitRule, identity: string): Promise<Verdict>
   /** Un-counts an allowed `take`, once, in the bucket that counted it. Does nothing for any other verdict. */
-  giveBack(verdict: Verdict): Promise<void>
+  refund(verdict: Verdict): Promise<void>
 }
 
 /** One that counts in one place alone, and so can tell its own verdicts from another's. */
@@ -86,7 +86,7 @@ export function createLimiter({ counters }: { counters: Counters }): CountingLim
       if (remaining === 0) return refusal(rule, identity)
       return { rule, allowed: true, remaining, resetAt: reset, retryAfterMs: 0, counted: undefined }
     },
-    async giveBack({ rule, counted }) {
+    async refund({ rule, counted }) {
       if (!counted || counted.givenBack) return
       counted.givenBack = true
       await counted.counters.decrement(keyOf(rule, counted.identity, counted.bucket))
@@ -171,10 +171,10 @@ export function withFallback({
   return {
     take: (rule, identity) => ask((limiter) => limiter.take(rule, identity)),
     peek: (rule, identity) => ask((limiter) => limiter.peek(rule, identity)),
-    async giveBack(verdict) {
-      if (verdict.counted?.counters === memory.counters) return memory.giveBack(verdict)
+    async refund(verdict) {
+      if (verdict.counted?.counters === memory.counters) return memory.refund(verdict)
       // What a lost store has counted stays counted there: one request fewer, until it has run out.
-      await guard.ask(() => primary.giveBack(verdict)).catch(() => {})
+      await guard.ask(() => primary.refund(verdict)).catch(() => {})
     },
   }
 }

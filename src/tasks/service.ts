@@ -43,7 +43,7 @@ export async function createTask(
   const row = await naming(() => queries.insertTask(deps.db, caller, input))
   if (!row) return ended
   if (row.status === 'completed') deps.completionRecorded()
-  await deps.cache.renew([row.created_by, row.assigned_to])
+  await deps.cache.invalidate([row.created_by, row.assigned_to])
   return tagged(row)
 }
 
@@ -64,7 +64,7 @@ export async function createTaskOnce(
   }
   if (result.created && result.response.status === 'completed') deps.completionRecorded()
   // A repeat too: the first may have been killed before it came to this, or be just about to.
-  await deps.cache.renew([result.response.created_by, result.response.assigned_to])
+  await deps.cache.invalidate([result.response.created_by, result.response.assigned_to])
   return { task: result.response, tag: result.tag, replayed: !result.created }
 }
 
@@ -88,7 +88,7 @@ export async function changeTask(
   }
   if (result.task.status === 'completed' && result.was?.status !== 'completed') deps.completionRecorded()
   // Also where nothing was left to change, since the request that did may not have come to this yet.
-  await deps.cache.renew([result.task.created_by, result.task.assigned_to, result.was?.assigned_to])
+  await deps.cache.invalidate([result.task.created_by, result.task.assigned_to, result.was?.assigned_to])
   return tagged(result.task)
 }
 
@@ -100,7 +100,7 @@ export async function removeTask(
   const result = await queries.deleteTask(db, caller, id, precondition)
   if (!result.live) return ended
   // Also where it has gone already: by an attempt of the caller's, perhaps, that was never answered.
-  await cache.renew([caller.userId, result.assigned_to])
+  await cache.invalidate([caller.userId, result.assigned_to])
   if (result.found === null) throw notFound()
   if (!result.mine) throw new Problem(403, 'Only its creator may delete a task.')
   if (!result.deleted) throw changedSince(result.found)

@@ -96,7 +96,7 @@ describe('on one clock', () => {
       // A refusal reads both buckets, too.
       expect((await limiter.take(each, text)).allowed).toBe(false)
       expect((await limiter.peek(each, text)).allowed).toBe(false)
-      await limiter.giveBack(taken)
+      await limiter.refund(taken)
       expect((await limiter.take(each, text)).allowed).toBe(true)
     }
   })
@@ -115,7 +115,7 @@ describe('on one clock', () => {
         const verdicts = await Promise.all(
           limiters.map(async (limiter) => {
             const verdict = await limiter[act < 0.95 ? 'take' : 'peek'](rule, identity)
-            if (act < 0.05) await limiter.giveBack(verdict)
+            if (act < 0.05) await limiter.refund(verdict)
             return { ...verdict, counted: verdict.counted?.bucket }
           }),
         )
@@ -141,8 +141,8 @@ describe.each(['memory', 'redis', 'cluster', 'upstash'])('%s', (name) => {
     expect(burst.filter(({ allowed }) => allowed)).toHaveLength(5)
     const [counted] = burst.filter(({ allowed }) => allowed)
     if (!counted) throw new Error('none was allowed')
-    await limiter.giveBack(counted)
-    await limiter.giveBack(counted)
+    await limiter.refund(counted)
+    await limiter.refund(counted)
     expect((await limiter.peek(rule, identity)).remaining).toBe(1)
   })
 
@@ -184,22 +184,22 @@ describe.each(['memory', 'redis', 'cluster', 'upstash'])('%s', (name) => {
     const guard = { ask: <T>(question: () => Promise<T>) => question(), isLost: () => false }
     const cache = createCache({ texts: named(name).texts, guard })
     const caller = { userId: Math.floor(Math.random() * 2 ** 40), sessionId: 7 }
-    const missed = await cache.look(caller, '/api/tasks?')
+    const missed = await cache.lookUp(caller, '/api/tasks?')
     expect(missed.outcome).toBe('uri-miss')
-    await cache.keep(missed, { head: 'a head', body: '{"a":\n1}' })
-    expect((await cache.look(caller, '/api/tasks?')).found).toMatchObject({
+    await cache.store(missed, { head: 'a head', body: '{"a":\n1}' })
+    expect((await cache.lookUp(caller, '/api/tasks?')).found).toMatchObject({
       head: 'a head',
       body: '{"a":\n1}',
     })
-    expect((await cache.look({ ...caller, sessionId: 8 }, '/api/tasks?')).outcome).toBe('uri-miss')
-    expect((await cache.look(caller, '/api/tasks?limit=1')).outcome).toBe('uri-miss')
-    await cache.renew([caller.userId])
-    const stale = await cache.look(caller, '/api/tasks?')
+    expect((await cache.lookUp({ ...caller, sessionId: 8 }, '/api/tasks?')).outcome).toBe('uri-miss')
+    expect((await cache.lookUp(caller, '/api/tasks?limit=1')).outcome).toBe('uri-miss')
+    await cache.invalidate([caller.userId])
+    const stale = await cache.lookUp(caller, '/api/tasks?')
     expect(stale.outcome).toBe('stale')
     // A write between the look-up and the keeping makes what is kept useless.
-    await cache.renew([caller.userId])
-    await cache.keep(stale, { head: '', body: 'old' })
-    expect((await cache.look(caller, '/api/tasks?')).outcome).toBe('stale')
+    await cache.invalidate([caller.userId])
+    await cache.store(stale, { head: '', body: 'old' })
+    expect((await cache.lookUp(caller, '/api/tasks?')).outcome).toBe('stale')
   })
 })
 
@@ -211,7 +211,7 @@ test('a count and a look-up travel together, over both clients', async () => {
   const cache = createCache({ texts: store.texts, guard })
   const [rule] = rules
   if (!rule) throw new Error('no rule')
-  const once = () => Promise.all([cache.look(caller, '/'), limiter.take(rule, '4711')])
+  const once = () => Promise.all([cache.lookUp(caller, '/'), limiter.take(rule, '4711')])
   // The first may have to send the scripts themselves.
   await once()
   const before = front.calls.length

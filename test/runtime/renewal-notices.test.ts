@@ -5,7 +5,10 @@ import { expect, test, vi } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { createStack } from '../../src/runtime/process/shutdown.ts'
-import { hearRenewals, sendRenewals } from '../../src/runtime/store/invalidation-notices.ts'
+import {
+  publishInvalidations,
+  subscribeToInvalidations,
+} from '../../src/runtime/store/invalidation-notices.ts'
 import { startTestPostgres } from '../support/postgres.ts'
 
 const patience = { timeout: 60_000, interval: 50 }
@@ -17,24 +20,24 @@ test('what may have been told while nobody listened is forgotten, all of it', as
   const heard: number[] = []
   let forgotten = 0
   const cache = {
-    renew: async (ids: Iterable<number | null | undefined>) => void heard.push(...[...ids].map(Number)),
-    forgetCached: () => void forgotten++,
+    invalidate: async (ids: Iterable<number | null | undefined>) => void heard.push(...[...ids].map(Number)),
+    clearCache: () => void forgotten++,
   }
-  await hearRenewals(server.connection, cache, stack)
+  await subscribeToInvalidations(server.connection, cache, stack)
   const db = createDatabase((own) => postgres(server.url(), { ...valueOptions, ...own }), {
     places: 1,
     timeoutMs: 60_000,
   })
   stack.push('database', db.close)
-  await sendRenewals(db, [1, 2])
+  await publishInvalidations(db, [1, 2])
   await vi.waitFor(() => expect(heard).toEqual([1, 2]), patience)
   const before = forgotten
   await db.run(
     (sql) => sql`select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen %'`,
   )
-  await sendRenewals(db, [3])
+  await publishInvalidations(db, [3])
   await vi.waitFor(() => expect(forgotten).toBe(before + 1), patience)
-  await sendRenewals(db, [4])
+  await publishInvalidations(db, [4])
   await vi.waitFor(() => expect(heard).toContain(4), patience)
   await stack.unwind()
 })

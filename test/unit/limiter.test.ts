@@ -131,8 +131,8 @@ describe('giving back', () => {
     const limiter = newLimiter()
     const first = await limiter.take(rule, 'ann')
     await limiter.take(rule, 'ann')
-    await limiter.giveBack(first)
-    await limiter.giveBack(first)
+    await limiter.refund(first)
+    await limiter.refund(first)
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(4)
   })
 
@@ -143,7 +143,7 @@ describe('giving back', () => {
     vi.setSystemTime(start + minute)
     await limiter.take(rule, 'ann')
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(0)
-    for (const verdict of verdicts) await limiter.giveBack(verdict)
+    for (const verdict of verdicts) await limiter.refund(verdict)
     // Only the request of this window is left.
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(4)
   })
@@ -151,8 +151,8 @@ describe('giving back', () => {
   test('does nothing for a refusal and for a peek', async () => {
     const limiter = newLimiter()
     for (let i = 0; i < 5; i++) await limiter.take(rule, 'ann')
-    await limiter.giveBack(await limiter.take(rule, 'ann'))
-    await limiter.giveBack(await limiter.peek(rule, 'ann'))
+    await limiter.refund(await limiter.take(rule, 'ann'))
+    await limiter.refund(await limiter.peek(rule, 'ann'))
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(0)
   })
 
@@ -161,7 +161,7 @@ describe('giving back', () => {
     const limiter = createLimiter({ counters })
     const evicted = await limiter.take(rule, 'ann')
     await limiter.take(rule, 'bob')
-    await limiter.giveBack(evicted)
+    await limiter.refund(evicted)
     expect(counters.size()).toBe(1)
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(5)
     await counters.decrement(`limit:user:{bob}:${start / minute}`)
@@ -321,15 +321,15 @@ describe('with a fallback', () => {
     const inStore = await limiter.take(rule, 'ann')
     broken = true
     const inMemory = await limiter.take(rule, 'ann')
-    await limiter.giveBack(inStore)
+    await limiter.refund(inStore)
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(4)
-    await limiter.giveBack(inMemory)
+    await limiter.refund(inMemory)
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(5)
     broken = false
     await vi.advanceTimersByTimeAsync(2000)
     // A lost store is not asked, so that one stays counted.
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(4)
-    await limiter.giveBack(inStore)
+    await limiter.refund(inStore)
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(5)
   })
 
@@ -338,7 +338,7 @@ describe('with a fallback', () => {
     const failing: Counters = { ...store, decrement: () => Promise.reject(new Error('connection reset')) }
     const log = { info: vi.fn(), warn: vi.fn() }
     const limiter = fallingBack(failing, log)
-    await limiter.giveBack(await limiter.take(rule, 'ann'))
+    await limiter.refund(await limiter.take(rule, 'ann'))
     expect(log.warn).toHaveBeenCalledTimes(1)
   })
 

@@ -17,17 +17,17 @@ const together = 300
  * Resolves when it listens. When the server was away, postgres.js listens again after a while; what was told in between nobody
  * has heard, so that all that is cached goes.
  */
-export async function hearRenewals(
+export async function subscribeToInvalidations(
   connection: EmbeddedPostgres['connection'],
-  { renew, forgetCached }: Pick<Cache, 'renew'> & { forgetCached: () => void },
+  { invalidate, clearCache }: Pick<Cache, 'invalidate'> & { clearCache: () => void },
   stack: Stack,
 ) {
   const sql = postgres({ ...valueOptions, ...connection, max: 1 })
   stack.push('renewal notices', () => sql.end({ timeout: 1 }))
-  await sql.listen(channel, (ids) => void renew(ids.split(',').map(Number)), forgetCached)
+  await sql.listen(channel, (ids) => void invalidate(ids.split(',').map(Number)), clearCache)
 }
 
-export async function sendRenewals(db: Database, userIds: number[]) {
+export async function publishInvalidations(db: Database, userIds: number[]) {
   for (let i = 0; i < userIds.length; i += together) {
     const ids = userIds.slice(i, i + together).join(',')
     await db.run((sql) => sql`select pg_notify(${channel}, ${ids})`)

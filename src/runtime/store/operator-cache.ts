@@ -6,7 +6,7 @@ import type { Database } from '../../ports/database.ts'
 import { createCache, entryTtlMs } from '../../store/cache.ts'
 import { createGuard } from '../../store/store.ts'
 import { createStack } from '../process/shutdown.ts'
-import { sendRenewals } from './invalidation-notices.ts'
+import { publishInvalidations } from './invalidation-notices.ts'
 import { commandsOf } from './open-store.ts'
 import { redisStore } from './redis-store.ts'
 
@@ -17,7 +17,7 @@ const together = 1000
  * Answers what is left to say to the operator, or undefined when whoever's session has ended reads nothing any more.
  * Where several processes have no store that they share, nothing is cached.
  */
-export async function renewCached(
+export async function invalidateCachedFor(
   db: Database,
   config: Config,
   userIds: number[],
@@ -25,7 +25,7 @@ export async function renewCached(
   const rest = `answers that were read before may be read again for up to ${entryTtlMs / 1000} s`
   if (userIds.length === 0) return undefined
   if (!config.store) {
-    if (!config.databaseUrl) await sendRenewals(db, userIds)
+    if (!config.databaseUrl) await publishInvalidations(db, userIds)
     return undefined
   }
   const log = createLogger('silent')
@@ -34,7 +34,7 @@ export async function renewCached(
     const { texts } = redisStore(await commandsOf(config.store, log, stack), config.store.prefix)
     const state = { owed: new Map<number, number>() }
     const cache = createCache({ texts, guard: createGuard({ log }), state })
-    for (let i = 0; i < userIds.length; i += together) await cache.renew(userIds.slice(i, i + together))
+    for (let i = 0; i < userIds.length; i += together) await cache.invalidate(userIds.slice(i, i + together))
     return state.owed.size > 0 ? `the store that caches answers is away: ${rest}` : undefined
   } finally {
     await stack.unwind()

@@ -10,7 +10,7 @@ import { memoryTexts } from './memory-entries.ts'
 
 type OverStore = Pick<Deps, 'limiter' | 'cache' | 'isStoreThere'> & {
   /** Only of answers in this process's own memory: drops them all. */
-  forgetCached?: () => void
+  clearCache?: () => void
 }
 
 /** What a process knows of its store from one request to the next, also where the client is each request's own. */
@@ -50,6 +50,6 @@ export function overMemory(memory: CountingLimiter, cached: boolean): OverStore 
     limiter: memory,
     cache: cached ? createCache({ texts, guard }) : noCache,
     isStoreThere: async () => true,
-    forgetCached: texts.clear,
+    clearCache: texts.clear,
   }
 }

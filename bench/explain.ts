@@ -51,7 +51,7 @@ async function main() {
     if (process.argv[3] === 'generic') await sql`set plan_cache_mode = force_generic_plan`
     await explainAll(
       sql as unknown as postgres.Sql,
-      createDatabase(() => sql, { places: 1, timeoutMs: 60_000 }),
+      createDatabase(() => sql, { poolSize: 1, timeoutMs: 60_000 }),
       seen,
     )
   } finally {

@@ -18,7 +18,7 @@ import { maintain } from './runtime/maintenance.ts'
 import { bcryptjs } from './runtime/passwords/bcryptjs.ts'
 import { connectTo } from './runtime/postgres/connect.ts'
 import { createDatabase } from './runtime/postgres/postgres.ts'
-import { renewed } from './runtime/postgres/reopen-when-stale.ts'
+import { reopenWhenStale } from './runtime/postgres/reopen-when-stale.ts'
 import { within } from './runtime/process/settle-within.ts'
 import { createStack } from './runtime/process/shutdown.ts'
 import { openStore } from './runtime/store/open-store.ts'
@@ -56,10 +56,10 @@ if (!config.store)
   log.warn('each environment counts limits by itself: neither REDIS_URL nor UPSTASH_REDIS_REST_URL is set')
 const { invoke } = createInvoke()
 
-const places = process.env.DATABASE_POOL ? config.databasePool : defaultPool
+const poolSize = process.env.DATABASE_POOL ? config.databasePool : defaultPool
 const connect = connectTo(databaseUrl, config)
-const database = renewed({
-  open: () => createDatabase(connect, { places, timeoutMs: config.databaseTimeoutMs }),
+const database = reopenWhenStale({
+  open: () => createDatabase(connect, { poolSize, timeoutMs: config.databaseTimeoutMs }),
   close: (open) => open.close(),
   staleAfterMs,
 })

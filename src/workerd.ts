@@ -95,7 +95,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
 function open(env: Env, { config, log }: Isolate['shared']) {
   const options = { ...valueOptions, prepare: config.databasePrepare }
   const db = createDatabase((own) => postgres(env.HYPERDRIVE.connectionString, { ...options, ...own }), {
-    places: connections,
+    poolSize: connections,
     timeoutMs: config.databaseTimeoutMs,
   })
   const sweep: Sweep = createSweep({ db, invoke: createInvoke(env, config), log })

@@ -1,10 +1,24 @@
 /** What queries are written against: one statement at a time, each within a deadline, or several in a transaction. */
-import type { PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
+import type { ParameterOrJSON, PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
 
 /** How values travel where postgres.js would do otherwise: see runtime/database/postgres.ts. */
 export type ValueTypes = { bigint: number; date: string; numeric: string }
 /** postgres.js's tag, for statements and fragments of them. */
 export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>
+
+/** A value of a statement's text, for `$1`, `$2` and so on. */
+export type SqlValue = ParameterOrJSON<ValueTypes[keyof ValueTypes]>
+
+export type StatementOptions = {
+  timeoutMs?: number
+  /**
+   * Id of the user for whom a statement runs that reads much. Such statements have a part of the connections, one of each user
+   * at a time, the users in turn. Rejects with a DatabaseBusyError where there is no room or time to wait.
+   */
+  heavyFor?: number
+  /** Changes nothing, so that it is run again when its connection breaks. A write that was sent never is. */
+  read?: boolean
+}
 
 export type Database = {
   /**
@@ -14,17 +28,17 @@ export type Database = {
    */
   run<T extends readonly Row[]>(
     build: (sql: SqlTag) => PendingQuery<T>,
-    options?: {
-      timeoutMs?: number
-      /**
-       * Id of the user for whom a statement runs that reads much. Such statements have a part of the connections, one of each user
-       * at a time, the users in turn. Rejects with a DatabaseBusyError where there is no room or time to wait.
-       */
-      heavyFor?: number
-      /** Changes nothing, so that it is run again when its connection breaks. A write that was sent never is. */
-      read?: boolean
-    },
+    options?: StatementOptions,
   ): Promise<RowList<T>>
+  /**
+   * Runs a statement that is given as text, under the same rules as `run`. Each text is prepared once a connection, where
+   * DATABASE_PREPARE allows it and `prepare` is not false: give false for a text that varies too much to be kept.
+   */
+  query<T extends Row>(
+    text: string,
+    values?: readonly SqlValue[],
+    options?: StatementOptions & { prepare?: boolean },
+  ): Promise<RowList<T[]>>
   /** Read committed, as Postgres has it by default. Inside, use only the database that is passed to `work`. */
   transaction<T>(work: (database: Database) => Promise<T>, options?: { timeoutMs?: number }): Promise<T>
 }

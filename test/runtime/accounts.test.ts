@@ -23,7 +23,7 @@ async function openDatabase({ onTestFinished }: Pick<TestContext, 'onTestFinishe
   onTestFinished(() => server.stop())
   await migrateDatabase(server.url())
   const connect = (own: object) => postgres(server.url(), { ...valueOptions, ...own })
-  const db = createDatabase(connect, { places: 2, timeoutMs: 60_000 })
+  const db = createDatabase(connect, { poolSize: 2, timeoutMs: 60_000 })
   onTestFinished(() => db.close())
   return db
 }

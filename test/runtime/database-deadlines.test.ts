@@ -14,7 +14,7 @@ import { listenOnLoopback } from '../support/ports.ts'
 import { type PostgresCluster, startPostgresCluster } from '../support/postgres-cluster.ts'
 
 const patience = { timeout: 60_000, interval: 20 }
-const places = 2
+const poolSize = 2
 
 let directory: string
 let server: PostgresCluster
@@ -43,7 +43,7 @@ async function open({ onTestFinished }: Pick<TestContext, 'onTestFinished'>, url
   await holder`truncate entries`
   await holder`select pg_advisory_lock(1), pg_advisory_lock(2)`
   const database = createDatabase(connectTo(url, { databaseCa: undefined, databasePrepare: true }), {
-    places,
+    poolSize,
     timeoutMs: 60_000,
   })
   onTestFinished(() => database.close())
@@ -77,7 +77,7 @@ test.for(['require', 'disable'])('a slow one is cancelled (sslmode=%s)', async (
   const database = await open(context, server.url(`sslmode=${mode}`))
   const { write } = await database.startWrite()
   for (let round = 0; round < 3; round++) await expect(database.slow()).rejects.toThrow(DeadlineError)
-  await expect.poll(async () => (await database.sessions()).length, patience).toBeLessThanOrEqual(places)
+  await expect.poll(async () => (await database.sessions()).length, patience).toBeLessThanOrEqual(poolSize)
   await database.release(1)
   await write
   expect(await database.entries()).toEqual([{ n: 1 }])
@@ -127,7 +127,7 @@ test.for(['hangs up', 'says nothing'])(
     expect(await database.entries()).toEqual([{ n: 1 }])
     // What could not be cancelled ends by itself, and its session with it.
     await database.release(2)
-    await expect.poll(async () => (await database.sessions()).length, patience).toBeLessThanOrEqual(places)
+    await expect.poll(async () => (await database.sessions()).length, patience).toBeLessThanOrEqual(poolSize)
   },
 )
 

@@ -259,7 +259,7 @@ describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () =
         databaseCa: file('ca.pem'),
         databasePrepare: true,
       }),
-      { places: 1, timeoutMs: 60_000 },
+      { poolSize: 1, timeoutMs: 60_000 },
     )
     const backend = () => database.run((sql) => sql<[{ pid: number }]>`select pg_backend_pid() pid`)
     const before = await backend()

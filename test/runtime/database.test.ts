@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { DeadlineError } from '../../src/ports/database.ts'
+import { type Database, DeadlineError } from '../../src/ports/database.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -17,9 +17,9 @@ afterAll(async () => {
   await server?.stop()
 })
 
-function open(url: string, { places = 1, timeoutMs = 60_000 } = {}) {
+function open(url: string, { poolSize = 1, timeoutMs = 60_000 } = {}) {
   const database = createDatabase((own) => postgres(url, { ...valueOptions, ...own }), {
-    places,
+    poolSize,
     timeoutMs,
   })
   const say = async (text: string, options?: { timeoutMs?: number; heavyFor?: number }) => {
@@ -32,7 +32,7 @@ function open(url: string, { places = 1, timeoutMs = 60_000 } = {}) {
 }
 
 test('a statement whose time is up gives nobody else its answer, whatever waits behind it', async () => {
-  const { say, sleep, close } = open(server.url(), { places: 2 })
+  const { say, sleep, close } = open(server.url(), { poolSize: 2 })
   const slow = [sleep(3), sleep(3)]
   const late = Array.from({ length: 20 }, (_, i) => say(`late ${i}`, { timeoutMs: 100 }))
   const behind = Array.from({ length: 50 }, (_, i) => say(`behind ${i}`))
@@ -44,8 +44,49 @@ test('a statement whose time is up gives nobody else its answer, whatever waits 
   await close()
 })
 
+describe('a statement that is given as text', () => {
+  const preparedTexts = async ({ query }: Pick<Database, 'query'>) => {
+    const rows = await query<{ text: string }>(
+      "select statement as text from pg_prepared_statements where statement like '%one%' order by 1",
+      [],
+      { prepare: false },
+    )
+    return rows.map(({ text }) => text)
+  }
+
+  test('takes values and answers rows as a tagged one does, in a transaction too', async () => {
+    const { query, transaction, close } = open(server.url())
+    const text = `select $1::bigint as id, extract(epoch from $2::timestamptz) as time, $3::text as text,
+      $4::jsonb -> 'a' as member, $5::boolean as is_true`
+    const values = [7, '2026-11-22T08:04:05.12+01:00', null, { a: [1] }, true]
+    const row = { id: 7, time: '2026-11-22T07:04:05.120Z', text: null, member: [1], is_true: true }
+    expect(await query(text, values)).toEqual([row])
+    expect(await transaction((tx) => tx.query(text, values))).toEqual([row])
+    expect(await query('select 1 as one')).toEqual([{ one: 1 }])
+    await expect(query('select 1; select 2')).rejects.toMatchObject({ code: '42601' })
+    await expect(query('select pg_sleep($1)', [30], { timeoutMs: 40 })).rejects.toThrow(DeadlineError)
+    await close()
+  })
+
+  test('is prepared once a connection, unless the statement or the setting says no', async () => {
+    const database = open(server.url())
+    for (const id of [1, 2]) await database.query('select $1::int as one', [id])
+    await database.query('select $1::int as one_unprepared', [1], { prepare: false })
+    expect(await preparedTexts(database)).toEqual(['select $1::int as one'])
+    await database.close()
+    const options = { ...valueOptions, prepare: false }
+    const unprepared = createDatabase((own) => postgres(server.url(), { ...options, ...own }), {
+      poolSize: 1,
+      timeoutMs: 60_000,
+    })
+    expect(await unprepared.query('select $1::int as one', [1])).toEqual([{ one: 1 }])
+    expect(await preparedTexts(unprepared)).toEqual([])
+    await unprepared.close()
+  })
+})
+
 test('statements that are cancelled under way disturb no others', async () => {
-  const { say, sleep, close } = open(server.url(), { places: 3 })
+  const { say, sleep, close } = open(server.url(), { poolSize: 3 })
   const cancelling = async () => {
     for (let round = 0; round < 15; round++) await expect(sleep(30, 40)).rejects.toThrow(DeadlineError)
   }
@@ -77,7 +118,7 @@ test('nothing of a statement is kept on its connection once it has been answered
 })
 
 test('heavy statements leave connections to the others', async () => {
-  const { run, say, close } = open(server.url(), { places: 3 })
+  const { run, say, close } = open(server.url(), { poolSize: 3 })
   const held = await server.sql().reserve()
   await held`select pg_advisory_lock(1)`
   const heavy = Array.from({ length: 6 }, (_, user) =>
@@ -92,7 +133,7 @@ test('heavy statements leave connections to the others', async () => {
 })
 
 test('a deadlock is tried again', async () => {
-  const { run, close } = open(server.url(), { places: 2 })
+  const { run, close } = open(server.url(), { poolSize: 2 })
   await run((sql) => sql`create table pairs (id integer primary key, n integer not null)`)
   await run((sql) => sql`insert into pairs values (1, 0), (2, 0)`)
   const rise = (order: string) =>
@@ -233,7 +274,7 @@ test.each(['open', 'refusing'] as const)(
   'connections that fall silent are made anew (new ones meanwhile: %s)',
   async (next) => {
     const proxy = await startSilenceableProxy(server.url())
-    const { say, close } = open(proxy.url, { places: 2, timeoutMs: 300 })
+    const { say, close } = open(proxy.url, { poolSize: 2, timeoutMs: 300 })
     // To connect may take a busy machine longer.
     const patient = { timeoutMs: 10_000 }
     expect(await say('before', patient)).toBe('before')
@@ -256,7 +297,7 @@ test.each(['open', 'refusing'] as const)(
 
 test('a silence is waited out once, not once for each connection', async () => {
   const proxy = await startSilenceableProxy(server.url())
-  const { say, sleep, close } = open(proxy.url, { places: 4 })
+  const { say, sleep, close } = open(proxy.url, { poolSize: 4 })
   await Promise.all([sleep(0.5), sleep(0.5), sleep(0.5), sleep(0.5)])
   proxy.silence('open')
   await expect(say('lost', { timeoutMs: 300 })).rejects.toThrow(DeadlineError)

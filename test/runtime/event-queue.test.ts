@@ -29,7 +29,7 @@ beforeAll(async () => {
   sql = server.sql()
   directory = await mkdtemp(join(tmpdir(), 'event-queue-'))
   db = createDatabase((own) => postgres(server.url(), { ...valueOptions, ...own }), {
-    places: 5,
+    poolSize: 5,
     timeoutMs: 60_000,
   })
 })

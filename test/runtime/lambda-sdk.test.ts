@@ -51,7 +51,7 @@ type Options = { timeoutMs?: number; concurrency?: number; databaseUrl?: string;
 async function serve(handler: LambdaFunction, { databaseUrl = server.url(), sdk, ...options }: Options = {}) {
   const { execution, log, lines } = createTestExecution(handler, options)
   const db = createDatabase((own) => postgres(databaseUrl, { ...valueOptions, ...own }), {
-    places: 2,
+    poolSize: 2,
     timeoutMs: 10_000,
   })
   const queue = startEventQueue({

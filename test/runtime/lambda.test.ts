@@ -3,7 +3,7 @@ import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, Schedul
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Connect } from '../../src/runtime/postgres/connections.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
-import { renewed } from '../../src/runtime/postgres/reopen-when-stale.ts'
+import { reopenWhenStale } from '../../src/runtime/postgres/reopen-when-stale.ts'
 import { newName } from '../support/client.ts'
 import { type Lambda, startLambda } from '../support/lambda.ts'
 import { makeHttpEvent } from '../support/lambda-front.ts'
@@ -362,11 +362,11 @@ test('the reference page is in the zip', async () => {
 
 test('connections that went while nothing happened for long cost nothing', async () => {
   let now = 0
-  const database = renewed({
+  const database = reopenWhenStale({
     open: () => {
       const connect: Connect = (own) =>
         postgres.sql(undefined, { ...valueOptions, ...own } as object) as never
-      return createDatabase(connect, { places: 2, timeoutMs: 60_000 })
+      return createDatabase(connect, { poolSize: 2, timeoutMs: 60_000 })
     },
     close: (open) => open.close(),
     staleAfterMs: 30_000,

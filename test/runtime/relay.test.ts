@@ -24,7 +24,7 @@ beforeAll(async () => {
   await migrateDatabase(server.url())
   sql = server.sql()
   db = createDatabase((own) => server.sql(undefined, { ...valueOptions, ...own } as object) as never, {
-    places: 5,
+    poolSize: 5,
     timeoutMs: 60_000,
   })
   await sql`insert into users (username, password_hash) values ('ann', 'none')`

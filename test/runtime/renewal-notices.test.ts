@@ -25,7 +25,7 @@ test('what may have been told while nobody listened is forgotten, all of it', as
   }
   await subscribeToInvalidations(server.connection, cache, stack)
   const db = createDatabase((own) => postgres(server.url(), { ...valueOptions, ...own }), {
-    places: 1,
+    poolSize: 1,
     timeoutMs: 60_000,
   })
   stack.push('database', db.close)

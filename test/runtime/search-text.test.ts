@@ -40,7 +40,7 @@ async function openUpgraded(tasks: number) {
   await sql`truncate outbox`
   await migrate(sql, migrations, quiet)
   const connect = (own: object) => postgres(server.url(name), { ...valueOptions, ...own })
-  const db = createDatabase(connect, { places: 3, timeoutMs: 60_000 })
+  const db = createDatabase(connect, { poolSize: 3, timeoutMs: 60_000 })
   const search = async (text: string) => {
     const query = TaskListQuery.parse({ search: text, count: 'true' })
     return (await listTasks(db, { userId: 1, sessionId: 1 }, query, null))?.count

@@ -24,7 +24,7 @@ import { createHandler } from './handler.ts'
 import { readNotifierSettings } from './settings.ts'
 
 /** Connections of the queue, and a statement's deadline in ms: an Event's caller waits for it. */
-const databasePlaces = 5
+const databasePoolSize = 5
 const databaseTimeoutMs = 5_000
 /** Connections besides those that invocations hold: kept open between two, or of callers who are told to come later. */
 const spareConnections = 400
@@ -107,7 +107,7 @@ function openQueue(
   // Unnamed statements, which go through any pooler.
   const connect: Connect = (own) => postgres({ ...valueOptions, ...options, ...own, prepare: false })
   return startEventQueue({
-    db: createDatabase(connect, { places: databasePlaces, timeoutMs: databaseTimeoutMs }),
+    db: createDatabase(connect, { poolSize: databasePoolSize, timeoutMs: databaseTimeoutMs }),
     execution,
     retryDelaysMs: settings.NOTIFIER_RETRY_DELAYS,
     maximumAgeMs: settings.NOTIFIER_MAXIMUM_EVENT_AGE,

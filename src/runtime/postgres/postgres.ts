@@ -1,6 +1,12 @@
 /** postgres.js as the application's Database, on every runtime. */
-import postgres, { type Options } from 'postgres'
-import { type Database, DatabaseUnavailableError, DeadlineError } from '../../ports/database.ts'
+import postgres, { type Options, type Row } from 'postgres'
+import {
+  type Database,
+  DatabaseUnavailableError,
+  DeadlineError,
+  type SqlValue,
+  type StatementOptions,
+} from '../../ports/database.ts'
 import { type Connect, type Connection, type Connections, createConnections } from './connections.ts'
 import { unavailable, unavailableReason } from './failure.ts'
 import { createFairGate } from './fair-gate.ts'
@@ -65,11 +71,12 @@ function refuseTime(): string {
  * postgres.js itself would send several statements on one connection without waiting, and when one of those is cancelled
  * before its turn, it drops that statement but not the answer: everyone behind would get somebody else's rows.
  */
-export function createDatabase(connect: Connect, { places, timeoutMs: defaultTimeoutMs }: Limits) {
-  const connections = createConnections(connect, places)
-  const heavyGate = createFairGate({ places: Math.max(1, Math.floor(places / 3)), ...heavyWaiting })
+export function createDatabase(connect: Connect, { poolSize, timeoutMs: defaultTimeoutMs }: Limits) {
+  const connections = createConnections(connect, poolSize)
+  const heavyGate = createFairGate({ places: Math.max(1, Math.floor(poolSize / 3)), ...heavyWaiting })
 
   const database: Database = {
+    query: (...statement) => runText(database.run, ...statement),
     async run(build, { timeoutMs = defaultTimeoutMs, heavyFor, read = false } = {}) {
       const begun = performance.now()
       const leave = heavyFor === undefined ? undefined : await heavyGate.enter(timeoutMs, heavyFor)
@@ -103,9 +110,20 @@ export function createDatabase(connect: Connect, { places, timeoutMs: defaultTim
   }
 }
 
+/** The extended protocol also without values, so that a text is one statement and can be prepared. */
+function runText<T extends Row>(
+  run: Database['run'],
+  text: string,
+  values: readonly SqlValue[] = [],
+  { prepare = true, ...options }: StatementOptions & { prepare?: boolean } = {},
+) {
+  const form = { prepare, simple: false }
+  return run((sql) => sql.unsafe<T[]>(text, [...values], form), options)
+}
+
 type Limits = {
   /** Statements under way at a time, and connections at most. */
-  places: number
+  poolSize: number
   timeoutMs: number
 }
 
@@ -151,6 +169,7 @@ async function inTransaction<T>(
   const rest = () => Math.max(1, Math.ceil(deadline - performance.now()))
   const failures: unknown[] = []
   const transaction: Database = {
+    query: (...statement) => runText(transaction.run, ...statement),
     // A failure undoes all of the transaction, so that only the whole can be run again.
     run: (build, { timeoutMs = rest() } = {}) =>
       runWithin(build(sql), connection, Math.min(timeoutMs, rest())).catch((error: unknown) => {

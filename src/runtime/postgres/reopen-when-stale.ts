@@ -9,7 +9,7 @@ type Options<T> = {
 }
 
 /** `use` answers the one that may be used now; time counts from the last `use` or `used`. */
-export function renewed<T>({ open, close, staleAfterMs, now = Date.now }: Options<T>) {
+export function reopenWhenStale<T>({ open, close, staleAfterMs, now = Date.now }: Options<T>) {
   let current: { resource: T; usedAt: number } | undefined
   return {
     use(): T {

@@ -81,7 +81,7 @@ export async function startMigrated({
 /** This process's connections, made as they are needed. */
 export function connectDatabase(config: Config, address: DatabaseAddress, stack: Stack) {
   const database = createDatabase(connectTo(address, config), {
-    places: config.databasePool,
+    poolSize: config.databasePool,
     timeoutMs: config.databaseTimeoutMs,
   })
   stack.push('database connections', database.close)

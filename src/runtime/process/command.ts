@@ -65,7 +65,7 @@ export async function withDatabase(
     packageRoot,
   })
   const database = createDatabase((own) => postgres({ ...options, ...own }), {
-    places: 1,
+    poolSize: 1,
     timeoutMs: statementTimeoutMs,
   })
   try {

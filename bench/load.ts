@@ -34,7 +34,7 @@ async function main() {
       RATE_LIMIT_USERNAME: wide,
       RATE_LIMIT_TOKEN: wide,
       RATE_LIMIT_REGISTER: wide,
-      ...handedOn('WEB_CONCURRENCY', 'REDIS_URL'),
+      ...forwardedEnv('WEB_CONCURRENCY', 'REDIS_URL'),
       NODE_OPTIONS: `--import=${pathToFileURL(`${root}bench/event-loop-monitor.mjs`)}`,
     },
   })
@@ -119,7 +119,7 @@ async function useTasks(client: Client, { token }: User, tally: Tally) {
   await request(204, 'DELETE', path)
 }
 
-const handedOn = (...names: string[]) =>
+const forwardedEnv = (...names: string[]) =>
   Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
 
 type Monitored = Record<'p99' | 'max' | 'rss' | 'heap', number>

@@ -1,7 +1,7 @@
 /** Entry of one of several processes that serve on one port: what they stand on is handed to it by the one that started it. */
 import { readConfig } from './config/api.ts'
 import { createLogger } from './core/log.ts'
-import { attend } from './runtime/cluster/process.ts'
+import { runClusterWorker } from './runtime/cluster/process.ts'
 import { surviveLostWrites } from './runtime/postgres/lost-write.ts'
 import { logOnOutput } from './runtime/process/output.ts'
 import { createStack } from './runtime/process/shutdown.ts'
@@ -12,11 +12,11 @@ const config = readConfig(process.env)
 const log = createLogger(config.logLevel, console.log, { pid: process.pid })
 surviveLostWrites(log)
 const stack = createStack(log)
-attend({
+runClusterWorker({
   log,
   stack,
   measured: config.metrics !== null,
   shutdownDelayMs: config.shutdownDelayMs,
-  serve: ({ backing, place }, prometheus) =>
-    serve({ config, backing, chores: place === 1, prometheus, log, stack }),
+  serve: ({ services, workerIndex }, prometheus) =>
+    serve({ config, services, isLeader: workerIndex === 1, prometheus, log, stack }),
 })

@@ -6,6 +6,7 @@ import { createTokens } from './auth/tokens.ts'
 import { readConfig } from './config/api.ts'
 import { createLogger, errorFields } from './core/log.ts'
 import { StartError } from './core/start-error.ts'
+import { settleWithin } from './core/timeout.ts'
 import type { Deps } from './http/deps.ts'
 import { createLambdaClient } from './outbox/lambda-client.ts'
 import { createSweep } from './outbox/relay.ts'
@@ -19,7 +20,6 @@ import { bcryptjs } from './runtime/passwords/bcryptjs.ts'
 import { connectTo } from './runtime/postgres/connect.ts'
 import { createDatabase } from './runtime/postgres/postgres.ts'
 import { reopenWhenStale } from './runtime/postgres/reopen-when-stale.ts'
-import { within } from './runtime/process/settle-within.ts'
 import { createStack } from './runtime/process/shutdown.ts'
 import { openStore } from './runtime/store/open-store.ts'
 
@@ -103,7 +103,7 @@ export async function handler(event: unknown, context: Pick<LambdaContext, 'getR
 
 async function answer(event: HttpEvent, db: Deps['db']) {
   const beside: Promise<void>[] = []
-  const background = (work: Promise<void>) => void beside.push(within(besideMs, work))
+  const background = (work: Promise<void>) => void beside.push(settleWithin(besideMs, work))
   const sweep = createSweep({ db, invoke, log })
   const result = await answerHttp(app, event, {
     ...shared,

@@ -1,6 +1,7 @@
 /** Entry on Node: settings, then what the API stands on, then the API, in this process or in several; and all of it down again in reverse. */
 import { fileURLToPath } from 'node:url'
 import type { Config } from './config/api.ts'
+import { httpOrigin } from './core/host.ts'
 import type { Logger } from './core/log.ts'
 import { startWorkers } from './runtime/cluster/primary.ts'
 import { checkPorts } from './runtime/http/check-ports.ts'
@@ -10,7 +11,7 @@ import { surviveLostWrites } from './runtime/postgres/lost-write.ts'
 import { runProgram } from './runtime/process/program.ts'
 import type { Stack } from './runtime/process/shutdown.ts'
 import { serve } from './runtime/serve.ts'
-import { openBacking } from './runtime/shared-services.ts'
+import { openSharedServices } from './runtime/shared-services.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -19,17 +20,17 @@ async function start(config: Config, log: Logger, stack: Stack) {
   surviveLostWrites(log)
   const notifierEntry = file('notifier.js')
   await checkPorts(config)
-  const backing = await openBacking({ config, packageRoot, notifierEntry, log, stack })
+  const services = await openSharedServices({ config, packageRoot, notifierEntry, log, stack })
   const { host, webConcurrency: count, metrics } = config
   const prometheus = metrics ? await createPrometheus(count === 1 ? '1' : 'primary') : undefined
   const { port, collect } =
     count === 1
-      ? await serveAlone({ config, backing, chores: true, prometheus, log, stack })
-      : await startWorkers({ entry: file('api-worker.js'), count, backing, prometheus, log, stack })
+      ? await serveAlone({ config, services, isLeader: true, prometheus, log, stack })
+      : await startWorkers({ entry: file('api-worker.js'), count, services, prometheus, log, stack })
   if (metrics)
     await serveMetrics({ collect: async () => format(await collect()), address: metrics, log, stack })
   log.info('listening', {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url: httpOrigin(host, port),
     ...(count === 1 ? {} : { processes: count }),
   })
   return {}

@@ -5,6 +5,7 @@ import { createApp } from '../app.ts'
 import { createTokens } from '../auth/tokens.ts'
 import type { Config } from '../config/api.ts'
 import { errorFields, type Logger } from '../core/log.ts'
+import { settleWithin } from '../core/timeout.ts'
 import type { Deps } from '../http/deps.ts'
 import { createLambdaClient } from '../outbox/lambda-client.ts'
 import { createSweep, startRelay } from '../outbox/relay.ts'
@@ -21,9 +22,8 @@ import type { Prometheus } from './metrics/prometheus.ts'
 import { openCredentials } from './notifier/aws-credentials.ts'
 import { createNodeHasher } from './passwords/password-hasher.ts'
 import { connectDatabase } from './postgres/service-database.ts'
-import { within } from './process/settle-within.ts'
 import type { Stack } from './process/shutdown.ts'
-import type { Backing } from './shared-services.ts'
+import type { SharedServices } from './shared-services.ts'
 import { subscribeToInvalidations } from './store/invalidation-notices.ts'
 import { openStore } from './store/open-store.ts'
 
@@ -35,27 +35,34 @@ const maintainEveryMs = 3_600_000
 
 type Serving = {
   config: Config
-  backing: Backing
+  services: SharedServices
   /** Does as well what only one of several processes needs to do. */
-  chores: boolean
+  isLeader: boolean
   prometheus: Prometheus | undefined
   log: Logger
   stack: Stack
 }
 
 /** Resolves with the port when requests are answered. @throws StartError when they cannot be */
-export async function serve({ config, backing, chores, prometheus, log, stack }: Serving): Promise<number> {
+export async function serve({
+  config,
+  services,
+  isLeader,
+  prometheus,
+  log,
+  stack,
+}: Serving): Promise<number> {
   const maxConnections = connectionLimit(config)
   const metrics = prometheus?.metrics ?? noMetrics
   const { limiter, cache, isStoreThere, clearCache } = await openStore(config, log, stack)
-  const db = connectDatabase(config, backing.database, stack)
-  if (clearCache && typeof backing.database !== 'string')
-    await subscribeToInvalidations(backing.database, { invalidate: cache.invalidate, clearCache }, stack)
+  const db = connectDatabase(config, services.database, stack)
+  if (clearCache && typeof services.database !== 'string')
+    await subscribeToInvalidations(services.database, { invalidate: cache.invalidate, clearCache }, stack)
   const { functionName, invocation, region } = config.notifier
   const stoppedChannels = watchStoppedChannels(log)
   const { invoke } = createLambdaClient({
-    endpoint: backing.notifier.endpoint,
-    credentials: openCredentials(backing.notifier.credentials),
+    endpoint: services.notifier.endpoint,
+    credentials: openCredentials(services.notifier.credentials),
     functionName,
     invocation,
     region,
@@ -63,8 +70,8 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
     returned: stoppedChannels.hear,
   })
   const relay = startRelay(createSweep({ db, invoke, log, metrics }), log)
-  stack.push('relay', () => within(graceMs.relay, relay.stop()))
-  if (chores) maintainNowAndThen(db, log, stack)
+  stack.push('relay', () => settleWithin(graceMs.relay, relay.stop()))
+  if (isLeader) maintainNowAndThen(db, log, stack)
 
   const passwords = await createNodeHasher({
     cost: config.bcryptCost,
@@ -76,13 +83,13 @@ export async function serve({ config, backing, chores, prometheus, log, stack }:
     pool: db.load,
     hashing: passwords.load,
     stoppedChannels: stoppedChannels.count,
-    ...(chores ? { outbox: outboxWatch(db, log) } : {}),
+    ...(isLeader ? { outbox: outboxWatch(db, log) } : {}),
   })
   let stopping = false
   const deps: Deps = {
     config,
     db,
-    ...(await createTokens(backing.jwtSecrets, config.tokens)),
+    ...(await createTokens(services.jwtSecrets, config.tokens)),
     passwords,
     limiter: prometheus ? measureLimiter(limiter, metrics) : limiter,
     cache: prometheus ? measureCache(cache, metrics) : cache,

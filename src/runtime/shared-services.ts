@@ -1,6 +1,7 @@
 /** What there is one of beside the API, however many processes serve it: data directory, secrets, database, notifier. */
 import { resolve } from 'node:path'
 import type { Config } from '../config/api.ts'
+import { isLoopback } from '../core/host.ts'
 import type { Logger } from '../core/log.ts'
 import { StartError } from '../core/start-error.ts'
 import type { Credentials } from '../outbox/credentials.ts'
@@ -14,7 +15,7 @@ import { keepSecret } from './process/kept-file.ts'
 import type { Stack } from './process/shutdown.ts'
 
 /** Plain data: a process hands it to another as a message. */
-export type Backing = {
+export type SharedServices = {
   jwtSecrets: string[]
   database: DatabaseAddress
   /** Without credentials AWS's provider chain is asked. */
@@ -31,13 +32,13 @@ type Opening = {
 }
 
 /** @throws StartError, in one line, for whatever keeps the service from starting here */
-export async function openBacking({
+export async function openSharedServices({
   config,
   packageRoot,
   notifierEntry,
   log,
   stack,
-}: Opening): Promise<Backing> {
+}: Opening): Promise<SharedServices> {
   const dataDirectory = resolve(config.dataDirectory)
   const keepsNothing = config.databaseUrl && config.jwtSecrets && config.notifier.endpoint
   if (!keepsNothing) await openDataDirectory(dataDirectory)
@@ -66,8 +67,7 @@ export async function jwtSecretsOf(
   dataDirectory: string,
 ): Promise<string[]> {
   if (jwtSecrets) return jwtSecrets
-  if (!databaseUrl && /^(127\.|::1$|localhost$)/.test(host))
-    return [await keepSecret(dataDirectory, 'jwt-secret')]
+  if (!databaseUrl && isLoopback(host)) return [await keepSecret(dataDirectory, 'jwt-secret')]
   const reason = databaseUrl ? 'DATABASE_URL is set' : `HOST is ${host}`
   throw new StartError(
     `JWT_SECRET: missing, and ${reason}; give a secret of at least 32 bytes, such as openssl rand -base64 48 makes`,
@@ -86,7 +86,7 @@ async function openNotifier(
     log: Logger
     stack: Stack
   },
-): Promise<Backing['notifier']> {
+): Promise<SharedServices['notifier']> {
   const { endpoint, port, functionName, region, credentials } = notifier
   if (endpoint) {
     await assertCredentials(credentials)

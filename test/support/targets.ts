@@ -4,11 +4,11 @@
  */
 import { createServer } from 'node:http'
 import type { TestProject } from 'vitest/node'
-import { startBacking } from './backing.ts'
 import { startDocumentCheck } from './document-check.ts'
 import { startNginx } from './nginx.ts'
 import { listenOnLoopback } from './ports.ts'
 import { startApi } from './processes.ts'
+import { startSharedStore } from './shared-store.ts'
 import { startTestDatabase } from './test-database.ts'
 
 type Limit = { limit: number; windowSeconds: number }
@@ -67,15 +67,15 @@ const behindPrism = process.env.TEST_PROXY === 'prism'
 const frontEndSettings: Record<string, string> = behindNginx ? { TRUSTED_PROXY_HOPS: '2' } : {}
 
 export default async function setup(project: TestProject) {
-  const [webhook, backing, database] = await Promise.all([
+  const [webhook, store, database] = await Promise.all([
     startWebhook(),
-    startBacking(),
+    startSharedStore(),
     startTestDatabase(),
   ])
   async function start(name: string, limits: Target['limits']) {
     // As many processes as TEST_PROCESSES says serve, one by default; more need a store.
     const processes = { WEB_CONCURRENCY: process.env.TEST_PROCESSES ?? '1' }
-    const settings = { ...settingsOf(limits, webhook.url), ...processes, ...backing.settingsFor(name) }
+    const settings = { ...settingsOf(limits, webhook.url), ...processes, ...store.settingsFor(name) }
     const environment = { ...settings, ...frontEndSettings, ...(await database.settingsFor(name)) }
     const api = await startApi({ environment })
     if (!behindNginx && !behindPrism) return api
@@ -89,7 +89,7 @@ export default async function setup(project: TestProject) {
   return async () => {
     await Promise.all([wide.stop(), small.stop()])
     webhook.close()
-    await Promise.all([backing.stop(), database.stop()])
+    await Promise.all([store.stop(), database.stop()])
   }
 }
 

@@ -6,18 +6,18 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Miniflare } from 'miniflare'
 import type { TestProject } from 'vitest/node'
-import { startBacking } from './backing.ts'
 import { root } from './directories.ts'
 import { startTestPostgres } from './postgres.ts'
 import { migrateDatabase, wideAccountLimits } from './processes.ts'
+import { startSharedStore } from './shared-store.ts'
 import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
 
 export default async function setup(project: TestProject) {
-  const [postgres, webhook, bundles, backing] = await Promise.all([
+  const [postgres, webhook, bundles, store] = await Promise.all([
     startTestPostgres(),
     startWebhook(),
     bundleWorkers(),
-    startBacking(),
+    startSharedStore(),
   ])
   const start = async (name: string, limits: Target['limits']) => {
     const database = postgres.url(await postgres.createDatabase())
@@ -25,7 +25,7 @@ export default async function setup(project: TestProject) {
     // Whatever a Worker prints is printed here.
     return startWorkers(bundles, database, {
       ...settingsOf(limits, webhook.url),
-      ...backing.settingsFor(name),
+      ...store.settingsFor(name),
       LOG_LEVEL: 'error',
     })
   }
@@ -35,7 +35,7 @@ export default async function setup(project: TestProject) {
   return async () => {
     await Promise.all([wide.stop(), small.stop()])
     webhook.close()
-    await Promise.all([postgres.stop(), backing.stop()])
+    await Promise.all([postgres.stop(), store.stop()])
   }
 }
 

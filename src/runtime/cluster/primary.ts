@@ -4,7 +4,7 @@ import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
 import type { Prometheus } from '../metrics/prometheus.ts'
 import type { Stack } from '../process/shutdown.ts'
-import type { Backing } from '../shared-services.ts'
+import type { SharedServices } from '../shared-services.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { createScrape, type Scrape } from './scrape.ts'
 
@@ -12,7 +12,7 @@ type WorkersOptions = {
   /** Path of the bundled entry, dist/api-worker.js. */
   entry: string
   count: number
-  backing: Backing
+  services: SharedServices
   /** This process's own; where metrics are wanted. */
   prometheus: Prometheus | undefined
   log: Logger
@@ -32,12 +32,12 @@ const stopWaitMs = 8_000
  * it takes it, and took 2.5 times as long for a request on a connection of its own.
  * @throws StartError when one of them cannot serve
  */
-export async function startWorkers({ entry, count, backing, prometheus, log, stack }: WorkersOptions) {
+export async function startWorkers({ entry, count, services, prometheus, log, stack }: WorkersOptions) {
   cluster.schedulingPolicy = cluster.SCHED_NONE
   cluster.setupPrimary({ exec: entry })
   const scrape = createScrape(prometheus, tell)
   const workers = Array.from({ length: count }, (_, index) =>
-    keepWorker({ serve: { kind: 'serve', backing, place: index + 1 }, scrape, log }),
+    keepWorker({ serve: { kind: 'serve', services, workerIndex: index + 1 }, scrape, log }),
   )
   stack.push('API processes', async () => {
     await Promise.all(workers.map(({ stop }) => stop()))
@@ -54,7 +54,7 @@ export async function startWorkers({ entry, count, backing, prometheus, log, sta
 }
 
 /**
- * One process after the other in the same place. One that dies again and again is started again ever later, up to
+ * One process after the other in the same workerIndex. One that dies again and again is started again ever later, up to
  * every 5 s, and never given up: the others serve meanwhile, and what it lacks may come back.
  */
 function keepWorker({ serve, scrape, log }: { serve: ToWorker; scrape: Scrape; log: Logger }) {

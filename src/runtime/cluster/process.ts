@@ -6,7 +6,7 @@ import { createStop, type Stack } from '../process/shutdown.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 
 type Given = Omit<Extract<ToWorker, { kind: 'serve' }>, 'kind'>
-type Attending = {
+type ClusterWorker = {
   log: Logger
   stack: Stack
   /** Keeps `prometheus` where metrics are wanted. */
@@ -20,7 +20,7 @@ type Attending = {
  * Serves when told what to stand on, and ends when told to, or by SIGTERM. When the other process is gone, by SIGKILL for
  * one, node:cluster ends this one at once.
  */
-export function attend({ log, stack, serve, measured, shutdownDelayMs }: Attending): void {
+export function runClusterWorker({ log, stack, serve, measured, shutdownDelayMs }: ClusterWorker): void {
   let prometheus: Prometheus | undefined
   const stop = createStop(stack, { info: log.debug })
   process.on('SIGTERM', () => stop.begin(shutdownDelayMs, { signal: 'SIGTERM' }))
@@ -35,7 +35,7 @@ export function attend({ log, stack, serve, measured, shutdownDelayMs }: Attendi
   tell({ kind: 'ready' })
 
   async function begin(given: Given) {
-    if (measured) prometheus = await createPrometheus(String(given.place))
+    if (measured) prometheus = await createPrometheus(String(given.workerIndex))
     await serve(given, prometheus)
   }
 

@@ -34,7 +34,7 @@ const cronEveryMs = 60_000
 const cronTimeoutMs = 55_000
 const lookEveryMs = 1000
 
-const handedOn =
+const forwardedEnv =
   /^(PATH|HOME|TZ|TERM|TMPDIR|COLORTERM|NO_COLOR|FORCE_COLOR|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
 
 /**
@@ -92,7 +92,7 @@ function wranglerCommand({ packageRoot, stateDirectory, host, port }: PreviewOpt
 /** Variables travel in the environment, which other users cannot see, as they can a command line. */
 function wranglerEnvironment({ stateDirectory, databaseUrl, variables, environment }: PreviewOptions) {
   return {
-    ...Object.fromEntries(Object.entries(environment).filter(([name]) => handedOn.test(name))),
+    ...Object.fromEntries(Object.entries(environment).filter(([name]) => forwardedEnv.test(name))),
     ...variables,
     CLOUDFLARE_INCLUDE_PROCESS_ENV: 'true',
     CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE: databaseUrl,

@@ -2,7 +2,7 @@
 import type { Context, Hono } from 'hono'
 import { handle, type LambdaEvent } from 'hono/aws-lambda'
 import type { AppEnv, Deps } from '../../http/deps.ts'
-import { unreadable } from './malformed-request.ts'
+import { malformedRequest } from './malformed-request.ts'
 
 /**
  * Payload format 2.0, which both have:
@@ -29,7 +29,7 @@ export async function answerHttp(app: Hono<AppEnv>, event: HttpEvent, deps: Deps
   const fetch: typeof app.fetch = (request, bindings) => app.fetch(request, { ...(bindings as object), deps })
   const result = await handle({ fetch } as typeof app)(prepared(event))
   // What hono/aws-lambda cannot make a request of it answers itself, with a bare text.
-  return 'x-request-id' in result.headers ? result : { statusCode: 400, ...unreadable(400) }
+  return 'x-request-id' in result.headers ? result : { statusCode: 400, ...malformedRequest(400) }
 }
 
 /** The same request, put so that hono/aws-lambda neither loses nor refuses a part that Node would have passed on. */

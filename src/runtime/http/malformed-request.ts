@@ -6,7 +6,7 @@ import { Problem, type ProblemStatus, problemMediaType } from '../../core/proble
 const notHttp = 'This is not an HTTP request that can be answered.'
 
 /** It has no request id yet, so it gets one. */
-export function unreadable(status: ProblemStatus, detail = notHttp) {
+export function malformedRequest(status: ProblemStatus, detail = notHttp) {
   const requestId = crypto.randomUUID()
   const body = JSON.stringify({ ...new Problem(status, detail).toJSON(), request_id: requestId })
   return { body, headers: { 'Content-Type': problemMediaType, 'X-Request-Id': requestId } }
@@ -18,7 +18,7 @@ const lastAnswer = { Connection: 'close' }
 export type Refusal = { status: ProblemStatus; detail?: string; headers?: Record<string, string> }
 
 export function refuse(outgoing: ServerResponse, { status, detail, headers: more }: Refusal) {
-  const { body, headers } = unreadable(status, detail)
+  const { body, headers } = malformedRequest(status, detail)
   outgoing.writeHead(status, { ...headers, ...more, ...lastAnswer }).end(body)
 }
 
@@ -54,7 +54,7 @@ export function answerRaw(socket: Socket, { status, detail, headers: more }: Ref
     socket.destroy()
     return
   }
-  const { body, headers } = unreadable(status, detail)
+  const { body, headers } = malformedRequest(status, detail)
   const length = { 'Content-Length': Buffer.byteLength(body) }
   const lines = Object.entries({ ...headers, ...more, ...lastAnswer, ...length })
   const head = [

@@ -6,7 +6,7 @@ import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Logger } from '../../core/log.ts'
 import { type Answer, type Connection, openConnection } from './connection.ts'
 import { listenOn } from './listen.ts'
-import { answerRaw, type Refusal, refusalOf, refuse, unreadable } from './malformed-request.ts'
+import { answerRaw, malformedRequest, type Refusal, refusalOf, refuse } from './malformed-request.ts'
 import { normalizeRequest } from './request-syntax.ts'
 
 export type HttpServer = {
@@ -124,7 +124,7 @@ const answerFull: Answer = (_, outgoing) => refuse(outgoing, full)
 const answerExpectation: Answer = (_, outgoing) => refuse(outgoing, { status: 417 })
 
 function answerWith(fetch: Fetch): Answer {
-  const answer = getRequestListener(fetch, { errorHandler: answerUnreadable, hostname: 'localhost' })
+  const answer = getRequestListener(fetch, { errorHandler: answerMalformed, hostname: 'localhost' })
   return (incoming, outgoing) => {
     // A request of HTTP/0.9 has no headers, nor has its answer.
     if (incoming.httpVersionMajor < 1) return answerRaw(incoming.socket, { status: 400 })
@@ -150,9 +150,9 @@ function whenContinued(answer: Answer): Answer {
 }
 
 /** For a request that node:http could read but that makes no URL. */
-function answerUnreadable(error: unknown): Response {
+function answerMalformed(error: unknown): Response {
   if (!(error instanceof RequestError)) throw error
-  const { body, headers } = unreadable(400)
+  const { body, headers } = malformedRequest(400)
   return new Response(body, { status: 400, headers: { ...headers, Connection: 'close' } })
 }
 

@@ -1,6 +1,7 @@
 /** GET /metrics and /healthz, on an address of its own, so that it can stay out of the public's sight. */
 import { createServer, type IncomingMessage } from 'node:http'
 import type { Config } from '../../config/api.ts'
+import { httpOrigin } from '../../core/host.ts'
 import { errorFields, type Logger } from '../../core/log.ts'
 import { listenOn, shortRequests } from '../http/listen.ts'
 import type { Stack } from '../process/shutdown.ts'
@@ -48,5 +49,5 @@ export async function serveMetrics({ collect, address: { host, port }, log, stac
     server.close()
     server.closeAllConnections()
   })
-  log.info('metrics', { url: `http://${host.includes(':') ? `[${host}]` : host}:${listening}/metrics` })
+  log.info('metrics', { url: `${httpOrigin(host, listening)}/metrics` })
 }

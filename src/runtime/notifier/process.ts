@@ -41,7 +41,7 @@ const longestDelayMs = 5_000
 const livedMs = 10_000
 
 /** The tokens' secret is none of the notifier's business. */
-const handedOn =
+const forwardedEnv =
   /^(NOTIFY_\w+|SMTP_URL|NOTIFIER_(?:DATABASE_URL|CONCURRENCY|RETRY_DELAYS|MAXIMUM_EVENT_AGE|ON_FAILURE)|LOG_LEVEL|PATH|TZ|DATABASE_CA|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
 
 /**
@@ -107,7 +107,7 @@ function spawnNotifier(
     stdio: ['pipe', 'inherit', 'inherit'],
     env: {
       ...(databaseUrl !== undefined && { NOTIFIER_DATABASE_URL: databaseUrl }),
-      ...Object.fromEntries(Object.entries(environment).filter(([name]) => handedOn.test(name))),
+      ...Object.fromEntries(Object.entries(environment).filter(([name]) => forwardedEnv.test(name))),
       NOTIFIER_HOST: host,
       NOTIFIER_PORT: String(port),
       NOTIFIER_FUNCTION: functionName,

@@ -4,7 +4,7 @@ import { startUpstashFront } from './upstash-front.ts'
 
 const choices = ['memory', 'redis', 'upstash']
 
-export async function startBacking() {
+export async function startSharedStore() {
   const choice = process.env.TEST_STORE ?? 'memory'
   if (!choices.includes(choice)) throw new Error(`TEST_STORE: give one of ${choices.join(', ')}`)
   const redis = choice === 'memory' ? undefined : await startTestRedis()

@@ -31,7 +31,6 @@ export const options = {
     outbox: 'src/commands/outbox.ts',
     users: 'src/commands/users.ts',
     doctor: 'src/commands/doctor.ts',
-    'bcrypt-worker': 'src/runtime/passwords/bcrypt-worker.ts',
     notifier: 'workers/notifier/node.ts',
     'notifier-invoke': 'workers/notifier/invoke.ts',
     'notifier-inspect': 'workers/notifier/inspect.ts',

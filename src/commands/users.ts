@@ -1,5 +1,4 @@
 /** Entry of `npm run users`: accounts as an operator makes, disables and mends them. */
-import { fileURLToPath } from 'node:url'
 import type * as z from 'zod'
 import * as administration from '../accounts/administration.ts'
 import { Registration } from '../accounts/schemas.ts'
@@ -153,11 +152,7 @@ function found<T>(user: T | undefined, name: string): T {
 }
 
 async function openHasher({ bcryptCost: cost }: Config) {
-  const queue = await createNodeHasher({
-    cost,
-    workerEntry: fileURLToPath(new URL('bcrypt-worker.js', import.meta.url)),
-    log: createLogger('silent'),
-  })
+  const queue = await createNodeHasher({ cost, log: createLogger('silent') })
   return queue.for({ address: 'the operator' })
 }
 

@@ -75,7 +75,6 @@ export async function serve({
 
   const passwords = await createNodeHasher({
     cost: config.bcryptCost,
-    workerEntry: file('bcrypt-worker.js'),
     processes: config.webConcurrency,
     log,
   })

@@ -1,65 +1,44 @@
-/** The password hasher of a Node process: native where that works, else bcryptjs on threads. */
+/** The password hasher of a Node process: native bcrypt, or bcryptjs where the native binary does not load. */
 import { availableParallelism } from 'node:os'
 import type { Logger } from '../../core/log.ts'
 import { type Bcrypt, createPasswordHasher, queued, queueLimits } from '../../ports/passwords.ts'
-import { bcryptjsPool } from './bcryptjs-pool.ts'
+import { bcryptjs } from './bcryptjs.ts'
 import { loadNativeBcrypt } from './native-bcrypt.ts'
 
 type HasherOptions = {
   cost: number
-  /** The bundled `bcrypt-worker.ts`. */
-  workerEntry: string | URL
-  /** How many processes share the machine's cores; 1 by default. */
+  /** Processes that share the machine's cores. */
   processes?: number
   log: Pick<Logger, 'info' | 'warn'>
 }
 
-/**
- * Hashes on one core fewer than there are, so that one is left for requests, or on this process's share of those, and logs
- * which bcrypt it is.
- * Rejects when neither works: a process that cannot check a password should not start.
- */
-export async function createNodeHasher({
-  cost,
-  workerEntry,
-  processes = 1,
-  log,
-}: HasherOptions): Promise<ReturnType<typeof queued>> {
-  const cores = Math.max(1, Math.floor((availableParallelism() - 1) / processes))
-  const native = await tryNative()
-  if (native.bcrypt) {
-    const concurrency = Math.min(cores, nativeThreads())
-    log.info('passwords are hashed by native bcrypt', { cost, concurrency })
-    return queued(createPasswordHasher(native.bcrypt, cost), queueLimits(cost, concurrency))
-  }
-  const pool = bcryptjsPool({ workerEntry, size: cores })
-  await proveWorking(pool)
-  log.warn('passwords are hashed by bcryptjs, on threads: native bcrypt does not load here', {
-    cost,
-    concurrency: cores,
-    reason: native.reason,
+/** A start without native bcrypt warns: bcryptjs hashes on the main thread, where requests wait for it. */
+export async function createNodeHasher({ cost, processes = 1, log }: HasherOptions) {
+  const native = await openNative().catch((error: Error) => {
+    log.warn('native bcrypt does not load: passwords are hashed by bcryptjs, and requests wait meanwhile', {
+      cost,
+      reason: error.message,
+    })
   })
-  return queued(createPasswordHasher(pool, cost), queueLimits(cost, cores))
+  const concurrency = native ? nativeConcurrency(processes) : 1
+  if (native) log.info('passwords are hashed by native bcrypt', { cost, concurrency })
+  return queued(createPasswordHasher(native ?? bcryptjs, cost), queueLimits(cost, concurrency))
 }
 
-async function tryNative(): Promise<{ bcrypt: Bcrypt } | { bcrypt: undefined; reason: string }> {
-  try {
-    const bcrypt = await loadNativeBcrypt()
-    await proveWorking(bcrypt)
-    return { bcrypt }
-  } catch (error) {
-    return { bcrypt: undefined, reason: error instanceof Error ? error.message : String(error) }
-  }
-}
-
-/** About a millisecond of work, at the lowest cost there is. */
-async function proveWorking(bcrypt: Bcrypt): Promise<void> {
-  const hash = await bcrypt.hash('proof', 4)
-  if (!(await bcrypt.compare('proof', hash))) throw new Error('bcrypt does not verify its own hash')
+/** Tries it for about 1 ms. @throws Error when the binary is missing or hashes wrongly */
+async function openNative(): Promise<Bcrypt> {
+  const bcrypt = await loadNativeBcrypt()
+  if (!(await bcrypt.compare('trial', await bcrypt.hash('trial', 4))))
+    throw new Error('bcrypt does not verify its own hash')
+  return bcrypt
 }
 
 /**
- * Native hashes share libuv's threads, of which Node has 4 unless told otherwise, with file access, name look-ups and
- * WebCrypto, which verifies access tokens: one is left to those.
+ * One core is left to requests. Hashes share libuv's threads (4 by default) with file access, name look-ups
+ * and WebCrypto, which verifies access tokens: one thread is left to those.
  */
-const nativeThreads = () => Math.max(1, (Number(process.env.UV_THREADPOOL_SIZE) || 4) - 1)
+function nativeConcurrency(processes: number): number {
+  const cores = Math.floor((availableParallelism() - 1) / processes)
+  const threads = (Number(process.env.UV_THREADPOOL_SIZE) || 4) - 1
+  return Math.max(1, Math.min(cores, threads))
+}

@@ -1,5 +1,5 @@
-// Runs the README's tours as a reader would: `npm start`, or the script given such as `dev:edge`, in one terminal, the commands
-// in another.
+// Runs the README's tours like a reader: `npm start`, or another script such as `dev:edge`, in one process
+// and the tours' commands in others.
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
 const script = process.argv[2] ?? 'start'
-/** Tours of what `npm start` alone has. */
+/** Tours that work with `npm start` only. */
 const onlyOnNode = ['notifier']
 
 const readme = readFileSync('README.md', 'utf8')
@@ -18,8 +18,8 @@ const tours = [
   commands,
   expected: [...expectations.matchAll(/<!-- expect: (.*) -->/g)].map(([, text]) => text),
 }))
-if (tours.length < 3) throw new Error('the README has lost its tours')
-const ours = tours.filter(({ name }) => script === 'start' || !onlyOnNode.includes(name))
+if (tours.length < 3) throw new Error('the README has fewer than three tours')
+const selected = tours.filter(({ name }) => script === 'start' || !onlyOnNode.includes(name))
 
 const dataDirectory = mkdtempSync(join(tmpdir(), 'task-api-readme-'))
 const api = spawn('npm', ['run', script], {
@@ -34,25 +34,25 @@ createInterface({ input: api.stdout }).on('line', (line) => {
 })
 api.on('exit', () => wake())
 
-/** Resolves with the milliseconds it took; rejects after a minute. */
-async function printed(pattern) {
-  const begun = Date.now()
+/** Waits for a line of output; resolves with the milliseconds waited, rejects after a minute. */
+async function waitForLine(pattern) {
+  const startedAt = Date.now()
   while (!lines.some((line) => pattern.test(line))) {
-    if (api.exitCode !== null || Date.now() - begun > 60_000)
+    if (api.exitCode !== null || Date.now() - startedAt > 60_000)
       throw new Error(`npm run ${script} did not print ${pattern}`)
     await new Promise((resolve) => {
       wake = resolve
       setTimeout(resolve, 1000)
     })
   }
-  return Date.now() - begun
+  return Date.now() - startedAt
 }
 
 let failed = 0
 try {
-  console.log(`listening after ${await printed(/"listening"/)} ms`)
-  for (const { name, commands, expected } of ours) {
-    // A script has no terminal to type into; HTTPie would read one's absence as a body.
+  console.log(`listening after ${await waitForLine(/"listening"/)} ms`)
+  for (const { name, commands, expected } of selected) {
+    // Without a terminal HTTPie reads its body from standard input.
     const preamble = 'set -euo pipefail\nhttp() { command http --ignore-stdin --print=hb "$@"; }\n'
     const { stdout, status } = spawnSync(
       'bash',
@@ -63,7 +63,7 @@ try {
         stdio: ['ignore', 'pipe', 'inherit'],
       },
     )
-    // Names of headers mean the same in any case, and Node writes them in another than workerd.
+    // Header names are case-insensitive; Node and workerd write them differently.
     const answers = stdout.toLowerCase()
     const missing = expected.filter((text) => !answers.includes(text.toLowerCase()))
     console.log(
@@ -74,7 +74,9 @@ try {
       console.log(`${stdout}\nmissing: ${missing.join(' | ')}`)
     }
   }
-  console.log(`the notifier's lines were there after ${await printed(/"task completed".*"task_id":2/)} ms`)
+  console.log(
+    `the notifier's lines were printed after ${await waitForLine(/"task completed".*"task_id":2/)} ms`,
+  )
 } finally {
   api.kill('SIGTERM')
   await new Promise((resolve) => (api.exitCode === null ? api.once('exit', resolve) : resolve()))

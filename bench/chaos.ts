@@ -1,8 +1,9 @@
 /**
- * Kills everything under a steady load: `npm run chaos -- [rounds] [processes]`, 10 and 4 by default. In each round Postgres is killed and started again once,
- * Redis killed and restarted empty once and frozen once, an API process killed twice, and the notifier twice. Clients
- * remember what was acknowledged; at the end all of it must be there, once, and every completion notified. Prints what it found,
- * as Markdown; fails on anything lost, not notified, let through beyond a limit, or away for longer than 5 s.
+ * Kills processes under a steady load: `npm run chaos -- [rounds] [processes]`, 10 and 4 by default. Each
+ * round kills and restarts Postgres, kills Redis and restarts it empty, freezes Redis, and kills an API
+ * process and the notifier twice each. Clients remember what was acknowledged. At the end each acknowledged
+ * task must exist once and each completion must have been notified. Prints a report in Markdown; fails on a
+ * lost write, a missing notification, an exceeded limit, or a recovery that takes longer than 5 s.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient } from '../test/support/client.ts'
@@ -18,9 +19,9 @@ const processes = Number(process.argv[3] ?? 4)
 const actors = 8
 const anonymous = { limit: 60, windowMs: 10_000 }
 const recoveryBoundMs = 5000
-/** How long Postgres and Redis stay away. */
-const awayMs = 1500
-/** How long things are left alone after each fault: longer than the bound. */
+/** How long Postgres and Redis stay down. */
+const downMs = 1500
+/** Pause after each fault, longer than the bound. */
 const calmMs = 6000
 
 async function main() {
@@ -44,28 +45,28 @@ async function main() {
       NOTIFY_WEBHOOK_URL: webhook.url,
     },
   })
-  const one = (command: RegExp) => {
+  const randomPid = (command: RegExp) => {
     const found = descendantsOf(api.child).filter((each) => command.test(each.command))
     const { pid } = found[Math.floor(Math.random() * found.length)] ?? {}
-    if (pid === undefined) throw new Error(`nothing runs that is like ${command}`)
+    if (pid === undefined) throw new Error(`no process matches ${command}`)
     return pid
   }
   const kills = {
     postgres: async () => {
       await postgres.kill()
-      await sleep(awayMs)
+      await sleep(downMs)
       await postgres.start()
     },
-    api: async () => endProcess(one(/api-worker\.js/)),
-    notifier: async () => endProcess(one(/notifier\.js/)),
+    api: async () => endProcess(randomPid(/api-worker\.js/)),
+    notifier: async () => endProcess(randomPid(/notifier\.js/)),
     redis: async () => {
       await redis.kill()
-      await sleep(awayMs)
+      await sleep(downMs)
       await redis.start()
     },
     freeze: async () => {
       redis.freeze()
-      await sleep(awayMs)
+      await sleep(downMs)
       redis.thaw()
     },
   }
@@ -88,9 +89,9 @@ async function main() {
   acting.catch(() => {
     over = true
   })
-  const away: Interval[] = []
+  const storeOutages: Interval[] = []
   const recoveries = new Map<string, number[]>()
-  const begun = Date.now()
+  const startedAt = Date.now()
   await sleep(calmMs)
   for (let round = 0; round < rounds && !over; round++) {
     for (const [name, kill] of plan) {
@@ -98,7 +99,7 @@ async function main() {
       await kill()
       const back = Date.now()
       await sleep(calmMs)
-      if (name.startsWith('Redis')) away.push({ from, to: Date.now() })
+      if (name.startsWith('Redis')) storeOutages.push({ from, to: Date.now() })
       const last = chronicle.failures.at(-1)?.at ?? 0
       recoveries.set(name, [...(recoveries.get(name) ?? []), Math.max(0, last - back)])
     }
@@ -106,11 +107,11 @@ async function main() {
   over = true
   await acting
   const { passed, refused } = await hammering
-  const seconds = (Date.now() - begun) / 1000
+  const seconds = (Date.now() - startedAt) / 1000
 
   const lost = await verify(api, users, chronicle)
   const { missing, repeated, slowestMs } = await notifications(webhook, chronicle.completed)
-  const beyond = limitsBroken(passed, away)
+  const beyond = limitsBroken(passed, storeOutages)
   const slow = [...recoveries].flatMap(([name, times]) =>
     times.filter((ms) => ms > recoveryBoundMs).map((ms) => `${name}: ${ms} ms`),
   )
@@ -164,10 +165,10 @@ async function main() {
 type Interval = { from: number; to: number }
 
 /**
- * Windows in which more was let through than may be: the limit, or while the store is away that and as much again by each
- * process. What was under way at a window's edge is counted for neither.
+ * Returns the windows in which more requests passed than allowed: the limit, plus the limit once per process
+ * while the store was down. Requests under way at a window's edge are not counted.
  */
-function limitsBroken(passed: Interval[], away: Interval[]): string[] {
+function limitsBroken(passed: Interval[], storeOutages: Interval[]): string[] {
   const { limit, windowMs } = anonymous
   const counts = new Map<number, number>()
   for (const { from, to } of passed) {
@@ -176,11 +177,11 @@ function limitsBroken(passed: Interval[], away: Interval[]): string[] {
   }
   return [...counts].flatMap(([window, count]) => {
     const [start, end] = [window * windowMs, (window + 1) * windowMs]
-    // What was counted before a loss is forgotten, and weighs in the window after.
-    const wasAway = away.some(({ from, to }) => from < end && to > start - windowMs)
-    const most = wasAway ? limit * (1 + processes) : limit
+    // Counts from before an outage are lost, which also affects the window after it.
+    const wasDown = storeOutages.some(({ from, to }) => from < end && to > start - windowMs)
+    const most = wasDown ? limit * (1 + processes) : limit
     return count > most
-      ? [`${count} let through in a window of ${limit}${wasAway ? ', the store being away' : ''}`]
+      ? [`${count} requests passed in a window of ${limit}${wasDown ? ' while the store was down' : ''}`]
       : []
   })
 }
@@ -189,18 +190,18 @@ async function notifications(
   { received }: Awaited<ReturnType<typeof startWebhookReceiver>>,
   completed: Map<number, number>,
 ) {
-  const told = () =>
+  const delivered = () =>
     received.map(({ body, at }) => ({ id: JSON.parse(body).event.detail.task.id as number, at }))
   const missing = () => {
-    const ids = new Set(told().map(({ id }) => id))
+    const ids = new Set(delivered().map(({ id }) => id))
     return [...completed.keys()].filter((id) => !ids.has(id))
   }
   const deadline = Date.now() + 60_000
   while (missing().length > 0 && Date.now() < deadline) await sleep(200)
   const first = new Map<number, number>()
-  for (const { id, at } of told()) if (!first.has(id)) first.set(id, at)
+  for (const { id, at } of delivered()) if (!first.has(id)) first.set(id, at)
   const delays = [...completed].map(([id, at]) => (first.get(id) ?? at) - at)
-  return { missing: missing(), repeated: told().length - first.size, slowestMs: Math.max(0, ...delays) }
+  return { missing: missing(), repeated: delivered().length - first.size, slowestMs: Math.max(0, ...delays) }
 }
 
 await runBench(main)

@@ -1,5 +1,5 @@
-// Loaded into the API by `npm run load`: on SIGUSR2 prints how late its event loop has been since the last time, in ms,
-// and what memory is held, in MiB, after a collection.
+// Loaded into the API by `npm run load`. On SIGUSR2 it collects garbage and prints the event-loop lag since
+// the last signal, in ms, and the memory in use, in MiB.
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'

@@ -1,6 +1,6 @@
 /**
- * Sends Events to the notifier and kills it by SIGKILL meanwhile: `npm run events [events] [kills]`. Prints what became of them;
- * fails when one was not handled. How many were handled twice depends on the moments of the kills, and is counted.
+ * Sends Events to the notifier while killing it with SIGKILL: `npm run events -- [events] [kills]`. Fails if
+ * an event was not handled. Counts those that were handled twice, which depends on the moments of the kills.
  */
 import { runEventStorm } from '../test/support/event-storm.ts'
 import { runBench } from './run-bench.ts'

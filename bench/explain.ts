@@ -1,8 +1,8 @@
 /**
- * Explains the API's own statements on a large database: `npm run explain [tasks] [generic]`, with plans made for the values
- * at hand, or with those that a connection keeps for all values once it has run a statement a few times. It starts a Postgres of its own, fills it
- * with a million tasks, runs every statement for a user with half of them and for one with twenty, and prints a table in
- * Markdown. It fails when a statement reads all tasks or sorts more than a page of them.
+ * Explains the task statements on a large database: `npm run explain -- [tasks] [generic]`, with plans for
+ * the values at hand, or with the generic plans that a connection keeps for all values. Starts a Postgres,
+ * fills it with a million tasks, runs each statement for a user with half of them and for one with twenty,
+ * and prints a table in Markdown. Fails if a statement reads all tasks or sorts more than a page of them.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -61,7 +61,10 @@ async function main() {
   }
 }
 
-/** User 1 created half of all tasks and is assigned a tenth of the others'; user 2 has twenty; a thousand share the rest. */
+/**
+ * User 1 creates half of all tasks and is assigned a tenth of the others; user 2 has twenty; a thousand share
+ * the rest.
+ */
 async function fill(sql: postgres.Sql) {
   await sql`
     insert into users (username, password_hash) select 'user-' || n, 'none' from generate_series(1, 1002) n`
@@ -162,7 +165,7 @@ async function explainAll(sql: postgres.Sql, db: Database, seen: { text: string;
   if (failed) process.exitCode = 1
 }
 
-/** The median of some runs, each undone. */
+/** Returns the median of several runs, each rolled back. */
 async function explain(sql: postgres.Sql, { text, parameters }: { text: string; parameters: unknown[] }) {
   const results: { milliseconds: number; plan: Plan }[] = []
   for (let run = 0; run < runs; run++) {

@@ -1,8 +1,8 @@
 /**
- * Loads the default set-up with its limits raised: `npm run load [seconds] [clients]`; WEB_CONCURRENCY and REDIS_URL are
- * handed on. Three rounds of clients that create,
- * read, list, change, complete and delete tasks, while others log in without pause. Prints a table in Markdown; fails on any
- * answer that is not what it should be, on an event loop that is late, and on memory that grows from round to round.
+ * Loads the default set-up with raised limits: `npm run load -- [seconds] [clients]`. WEB_CONCURRENCY and
+ * REDIS_URL are passed on. In three rounds clients create, read, list, change, complete and delete tasks
+ * while others log in without pause. Prints a table in Markdown; fails on a wrong answer, on event-loop lag,
+ * and on memory that grows.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
@@ -16,11 +16,11 @@ const clients = Number(process.argv[3] ?? 50)
 const logins = 8
 const rounds = 3
 /**
- * How late the event loop may be at the 99th percentile, in ms, and how much the heap may grow over all rounds, in MiB.
- * Judged in rounds of at least half a minute only: shorter ones say little of either.
+ * Event-loop lag at the 99th percentile, in ms, and growth of the heap over all rounds, in MiB. Checked only
+ * in rounds of at least half a minute: shorter ones measure neither reliably.
  */
 const bounds = { p99: 50, growth: 8 }
-const judged = seconds >= 30
+const isLongEnough = seconds >= 30
 
 type Tally = { requests: number; logins: number; errors: string[]; latencies: number[] }
 
@@ -43,7 +43,7 @@ async function main() {
   try {
     const client = createClient({ baseUrl: api.baseUrl, addressHeader: 'X-Test-Address' })
     const users = await Promise.all(Array.from({ length: clients }, () => client.register()))
-    // A user of their own: a thousand logins later, the first session of the user has ended.
+    // A separate user: after a thousand log-ins the user's first session ends.
     const visitor = await client.register()
     console.log(`${clients} clients and ${logins} that log in, ${rounds} rounds of ${seconds} s.\n`)
     console.log(
@@ -62,11 +62,11 @@ async function main() {
         `| ${round} | ${Math.round(tally.requests / seconds)} | ${quantile(0.5)} | ${quantile(0.99)} | ${(tally.logins / seconds).toFixed(1)} | ${tally.errors.length} | ${p99} | ${max} | ${heap} | ${rss} |`,
       )
       for (const error of tally.errors.slice(0, 5)) console.log(error)
-      failed ||= tally.errors.length > 0 || (judged && p99 > bounds.p99)
+      failed ||= tally.errors.length > 0 || (isLongEnough && p99 > bounds.p99)
     }
     const growth = (heaps.at(-1) ?? 0) - (heaps[0] ?? 0)
     console.log(`\nFrom the first round's end to the last's the heap grew by ${growth.toFixed(1)} MiB.`)
-    failed ||= judged && growth > bounds.growth
+    failed ||= isLongEnough && growth > bounds.growth
   } finally {
     const code = await api.stop()
     failed ||= code !== 0
@@ -93,10 +93,10 @@ async function load(client: Client, users: User[], visitor: User): Promise<Tally
   return tally
 }
 
-/** One turn of what a person does with tasks. */
+/** Uses a task as a person would, from its creation to its deletion. */
 async function useTasks(client: Client, { token }: User, tally: Tally) {
   async function request(expected: number, method: string, path: string, json?: object) {
-    const begun = performance.now()
+    const startedAt = performance.now()
     try {
       const answer = await client.request(method, path, { token, ...(json ? { json } : {}) })
       if (answer.status !== expected)
@@ -106,7 +106,7 @@ async function useTasks(client: Client, { token }: User, tally: Tally) {
       tally.errors.push(`${method} ${path}: ${error}`)
     } finally {
       tally.requests++
-      tally.latencies.push(performance.now() - begun)
+      tally.latencies.push(performance.now() - startedAt)
     }
   }
   const task = await request(201, 'POST', '/api/tasks/', { title: 'Something to do', description: 'and how' })
@@ -124,22 +124,22 @@ const forwardedEnv = (...names: string[]) =>
 
 type Monitored = Record<'p99' | 'max' | 'rss' | 'heap', number>
 
-/** Of the processes that serve: the latest event loop, and the memory of all. */
+/** Asks each serving process: returns the largest event-loop lag and the memory of all. */
 async function measure({ child, lines }: ApiProcess): Promise<Monitored> {
   const seen = lines.length
   const workers = descendantsOf(child).filter(({ command }) => command.includes('api-worker.js'))
   const serving = workers.length > 0 ? workers.map(({ pid }) => pid) : [Number(child.pid)]
   for (const pid of serving) process.kill(pid, 'SIGUSR2')
   for (;;) {
-    const told = lines.slice(seen).filter(({ message }) => message === 'monitor') as unknown as Monitored[]
-    const all = (name: keyof Monitored) => told.map((line) => line[name])
+    const answers = lines.slice(seen).filter(({ message }) => message === 'monitor') as unknown as Monitored[]
+    const all = (name: keyof Monitored) => answers.map((line) => line[name])
     const sum = (name: keyof Monitored) =>
       Number(
         all(name)
           .reduce((a, b) => a + b)
           .toFixed(1),
       )
-    if (told.length === serving.length)
+    if (answers.length === serving.length)
       return {
         p99: Math.max(...all('p99')),
         max: Math.max(...all('max')),

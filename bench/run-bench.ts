@@ -1,7 +1,7 @@
-/** Runs the main function of a benchmark, and leaves no API behind however it ends. */
+/** Runs a benchmark and stops every API that it started, however it ends. */
 import { stopApis } from '../test/support/processes.ts'
 
-/** Ends the process with 1 when `main` fails, on SIGINT or SIGTERM, or when nobody reads the output any more. */
+/** Exits with 1 if `main` fails, on SIGINT or SIGTERM, and when the output is closed. */
 export async function runBench(main: () => Promise<void>): Promise<void> {
   let ending: Promise<never> | undefined
   const end = () => {

@@ -1,5 +1,6 @@
-// `npm run build:lambda`: the functions for AWS Lambda as dist/lambda/*.zip, each with its handler at index.handler.
-// Everything is in the bundle, nothing in it is native: one zip for arm64 and x86_64. Another folder may be named.
+// `npm run build:lambda [folder]`: builds the functions for AWS Lambda as dist/lambda/*.zip, each with its
+// handler at index.handler. Each bundle is complete and has no native code, so that one zip serves arm64 and
+// x86_64.
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, relative, resolve } from 'node:path'
 import { buffer } from 'node:stream/consumers'
@@ -8,7 +9,7 @@ import { ZipFile } from 'yazl'
 import { options } from './build.mjs'
 import { copyReferencePage } from './reference-page.mjs'
 
-/** By the zip's name: where its handler is, and what lies beside it, as folders in the zip and here. */
+/** By the zip's name: its handler's file, and the folders to add, by their names in the zip. */
 const functions = {
   api: { entry: 'src/lambda.ts', folders: { public: 'dist/public' } },
   notifier: { entry: 'workers/notifier/handler.ts', folders: {} },
@@ -28,18 +29,18 @@ async function bundle(entry, name) {
     entryPoints: [entry],
     outfile: here('dist/lambda', name, 'index.mjs'),
     write: false,
-    // Of two forms of a package the one for import statements: it is the one that is tried elsewhere.
+    // Prefer ES modules: the tests on Node use them too.
     mainFields: ['module', 'main'],
-    // Some packages are CommonJS still, and require what Node brings.
+    // Some packages are CommonJS and require Node's modules.
     banner: { js: requireHere },
   })
   return outputFiles
 }
 
-/** Same content, same bytes: neither names' order nor times are the file system's. */
+/** The same content gives the same bytes: names are sorted and times fixed. */
 async function zip(files) {
   const archive = new ZipFile()
-  // In local time, which is what a zip's own form of time is made of, wherever this runs.
+  // Zip times are local times.
   const settings = { mtime: new Date(1980, 0, 1), mode: 0o100644, forceDosTimestamp: true }
   for (const [name, file] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (typeof file === 'string') archive.addFile(file, name, settings)

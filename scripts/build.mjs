@@ -1,4 +1,4 @@
-// Bundles each entry into dist/, with the packages that every start needs, and copies the reference page's files beside them.
+// Bundles each entry into dist/, with the packages that every start needs, and copies the reference page.
 import './node-version.mjs'
 
 import { fileURLToPath } from 'node:url'
@@ -8,8 +8,8 @@ import { copyReferencePage } from './reference-page.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * Packages that stay where they are installed: native ones, and large ones that few starts need, which import them when they do.
- * Reading the others from hundreds of files took two thirds of a start.
+ * Packages that stay in node_modules: native ones, and large ones that few starts need and import lazily. The
+ * others are bundled, because reading them from hundreds of files took two thirds of a start.
  */
 const external = [
   '@aws-sdk/*',
@@ -20,7 +20,7 @@ const external = [
   'redis',
 ]
 
-/** What esbuild needs to know; `scripts/dev.mjs` watches with the same options. */
+/** Options of esbuild, shared with `scripts/dev.mjs`. */
 export const options = {
   absWorkingDir: root,
   entryPoints: {
@@ -42,7 +42,7 @@ export const options = {
   target: 'node20',
   format: 'esm',
   sourcemap: true,
-  // Traces name our files and lines, which is all that a log needs of them.
+  // Stack traces need files and lines only.
   sourcesContent: false,
   logLevel: 'warning',
 }

@@ -1,4 +1,4 @@
-// Makes src/accounts/common-passwords/list.ts out of Django's list, which has the most common first:
+// Generates src/accounts/common-passwords/list.ts from Django's list, which is ordered by frequency:
 // pip download --no-deps django==5.2.17 && unzip django-*.whl django/contrib/auth/common-passwords.txt.gz
 // node scripts/common-passwords.mjs django/contrib/auth/common-passwords.txt.gz
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 
 const [, , source = ''] = process.argv
-const ofLength = gunzipSync(readFileSync(source))
+const longEnough = gunzipSync(readFileSync(source))
   .toString()
   .split('\n')
   .filter((password) => [...password].length >= 8)
@@ -15,11 +15,12 @@ writeFileSync(
   fileURLToPath(new URL('../src/accounts/common-passwords/list.ts', import.meta.url)),
   `/**
  * The thousand most common passwords of at least 8 characters, in lower case, from the list of Django 5.2.17
- * (django/contrib/auth/common-passwords.txt.gz). Made by scripts/common-passwords.mjs; LICENSE beside it is Django's.
+ * (django/contrib/auth/common-passwords.txt.gz). Made by scripts/common-passwords.mjs; LICENSE beside it is
+ * Django's.
  */
 export const commonPasswords = new Set(
   \`
-${ofLength.slice(0, 1000).join('\n')}
+${longEnough.slice(0, 1000).join('\n')}
 \`
     .trim()
     .split('\\n'),

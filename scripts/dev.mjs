@@ -1,4 +1,4 @@
-// `npm run dev`: builds on every change and starts the API anew, once the one before has stopped.
+// `npm run dev`: builds on every change, stops the API and starts it again.
 import './node-version.mjs'
 
 import { spawn } from 'node:child_process'
@@ -28,15 +28,15 @@ const restartOnBuild = {
   name: 'restart-on-build',
   setup(build) {
     build.onEnd(async ({ errors, warnings }) => {
-      await tell('error', errors)
-      await tell('warning', warnings)
+      await print('error', errors)
+      await print('warning', warnings)
       if (errors.length === 0) restarting = restarting.then(restart)
     })
   },
 }
 
-/** esbuild itself ends when nobody can read what it prints. */
-async function tell(kind, messages) {
+/** esbuild's own logging ends the process when its output is closed. */
+async function print(kind, messages) {
   for (const message of await formatMessages(messages, { kind })) console.error(message)
 }
 
@@ -56,12 +56,13 @@ await watcher.watch()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, async () => {
     if (ending) {
-      // A second one hurries; but one Ctrl-C comes twice under npm, and from a terminal the API has them all by itself.
+      // A second SIGTERM is passed on to end the API at once. Other signals are not: a terminal sends them to
+      // the API itself, and under npm one Ctrl-C arrives here twice.
       if (signal === 'SIGTERM') api?.kill(signal)
       return
     }
     ending = true
-    // As it came: the terminal has sent it to the API too, which takes the same again for the same.
+    // Pass on the same signal: a terminal has sent it to the API already, which ignores the repeat.
     await stop(signal)
     await restarting
     await watcher.dispose()

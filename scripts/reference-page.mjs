@@ -1,4 +1,4 @@
-// Puts the files of the reference page into dist/public, which is all that wrangler needs of a build.
+// Copies the files of the reference page to dist/public. wrangler needs no other build step.
 import { cpSync, mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -16,7 +16,7 @@ export function copyReferencePage() {
     copy(join(swagger, file), join(assets, 'docs', file))
 }
 
-/** A file that is the same already may be in the middle of being served. */
+/** Leaves identical files alone, because the API may be serving them. */
 function copy(from, to) {
   if (!isSame(from, to)) cpSync(from, to)
 }

@@ -1,5 +1,5 @@
-// Bundles one TypeScript file and runs it: `node scripts/run.mjs bench/explain.ts …`. Node 20 reads no TypeScript.
-// The bundle lies two folders down, as the files of test/support do that find the root from where they are.
+// Bundles and runs one TypeScript file, which Node 20 cannot: `node scripts/run.mjs bench/explain.ts …`.
+// The bundle is two folders down, like test/support, whose modules find the root relative to themselves.
 import { spawn } from 'node:child_process'
 import { basename, join } from 'node:path'
 import { build } from 'esbuild'

@@ -1,4 +1,5 @@
-// `npm run size`: what `wrangler deploy` would upload, gzipped as the edge counts it, and whether that is within the budget.
+// `npm run size`: prints the gzipped size of what `wrangler deploy` would upload, and fails if it exceeds the
+// budget.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-/** In KiB; the free plan's own limit is 3072. */
+/** Budgets in KiB, gzipped; the limit of Cloudflare's free plan is 3072. */
 const workers = [
   { name: 'API', config: 'wrangler.toml', budget: 190 },
   { name: 'notifier', config: 'workers/notifier/wrangler.toml', budget: 40 },

@@ -1,4 +1,4 @@
-/** Writes the OpenAPI document, as a service without PUBLIC_URL has it, to the file that is named. */
+/** Writes the OpenAPI document of a service without PUBLIC_URL to a file. */
 import { writeFileSync } from 'node:fs'
 import { operations } from '../../src/app.ts'
 import { describeOperations } from '../../src/http/openapi.ts'

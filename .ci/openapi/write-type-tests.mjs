@@ -1,5 +1,6 @@
-// Writes a TypeScript file that assigns each example of an OpenAPI document to the type that openapi-typescript made for it.
-// A variant with another type in one place has to be refused by the types just where the document's schema refuses it.
+// Writes a TypeScript file that assigns each example of an OpenAPI document to its type from
+// openapi-typescript. It also assigns variants with one value of another type, and expects an error exactly
+// where the schema refuses the variant.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 
@@ -17,7 +18,7 @@ const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
   })),
 )
 
-/** Each example, with the type that it has to have and the place of its schema in the document. */
+/** Each example with its expected type and the path of its schema in the document. */
 function* examples({ operationId, pointer, parameters = [], requestBody, responses }) {
   const operation = `operations['${operationId}']`
   for (const [index, { name, in: place, schema }] of parameters.entries()) {
@@ -90,6 +91,6 @@ for (const operation of operations) {
   }
 }
 writeFileSync(outputFile, `${lines.join('\n')}\n`)
-console.log(`${accepted} values that the types have to take, ${refused} that they have to refuse`)
+console.log(`${accepted} values that the types must accept, ${refused} that they must refuse`)
 if (accepted < operations.length || refused < operations.length)
-  throw new Error('the document has lost its examples')
+  throw new Error('the document has too few examples')

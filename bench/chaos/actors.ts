@@ -1,4 +1,4 @@
-/** Clients under chaos: they do as a careful program would, and remember everything that was acknowledged. */
+/** Clients that retry like a careful program and remember everything that was acknowledged. */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -13,13 +13,13 @@ type Service = { baseUrl: string; addressHeader: string }
 
 export type Chronicle = {
   requests: number
-  /** Requests that failed as they may while something is down: no answer, or a 503 with Retry-After. */
+  /** Failures that are allowed while something is down: no answer, or a 503 with Retry-After. */
   failures: { at: number; what: string }[]
-  /** Whatever else was answered that should not be. */
+  /** Any other wrong answer. */
   violations: string[]
-  /** Reads that showed less than the same client had been told before. */
+  /** Reads that were older than an answer which the same client had before. */
   staleReads: number
-  /** Ids of tasks whose completion was acknowledged, with the time, ms. */
+  /** Ids of tasks whose completion was acknowledged, with the time in ms since the epoch. */
   completed: Map<number, number>
   /** How many tasks each user has created. */
   created: Map<User, number>
@@ -34,9 +34,9 @@ export const newChronicle = (): Chronicle => ({
   created: new Map(),
 })
 
-const patienceMs = 60_000
+const timeoutMs = 60_000
 
-/** Creates, reads, edits and completes tasks one after the other until `isOver`; finishes the one it is at. */
+/** Creates, reads, edits and completes one task after the other. Finishes the current one once `isOver`. */
 export async function act(service: Service, user: User, chronicle: Chronicle, isOver: () => boolean) {
   const client = createClient(service)
   const send = (method: string, path: string, options: RequestOptions) =>
@@ -57,7 +57,10 @@ export async function act(service: Service, user: User, chronicle: Chronicle, is
   }
 }
 
-/** Every request may be sent again: edits say what is to be, and creations have a key. */
+/**
+ * Retries until acknowledged. Every request is safe to repeat: edits set absolute values, creations have a
+ * key.
+ */
 async function untilAcknowledged(
   client: Client,
   chronicle: Chronicle,
@@ -65,7 +68,7 @@ async function untilAcknowledged(
   path: string,
   options: RequestOptions,
 ): Promise<Answer> {
-  const begun = Date.now()
+  const startedAt = Date.now()
   for (;;) {
     chronicle.requests++
     const answer = await client.request(method, path, options).catch((error: Error) => error)
@@ -73,20 +76,20 @@ async function untilAcknowledged(
     const what =
       answer instanceof Error ? reasonOf(answer) : `${answer.status} ${JSON.stringify(answer.body)}`
     chronicle.failures.push({ at: Date.now(), what: `${method} ${what}` })
-    const excused =
+    const isExpected =
       answer instanceof Error ||
       (answer.status === 503 && answer.headers.has('Retry-After')) ||
-      // The first attempt with this key still waits for its end.
+      // The first attempt with this key is still under way.
       (answer.status === 409 && method === 'POST')
-    if (!excused) chronicle.violations.push(`${method} ${path}: ${what}`)
-    if (!excused || Date.now() - begun > patienceMs) throw new Error(`${method} ${path}: ${what}`)
+    if (!isExpected) chronicle.violations.push(`${method} ${path}: ${what}`)
+    if (!isExpected || Date.now() - startedAt > timeoutMs) throw new Error(`${method} ${path}: ${what}`)
     await sleep(100)
   }
 }
 
 const reasonOf = (error: Error) => (error.cause instanceof Error ? error.cause.message : error.message)
 
-/** At the end: everything acknowledged is there, once. */
+/** Returns a line for each acknowledged write that is missing or doubled. */
 export async function verify(service: Service, users: User[], chronicle: Chronicle) {
   const client = createClient(service)
   const lost: string[] = []
@@ -107,7 +110,7 @@ export async function verify(service: Service, users: User[], chronicle: Chronic
   return lost
 }
 
-/** Asks again and again from one address, without a token, and notes what was let through. */
+/** Sends requests without a token from one address, and records those that the limit let pass. */
 export async function hammer({ baseUrl, addressHeader }: Service, isOver: () => boolean) {
   const passed: { from: number; to: number }[] = []
   let refused = 0

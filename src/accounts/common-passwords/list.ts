@@ -1,6 +1,7 @@
 /**
  * The thousand most common passwords of at least 8 characters, in lower case, from the list of Django 5.2.17
- * (django/contrib/auth/common-passwords.txt.gz). Made by scripts/common-passwords.mjs; LICENSE beside it is Django's.
+ * (django/contrib/auth/common-passwords.txt.gz). Made by scripts/common-passwords.mjs; LICENSE beside it is
+ * Django's.
  */
 export const commonPasswords = new Set(
   `

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { verifySmtp } from '../../workers/notifier/email.ts'
+import { NotificationSettings } from '../config/notifications.ts'
 import { checkDatabase } from '../runtime/doctor/database.ts'
 import { type Check, type Finding, runCheck } from '../runtime/doctor/finding.ts'
 import { checkDataDirectory, checkMetrics, checkNode, checkPort } from '../runtime/doctor/machine.ts'
@@ -35,13 +36,7 @@ const checks: Check[] = [
   },
   {
     name: 'channels',
-    needs: [
-      'NOTIFY_WEBHOOK_URL',
-      'NOTIFY_WEBHOOK_SECRET',
-      'NOTIFY_EMAIL_TO',
-      'NOTIFY_EMAIL_FROM',
-      'SMTP_URL',
-    ],
+    needs: Object.keys(NotificationSettings),
     run: checkChannels(verifySmtp),
   },
   {

@@ -8,6 +8,7 @@ import { NotificationSettings, notificationsOf } from './notifications.ts'
 import {
   AwsRegion,
   baseUrl,
+  credentialUrl,
   databaseUrl,
   duration,
   EventSettings,
@@ -15,8 +16,8 @@ import {
   headerValue,
   LogLevelSetting,
   readSettings,
+  secret,
   unitMs,
-  url,
   wholeNumber,
 } from './settings.ts'
 
@@ -81,15 +82,15 @@ export const Settings = z.object({
   DATABASE_TIMEOUT: z.prefault(duration(100, '10s'), '10s'),
   DATABASE_PREPARE: onOff.prefault('on'),
   DATA_DIR: z.string().default('./data'),
-  REDIS_URL: z.optional(url(['redis:', 'rediss:'], 'redis://user:password@host:6379/0')),
+  REDIS_URL: z.optional(credentialUrl(['redis:', 'rediss:'], 'redis://user:password@host:6379/0')),
   REDIS_PREFIX: z
     .string()
     .regex(/^[\w:.-]{1,64}$/, 'give up to 64 letters, digits and : . _ -, such as staging:')
     .default('task-api:'),
   UPSTASH_REDIS_REST_URL: z.optional(baseUrl('https://eu1-sure-fox-12345.upstash.io')),
-  UPSTASH_REDIS_REST_TOKEN: z.optional(headerValue),
+  UPSTASH_REDIS_REST_TOKEN: z.optional(secret(headerValue)),
   CACHE: onOff.prefault('on'),
-  JWT_SECRET: secrets.optional(),
+  JWT_SECRET: secret(secrets).optional(),
   JWT_ISSUER: z.string().default('task-api'),
   JWT_AUDIENCE: z.string().default('task-api'),
   ACCESS_TOKEN_TTL: z.prefault(duration(1000, '1h'), '1h'),
@@ -121,8 +122,8 @@ export const Settings = z.object({
   ...EventSettings,
   AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: z.optional(headerValue),
-  AWS_SECRET_ACCESS_KEY: z.optional(headerValue),
-  AWS_SESSION_TOKEN: z.optional(headerValue),
+  AWS_SECRET_ACCESS_KEY: z.optional(secret(headerValue)),
+  AWS_SESSION_TOKEN: z.optional(secret(headerValue)),
   BCRYPT_COST: z.prefault(wholeNumber(4, 15), '10'),
   LOG_LEVEL: LogLevelSetting,
 })

@@ -1,12 +1,13 @@
 /**
- * Where the notifier tells people: settings of its own, which the API that starts it looks at too, so that a bad one stops the
- * start before anything has begun.
+ * The notifier's channels, each with its settings. The API that starts the notifier checks them too, so that a wrong
+ * one stops the start before anything has begun. To add a channel, declare it here and open it in
+ * workers/notifier/channels.ts.
  */
 import * as z from 'zod/mini'
 import { StartError } from '../core/start-error.ts'
-import { form, text, WebhookUrlSetting } from './settings.ts'
+import { form, secret, text, webhookUrl } from './settings.ts'
 
-/** Standard Webhooks' form of a secret: `whsec_` and 24 to 64 bytes in base64. */
+/** A secret as Standard Webhooks writes it: `whsec_` and 24 to 64 bytes in base64. */
 function isWebhookSecret(text: string) {
   const [, base64] = /^whsec_([A-Za-z0-9+/]+={0,2})$/.exec(text) ?? []
   try {
@@ -17,75 +18,111 @@ function isWebhookSecret(text: string) {
   }
 }
 
-/** A plain address in ASCII: no name, no quotes, nothing that could end a header or add a recipient. */
+/** An address in ASCII without name or quotes: nothing in it can end a header or add a recipient. */
 function isAddress(text: string) {
   return /^[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/i.test(text)
 }
 
-/** A user needs a password and the other way round; what else a URL can hold has no meaning here. */
+/** User and password come together. Path, query and fragment would have no meaning. */
 function isSmtpUrl(text: string) {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (!url || !/^smtps?:$/.test(url.protocol) || !/^\[?[\w.:-]+\]?$/.test(url.hostname)) return false
   if (!/^\/?$/.test(url.pathname) || url.search || url.hash || !url.username !== !url.password) return false
   try {
-    // A % in a password must be written %25; line breaks would be commands of their own.
+    // A % in a password must be written %25; a line break would begin an SMTP command.
     return [url.username, url.password].every((part) => !/\p{Cc}/u.test(decodeURIComponent(part)))
   } catch {
     return false
   }
 }
 
-/** Several, separated by commas, each of which must be right. */
+/** Values separated by commas. */
 const list = (isRight: (part: string) => boolean, advice: string) =>
   form((text) => {
     const parts = text.split(',').map((part) => part.trim())
     return parts.every(isRight) ? parts : undefined
   }, advice)
 
-export const NotificationSettings = {
-  NOTIFY_WEBHOOK_URL: WebhookUrlSetting,
-  NOTIFY_WEBHOOK_SECRET: z.optional(
-    list(
-      isWebhookSecret,
-      'give whsec_ and 24 to 64 bytes in base64, such as "whsec_$(openssl rand -base64 32)"; or several, separated by commas',
-    ),
-  ),
-  NOTIFY_EMAIL_TO: z.optional(
-    list(isAddress, 'give addresses such as ops@example.com, separated by commas, without names'),
-  ),
-  NOTIFY_EMAIL_FROM: z.optional(text(isAddress, 'give an address such as tasks@example.com, without a name')),
-  SMTP_URL: z.optional(
-    text(
-      isSmtpUrl,
-      'give a URL such as smtps://user:password@mail.example.com or smtp://mail.example.com:587, in which only : / % @ of a password are written as %3A %2F %25 %40',
-    ),
-  ),
+type Schemas = Record<string, z.core.$ZodType>
+
+/** `receiver` is the setting with the URL that notifications go to. It and the `needed` settings must be given. */
+const declare = <S extends Schemas, Needed extends keyof S & string>(channel: {
+  settings: S
+  receiver: Needed
+  needed: Needed[]
+}) => channel
+
+const channels = {
+  webhook: declare({
+    settings: {
+      NOTIFY_WEBHOOK_URL: webhookUrl,
+      NOTIFY_WEBHOOK_SECRET: secret(
+        list(
+          isWebhookSecret,
+          'give whsec_ and 24 to 64 bytes in base64, such as "whsec_$(openssl rand -base64 32)"; or several, separated by commas',
+        ),
+      ),
+    },
+    receiver: 'NOTIFY_WEBHOOK_URL',
+    needed: [],
+  }),
+  email: declare({
+    settings: {
+      SMTP_URL: secret(
+        text(
+          isSmtpUrl,
+          'give a URL such as smtps://user:password@mail.example.com or smtp://mail.example.com:587, in which only : / % @ of a password are written as %3A %2F %25 %40',
+        ),
+      ),
+      NOTIFY_EMAIL_TO: list(
+        isAddress,
+        'give addresses such as ops@example.com, separated by commas, without names',
+      ),
+      NOTIFY_EMAIL_FROM: text(isAddress, 'give an address such as tasks@example.com, without a name'),
+    },
+    receiver: 'SMTP_URL',
+    needed: ['NOTIFY_EMAIL_TO'],
+  }),
 }
 
-export type Notifications = ReturnType<typeof notificationsOf>
+type Channels = typeof channels
+export type ChannelName = keyof Channels
+export const channelNames = Object.keys(channels) as ChannelName[]
 
-type Values = { [Name in keyof typeof NotificationSettings]?: z.output<(typeof NotificationSettings)[Name]> }
+type Outputs<S extends Schemas> = { [Name in keyof S]: z.output<S[Name]> }
+type OptionsOf<C extends { settings: Schemas; receiver: string }> = Partial<Outputs<C['settings']>> &
+  Pick<Outputs<C['settings']>, C['receiver'] & keyof C['settings']>
+/** The settings of one channel, by their names. */
+export type ChannelOptions<Name extends ChannelName> = OptionsOf<Channels[Name]>
+/** The channels that are configured. */
+export type Notifications = { [Name in ChannelName]?: ChannelOptions<Name> }
 
-/** @throws StartError in one line when some are set without those that they are nothing without */
-export function notificationsOf({
-  NOTIFY_WEBHOOK_URL: webhookUrl,
-  NOTIFY_WEBHOOK_SECRET: secrets,
-  NOTIFY_EMAIL_TO: to,
-  NOTIFY_EMAIL_FROM: from,
-  SMTP_URL: smtpUrl,
-}: Values) {
-  if (secrets && !webhookUrl)
-    throw new StartError('NOTIFY_WEBHOOK_URL: missing beside NOTIFY_WEBHOOK_SECRET; give both, or neither')
-  if (!smtpUrl !== !to)
-    throw new StartError(
-      `${smtpUrl ? 'NOTIFY_EMAIL_TO' : 'SMTP_URL'}: missing beside ${smtpUrl ? 'SMTP_URL' : 'NOTIFY_EMAIL_TO'}; give both, or neither`,
-    )
-  if (from && !smtpUrl)
-    throw new StartError(
-      'SMTP_URL, NOTIFY_EMAIL_TO: missing beside NOTIFY_EMAIL_FROM; give all three, or none',
-    )
-  return {
-    webhook: webhookUrl ? { url: webhookUrl, secrets } : undefined,
-    email: smtpUrl && to ? { smtpUrl, to, from } : undefined,
-  }
+type SettingName = { [Name in ChannelName]: keyof Channels[Name]['settings'] }[ChannelName]
+
+export const NotificationSettings = Object.fromEntries(
+  Object.values<{ settings: Schemas }>(channels).flatMap(({ settings }) =>
+    Object.entries(settings).map(([name, schema]) => [name, z.optional(schema)]),
+  ),
+) as Record<SettingName, z.ZodMiniOptional>
+
+/** @throws StartError in one line when a channel has some of its settings, but not those it needs */
+export function notificationsOf(values: Record<string, unknown>): Notifications {
+  const configured = Object.entries(channels).flatMap(([name, { settings, receiver, needed }]) => {
+    const given = Object.keys(settings).filter((setting) => values[setting] !== undefined)
+    if (given.length === 0) return []
+    const missing = [receiver, ...needed].filter((setting) => !given.includes(setting))
+    if (missing.length > 0) {
+      const remedy = missing.length + given.length === 2 ? 'both, or neither' : 'all of them, or none'
+      throw new StartError(`${missing.join(', ')}: missing beside ${given.join(', ')}; give ${remedy}`)
+    }
+    return [[name, Object.fromEntries(given.map((setting) => [setting, values[setting]]))]]
+  })
+  return Object.fromEntries(configured)
 }
+
+/** Returns each configured channel with the setting that names its receiver, and that setting's URL. */
+export const receiversOf = (notifications: Notifications) =>
+  Object.entries(notifications).map(([name, options]) => {
+    const setting = channels[name as ChannelName].receiver
+    return { name, setting, url: new URL(String(options[setting as keyof typeof options])) }
+  })

@@ -1,13 +1,27 @@
 /**
- * Reads settings out of an environment: their forms, shared by whatever has settings, and how a bad one is told. By zod/mini, a
- * third of zod's size in the notifier's Worker; its schemas are parts of zod's objects as well.
+ * Schemas of settings, and the function that reads them from an environment. Uses zod/mini, which adds a third of
+ * zod's size to the notifier's Worker; zod's own objects can have its schemas as members.
  */
 import * as z from 'zod/mini'
 import { parseFunctionName } from '../core/lambda-function-name.ts'
 import { logLevels } from '../core/log.ts'
 import { StartError } from '../core/start-error.ts'
 
-/** A setting in a form of its own: what `read` makes of its text; where that is undefined it is refused with the advice. */
+const secrets = new WeakSet<z.core.$ZodType>()
+
+/** Returns a schema whose values are never shown, not even wrong ones. It may be wrapped further. */
+export function secret<S extends z.core.$ZodType>(schema: S): S {
+  const copy = z.core.clone(schema)
+  secrets.add(copy)
+  return copy
+}
+
+function isSecret(schema: z.core.$ZodType): boolean {
+  const { innerType, in: input } = schema._zod.def as { innerType?: z.core.$ZodType; in?: z.core.$ZodType }
+  return secrets.has(schema) || [innerType, input].some((inner) => inner !== undefined && isSecret(inner))
+}
+
+/** A setting whose value is what `read` returns for its text. Undefined refuses the text with `advice`. */
 export const form = <T>(read: (text: string) => T | undefined, advice: string) =>
   z.pipe(
     z.string(),
@@ -19,7 +33,7 @@ export const form = <T>(read: (text: string) => T | undefined, advice: string) =
     }),
   )
 
-/** Text that is taken as it is when it is right. */
+/** A setting whose value is its text. */
 export const text = (isRight: (text: string) => boolean, advice: string) =>
   z.string().check(z.refine(isRight, advice))
 
@@ -44,24 +58,26 @@ export const duration = (minimumMs: number, example: string) =>
     return ms !== undefined && ms >= minimumMs && ms <= 366 * unitMs.d ? ms : undefined
   }, `give a time such as ${example}, from ${minimumMs} ms to 366d, in ms, s, m, h or d`)
 
-export const url = (protocols: string[], example: string) =>
-  text((url) => {
-    const parsed = URL.canParse(url) ? new URL(url) : undefined
-    return parsed !== undefined && protocols.includes(parsed.protocol) && isDecodable(parsed)
-  }, `give a URL such as ${example}`)
+const parseUrl = (text: string) => (URL.canParse(text) ? new URL(text) : undefined)
 
-/**
- * A prefix of URLs, in the form that headers can carry: the host in Punycode, the path percent-encoded, without a
- * slash at the end.
- */
+/** A URL that may have a user name and a password. */
+export const credentialUrl = (protocols: string[], example: string) =>
+  secret(
+    text((text) => {
+      const url = parseUrl(text)
+      return url !== undefined && protocols.includes(url.protocol) && isDecodable(url)
+    }, `give a URL such as ${example}`),
+  )
+
+/** A prefix of URLs, as headers can carry it: the host in Punycode, the path percent-encoded, no slash at the end. */
 export const baseUrl = (example: string) =>
   form((text) => {
-    const url = URL.canParse(text) ? new URL(text) : undefined
+    const url = parseUrl(text)
     const isBare = url !== undefined && !/[?#]/.test(text) && !url.username && !url.password
     return isBare && /^https?:$/.test(url.protocol) ? url.href.replace(/\/+$/, '') : undefined
   }, `give a URL such as ${example}, without a user name, query or fragment`)
 
-/** Text that is sent in a header: fetch refuses any other at the first request. */
+/** Text that is sent in a header. Without this check, fetch would refuse it at the first request. */
 export const headerValue = text(
   (value) => /^[\x21-\x7e]+$/.test(value),
   'give visible ASCII characters without blanks or line breaks',
@@ -86,13 +102,15 @@ export const FunctionNameSetting = z._default(
   'task-notifier',
 )
 
-/** What `fetch` takes: it refuses a URL with a user name or a password in it. */
-export const WebhookUrlSetting = z.optional(
-  text((webhook) => {
-    const url = URL.canParse(webhook) ? new URL(webhook) : undefined
-    return url !== undefined && /^https?:$/.test(url.protocol) && !url.username && !url.password
-  }, 'give a URL such as https://hooks.example.com/T0/B0/abc, without a user name or password'),
+/** Fetch refuses a URL with a user name or a password. The path may be a secret. */
+export const webhookUrl = secret(
+  text(isPlainUrl, 'give a URL such as https://hooks.example.com/T0/B0/abc, without a user name or password'),
 )
+
+function isPlainUrl(text: string) {
+  const url = parseUrl(text)
+  return url !== undefined && /^https?:$/.test(url.protocol) && !url.username && !url.password
+}
 
 const delays = form((list) => {
   const delays = list === 'none' ? [] : list.split(',').map((delay) => parseDuration(delay.trim()))
@@ -100,19 +118,23 @@ const delays = form((list) => {
   return areRight ? (delays as number[]) : undefined
 }, 'give up to 10 times such as 1m,2m, each of at most a day, or none')
 
-const destination = text((place) => {
-  if (!/^https?:/.test(place)) return /^\.{0,2}\//.test(place) && !place.endsWith('/')
-  const url = URL.canParse(place) ? new URL(place) : undefined
-  return url !== undefined && !url.username && !url.password
-}, 'give a URL such as https://example.com/failed, without a user name or password, or a path such as ./data/failed-events.jsonl')
-
-/** Which libpq takes and the web does not, such as one without a host: it is read where it is used. */
-export const databaseUrl = text(
-  (address) => /^postgres(ql)?:\/\//i.test(address),
-  'give a URL such as postgres://user:password@host:5432/database',
+const destination = secret(
+  text(
+    (target) =>
+      /^https?:/.test(target) ? isPlainUrl(target) : /^\.{0,2}\//.test(target) && !target.endsWith('/'),
+    'give a URL such as https://example.com/failed, without a user name or password, or a path such as ./data/failed-events.jsonl',
+  ),
 )
 
-/** How the notifier takes Events: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html */
+/** Checked in full where it is used: libpq accepts forms that are no URL, such as one without a host. */
+export const databaseUrl = secret(
+  text(
+    (address) => /^postgres(ql)?:\/\//i.test(address),
+    'give a URL such as postgres://user:password@host:5432/database',
+  ),
+)
+
+/** Settings of the queue of Events: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html */
 export const EventSettings = {
   NOTIFIER_DATABASE_URL: z.optional(databaseUrl),
   NOTIFIER_CONCURRENCY: z.prefault(wholeNumber(1, 1000), '100'),
@@ -123,31 +145,17 @@ export const EventSettings = {
 
 export const LogLevelSetting = z._default(z.enum(logLevels, `give one of ${logLevels.join(', ')}`), 'info')
 
-/** Their values are never shown, not even wrong ones. */
-const secrets = new Set([
-  'AWS_SECRET_ACCESS_KEY',
-  'AWS_SESSION_TOKEN',
-  'DATABASE_URL',
-  'JWT_SECRET',
-  'NOTIFIER_DATABASE_URL',
-  'NOTIFIER_ON_FAILURE',
-  'NOTIFY_WEBHOOK_SECRET',
-  'NOTIFY_WEBHOOK_URL',
-  'REDIS_URL',
-  'SMTP_URL',
-  'UPSTASH_REDIS_REST_TOKEN',
-])
-
 /**
  * An empty value counts as absent.
- * @throws StartError with a line for each bad setting: its name, what is wrong, what would be right.
+ * @throws StartError with a line for each wrong setting: its name, what is wrong, what would be right
  */
 export function readSettings<S extends z.core.$ZodObject>(
   schema: S,
   environment: Record<string, unknown>,
 ): z.output<S> {
+  const { shape } = schema._zod.def
   const present = Object.fromEntries(
-    Object.keys(schema._zod.def.shape).flatMap((name) => {
+    Object.keys(shape).flatMap((name) => {
       const value = environment[name]
       return typeof value === 'string' && value !== '' ? [[name, value]] : []
     }),
@@ -156,10 +164,10 @@ export function readSettings<S extends z.core.$ZodObject>(
   if (result.success) return result.data
   const lines = result.error.issues.map((issue) => {
     const name = String(issue.path[0])
-    const wrong = !(name in present)
-      ? 'missing'
-      : `${secrets.has(name) ? 'its value' : JSON.stringify(present[name])} is not usable`
-    return `${name}: ${wrong}; ${issue.message}`
+    const value = present[name]
+    if (value === undefined) return `${name}: missing; ${issue.message}`
+    const isHidden = isSecret(shape[name] ?? schema) || /:\/\/.*@/s.test(value)
+    return `${name}: ${isHidden ? 'its value' : JSON.stringify(value)} is not usable; ${issue.message}`
   })
   throw new StartError(lines.join('\n'))
 }

@@ -102,8 +102,8 @@ async function startParent() {
     stdin: {
       resolveDir: root,
       contents: `
-        import { createLogger } from './src/log.ts'
-        import { startNotifier } from './src/runtime/notifier-process.ts'
+        import { createLogger } from './src/core/log.ts'
+        import { startNotifier } from './src/runtime/notifier/process.ts'
         const notifier = await startNotifier({ ...JSON.parse(process.env.OPTIONS), environment: process.env, log: createLogger('debug') })
         console.log('{"message":"up"}')
         process.on('SIGTERM', () => notifier.stop())`,

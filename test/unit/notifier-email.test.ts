@@ -62,7 +62,7 @@ test.each([
   ['a long one', `=?utf-8?q?a?= ${'日本語 '.repeat(60)}`.trim()],
 ])('the subject is what was typed, not what it would decode to: %s', async (_, title) => {
   const server = await startServer()
-  await tell({ smtpUrl: server.url, to }, makeCompletionEvent({ title }))
+  await tell({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: to }, makeCompletionEvent({ title }))
   const [mail] = server.mails
   if (!mail) throw new Error('no mail came')
   // Each line, folded ones too, is short enough for an encoded word.
@@ -75,7 +75,7 @@ test.each([
 test('one plain mail to each address of the operator', async () => {
   const server = await startServer()
   const event = makeCompletionEvent({ title: 'Fix the roof', description: 'https://evil.example.com' })
-  await tell({ smtpUrl: server.url, to: ['ops@example.com', 'team@example.org'] }, event)
+  await tell({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: ['ops@example.com', 'team@example.org'] }, event)
   expect(server.mails.map((mail) => [mail.from, mail.to])).toEqual([
     ['task-api@example.com', ['ops@example.com']],
     ['task-api@example.com', ['team@example.org']],
@@ -102,7 +102,7 @@ test('what a user typed ends no header and adds none', async () => {
       ' long',
     )
   const event = makeCompletionEvent({ title }, { id: 1, username: 'ann\r\n.\r\nMAIL FROM:<x@example.com>' })
-  await tell({ smtpUrl: server.url, to }, event)
+  await tell({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: to }, event)
   const [mail] = server.mails
   if (!mail || server.mails.length > 1) throw new Error(`${server.mails.length} mails`)
   const { names, headers } = read(mail)
@@ -128,7 +128,10 @@ test.each([
 ])('the sender is %s', async (_, url, from, sender) => {
   const server = await startServer({ password: 'pw' })
   const event = makeCompletionEvent()
-  await tell({ smtpUrl: `${url}:${server.port}`, to, from }, event)
+  await tell(
+    { SMTP_URL: `${url}:${server.port}`, NOTIFY_EMAIL_TO: to, ...(from && { NOTIFY_EMAIL_FROM: from }) },
+    event,
+  )
   expect(server.mails).toMatchObject([{ from: sender, login: { password: 'pw' } }])
   expect(read(server.mails[0] ?? { message: '' }).headers['message-id']).toBe(
     `<${event.id}@${sender.split('@')[1]}>`,
@@ -138,9 +141,11 @@ test.each([
 test('a password is decoded, and a wrong one is an error that does not show it', async () => {
   const server = await startServer({ password: 'p@ss%/: word' })
   const at = `127.0.0.1:${server.port}`
-  await tell({ smtpUrl: `smtp://bot:${encodeURIComponent('p@ss%/: word')}@${at}`, to })
+  await tell({ SMTP_URL: `smtp://bot:${encodeURIComponent('p@ss%/: word')}@${at}`, NOTIFY_EMAIL_TO: to })
   expect(server.mails).toMatchObject([{ login: { user: 'bot', password: 'p@ss%/: word' } }])
-  const failed = await tell({ smtpUrl: `smtp://bot:hunter2@${at}`, to }).catch((error: unknown) => error)
+  const failed = await tell({ SMTP_URL: `smtp://bot:hunter2@${at}`, NOTIFY_EMAIL_TO: to }).catch(
+    (error: unknown) => error,
+  )
   expect(String(failed)).toMatch(/^Error: Invalid login: 535 5\.7\.8 Authentication credentials invalid$/)
   expect(String(failed)).not.toMatch(/hunter2|aHVudGVyMg/)
 })
@@ -149,7 +154,7 @@ test('a certificate that nobody vouches for gets no mail and no password', async
   for (const options of [{ tls: true }, { startTls: true }]) {
     const server = await startServer({ ...options, password: 'pw' })
     const [protocol] = server.url.split(':')
-    const sent = tell({ smtpUrl: `${protocol}://bot:pw@127.0.0.1:${server.port}`, to })
+    const sent = tell({ SMTP_URL: `${protocol}://bot:pw@127.0.0.1:${server.port}`, NOTIFY_EMAIL_TO: to })
     await expect(sent).rejects.toThrow(/self.signed certificate/)
     expect(server.mails).toEqual([])
     expect(server.commands.filter((command) => command.startsWith('AUTH'))).toEqual([])
@@ -159,7 +164,7 @@ test('a certificate that nobody vouches for gets no mail and no password', async
 test('no password goes unencrypted to another machine', async () => {
   const server = await startServer({ password: 'pw' })
   // It leads here too, but is no address that is known to.
-  const sent = tell({ smtpUrl: `smtp://bot:pw@0.0.0.0:${server.port}`, to })
+  const sent = tell({ SMTP_URL: `smtp://bot:pw@0.0.0.0:${server.port}`, NOTIFY_EMAIL_TO: to })
   await expect(sent).rejects.toThrow('502 5.5.1')
   expect(server.mails).toEqual([])
   expect(server.commands.filter((command) => command.startsWith('AUTH'))).toEqual([])
@@ -181,7 +186,9 @@ test.each([
   async (_, misbehaviour, message, ms = 60_000) => {
     const server = await startServer()
     server.misbehave(misbehaviour)
-    const failed = await tell({ smtpUrl: server.url, to }, undefined, ms).catch((error: unknown) => error)
+    const failed = await tell({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: to }, undefined, ms).catch(
+      (error: unknown) => error,
+    )
     expect(failed).toBeInstanceOf(Error)
     expect(failed instanceof Error && failed.message).toMatch(message)
     expect(String(failed)).not.toContain('\n')
@@ -190,14 +197,14 @@ test.each([
 )
 
 test('nobody there', async () => {
-  await expect(tell({ smtpUrl: `smtp://127.0.0.1:${await findFreePort()}`, to })).rejects.toThrow(
-    'ECONNREFUSED',
-  )
+  await expect(
+    tell({ SMTP_URL: `smtp://127.0.0.1:${await findFreePort()}`, NOTIFY_EMAIL_TO: to }),
+  ).rejects.toThrow('ECONNREFUSED')
 })
 
 test('a burst goes over few connections, which are closed soon after', async () => {
   const server = await startServer()
-  const [channel] = emailChannels({ smtpUrl: server.url, to })
+  const [channel] = emailChannels({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: to })
   if (!channel) throw new Error('no channel')
   const events = Array.from({ length: 40 }, () => makeCompletionEvent())
   await Promise.all(events.map((event) => channel.tell({ event, input: event, timeoutMs: 60_000 })))
@@ -213,8 +220,8 @@ async function startBoth() {
   const lines: string[] = []
   const handle = createHandler({
     channels: [
-      webhookChannel({ url: receiver.url }),
-      ...emailChannels({ smtpUrl: smtp.url, to: ['ann@example.com', 'bob@example.com'] }),
+      webhookChannel({ NOTIFY_WEBHOOK_URL: receiver.url }),
+      ...emailChannels({ SMTP_URL: smtp.url, NOTIFY_EMAIL_TO: ['ann@example.com', 'bob@example.com'] }),
     ],
     log: (line) => lines.push(line),
   })

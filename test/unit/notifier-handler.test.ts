@@ -23,7 +23,7 @@ const context = (remainingMs = 60_000): LambdaContext => ({
   getRemainingTimeInMillis: () => remainingMs,
 })
 
-const webhook = (url = receiver.url) => [webhookChannel({ url })]
+const webhook = (url = receiver.url) => [webhookChannel({ NOTIFY_WEBHOOK_URL: url })]
 
 function handlerWithLog(options: Parameters<typeof createHandler>[0] = {}) {
   const lines: string[] = []

@@ -105,8 +105,7 @@ test.each([
     NOTIFY_EMAIL_TO: "o'neil+x@example.com, b@localhost",
   })
   expect(notifications).toEqual({
-    webhook: undefined,
-    email: { smtpUrl: SMTP_URL, to: ["o'neil+x@example.com", 'b@localhost'], from: undefined },
+    email: { SMTP_URL, NOTIFY_EMAIL_TO: ["o'neil+x@example.com", 'b@localhost'] },
   })
 })
 

@@ -23,8 +23,8 @@ const answer = (status: number, headers: Record<string, string> = {}) =>
 function start() {
   const lines: string[] = []
   const channels = [
-    webhookChannel({ url: receiver.url }),
-    { ...webhookChannel({ url: other.url }), name: 'other' },
+    webhookChannel({ NOTIFY_WEBHOOK_URL: receiver.url }),
+    { ...webhookChannel({ NOTIFY_WEBHOOK_URL: other.url }), name: 'other' },
   ]
   const handle = createHandler({ channels, log: (line) => lines.push(line) })
   return {

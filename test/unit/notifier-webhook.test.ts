@@ -14,7 +14,10 @@ beforeEach(async () => {
 afterEach(() => receiver.close())
 
 const tell = (secrets?: string[], event = makeCompletionEvent({ title: 'Ünïcode 🎉' }), timeoutMs = 10_000) =>
-  webhookChannel({ url: receiver.url, secrets }).tell({ event, input: event, timeoutMs })
+  webhookChannel({
+    NOTIFY_WEBHOOK_URL: receiver.url,
+    ...(secrets && { NOTIFY_WEBHOOK_SECRET: secrets }),
+  }).tell({ event, input: event, timeoutMs })
 
 const last = () => {
   const request = receiver.received.at(-1)

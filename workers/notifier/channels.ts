@@ -1,23 +1,35 @@
-/** The ways in which people are told, besides the log. */
-import type { Notifications } from '../../src/config/notifications.ts'
+/** The channels that the settings ask for, opened. */
+import {
+  type ChannelName,
+  type ChannelOptions,
+  channelNames,
+  type Notifications,
+} from '../../src/config/notifications.ts'
 import { StartError } from '../../src/core/start-error.ts'
 import type { Channel } from './channel.ts'
-import type { EmailOptions } from './email.ts'
 import { webhookChannel } from './webhook.ts'
 
-/**
- * Those that the settings ask for.
- * @param emailChannels how to mail, where it can be done
- * @throws StartError when they ask for mail where it cannot: left out, nobody would notice that it never comes
- */
-export function openChannels(
-  { webhook, email }: Notifications,
-  emailChannels?: (options: EmailOptions) => Channel[],
-): Channel[] {
-  if (email && !emailChannels) {
+type Openers = { [Name in ChannelName]: (options: ChannelOptions<Name>) => Channel[] }
+
+const openers: Openers = {
+  webhook: (options) => [webhookChannel(options)],
+  // Skipping mail here would go unnoticed.
+  email() {
     throw new StartError(
       'SMTP_URL: mail is sent by the notifier on Node only; unset it here with NOTIFY_EMAIL_TO, and give NOTIFY_WEBHOOK_URL',
     )
+  },
+}
+
+/**
+ * @param onNode opens the channels that only Node has
+ * @throws StartError when a channel cannot be opened on this runtime
+ */
+export function openChannels(notifications: Notifications, onNode: Partial<Openers> = {}): Channel[] {
+  const all: Openers = { ...openers, ...onNode }
+  function open<Name extends ChannelName>(name: Name): Channel[] {
+    const options = notifications[name]
+    return options ? all[name](options) : []
   }
-  return [...(webhook ? [webhookChannel(webhook)] : []), ...(email ? (emailChannels?.(email) ?? []) : [])]
+  return channelNames.flatMap((name) => open(name))
 }

@@ -1,24 +1,24 @@
 /** Tells the operator by e-mail, over SMTP: on Node alone. */
+import type { ChannelOptions } from '../../src/config/notifications.ts'
 import { oneLine } from '../../src/core/plain-text.ts'
 import type { Channel } from './channel.ts'
 import { completionMail } from './messages.ts'
-
-export type EmailOptions = {
-  /** `smtp:` (port 587 unless given; STARTTLS where it is offered) or `smtps:` (465, TLS from the start). */
-  smtpUrl: string
-  /** Each gets a mail of its own, so that one address that is refused holds up no other. */
-  to: string[]
-  /** None: the user of `smtpUrl` if that is an address, else task-api at the first recipient's domain. */
-  from?: string | undefined
-}
 
 /** At a time; servers allow few. They are kept for `idleMs`, for the next events of a burst. */
 const connections = 3
 const idleMs = 2_000
 const verifyMs = 5_000
 
-/** A channel for each address. Nothing is connected before the first event. */
-export function emailChannels({ smtpUrl, to, from }: EmailOptions): Channel[] {
+/**
+ * Returns a channel for each address, so that one that is refused does not delay the others. Connects at the first
+ * event. Without NOTIFY_EMAIL_FROM the sender is the user of SMTP_URL if that is an address, else task-api at the
+ * first recipient's domain.
+ */
+export function emailChannels({
+  SMTP_URL: smtpUrl,
+  NOTIFY_EMAIL_TO: to,
+  NOTIFY_EMAIL_FROM: from,
+}: ChannelOptions<'email'>): Channel[] {
   const { user, ...server } = readSmtpUrl(smtpUrl)
   const sender = from ?? (user?.includes('@') ? user : `task-api@${domainOf(to[0] ?? '')}`)
   // Loaded where mail is wanted: most starts do without.

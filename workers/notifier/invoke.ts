@@ -89,7 +89,7 @@ async function readEvent(file: string): Promise<CompletionEvent> {
 
 async function invokeLocally(event: CompletionEvent, env: Environment) {
   const functionName = env.NOTIFIER_FUNCTION || 'task-notifier'
-  const handler = createHandler({ channels: openChannels(readNotifications(env), emailChannels) })
+  const handler = createHandler({ channels: openChannels(readNotifications(env), { email: emailChannels }) })
   const { payload, error } = await runFunction(() => ({ run: handler }), event, {
     arn: `arn:aws:lambda:local:000000000000:function:${functionName}`,
     functionName,

@@ -34,7 +34,7 @@ async function main() {
   recordConsole()
   const settings = readNotifierSettings(withArguments(process.env))
   const log = createLogger(settings.LOG_LEVEL)
-  const channels = openChannels(settings.notifications, emailChannels)
+  const channels = openChannels(settings.notifications, { email: emailChannels })
   const execution = createExecution({
     load: () => createHandler({ channels }),
     functionName: settings.NOTIFIER_FUNCTION,

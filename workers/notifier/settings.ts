@@ -7,6 +7,7 @@ import {
   FunctionNameSetting,
   LogLevelSetting,
   readSettings,
+  secret,
   wholeNumber,
 } from '../../src/config/settings.ts'
 
@@ -21,7 +22,7 @@ const Settings = z.object({
   NOTIFIER_FUNCTION: FunctionNameSetting,
   AWS_REGION: AwsRegion,
   AWS_ACCESS_KEY_ID: key('notifier', z.regex(/^[^/,]+$/, 'give one without / and ,')),
-  AWS_SECRET_ACCESS_KEY: key('what openssl rand -base64 30 prints'),
+  AWS_SECRET_ACCESS_KEY: secret(key('what openssl rand -base64 30 prints')),
   ...NotificationSettings,
   ...EventSettings,
   LOG_LEVEL: LogLevelSetting,

@@ -1,4 +1,5 @@
 /** Tells people by a webhook. Only what every runtime has: fetch and WebCrypto. */
+import type { ChannelOptions } from '../../src/config/notifications.ts'
 import type { Channel } from './channel.ts'
 import { createGate } from './gate.ts'
 import { completionText } from './messages.ts'
@@ -6,16 +7,11 @@ import { completionText } from './messages.ts'
 /**
  * Posts Slack's `text` and the whole `event`, as Standard Webhooks has it; with secrets it is signed with each of them.
  * https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
- * @param secrets `whsec_` and the key in base64, as the setting's check lets them through
- * @throws Error when `url` is none
  */
 export function webhookChannel({
-  url,
-  secrets = [],
-}: {
-  url: string
-  secrets?: string[] | undefined
-}): Channel {
+  NOTIFY_WEBHOOK_URL: url,
+  NOTIFY_WEBHOOK_SECRET: secrets = [],
+}: ChannelOptions<'webhook'>): Channel {
   const target = new URL(url)
   const gate = createGate()
   return {

@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path'
 import postgres from 'postgres'
 import * as z from 'zod'
 import { inspectNotifier } from '../../../workers/lambda/inspection-client.ts'
-import { NotificationSettings, notificationsOf } from '../../config/notifications.ts'
+import { NotificationSettings, notificationsOf, receiversOf } from '../../config/notifications.ts'
 import { EventSettings, readSettings } from '../../config/settings.ts'
 import { describeFailure } from '../../core/failure.ts'
 import type { Credentials } from '../../outbox/credentials.ts'
@@ -123,12 +123,13 @@ function reasonOf({ headers, payload }: LambdaAnswer): string {
 /** @param verifySmtp connects and logs in, and rejects when it cannot */
 export function checkChannels(verifySmtp: (smtpUrl: string) => Promise<void>) {
   return async ({ env }: Patient): Promise<Finding[]> => {
-    const { webhook, email } = notificationsOf(readSettings(z.object(NotificationSettings), env))
-    return [
-      ...(webhook ? [await checkHost('webhook', new URL(webhook.url), 'NOTIFY_WEBHOOK_URL')] : []),
-      ...(email ? [await checkSmtp(email.smtpUrl, verifySmtp)] : []),
-      ...(webhook || email ? [] : [ok('channels', 'none: the notifier only prints its line')]),
-    ]
+    const receivers = receiversOf(notificationsOf(readSettings(z.object(NotificationSettings), env)))
+    if (receivers.length === 0) return [ok('channels', 'none: the notifier only prints its line')]
+    return Promise.all(
+      receivers.map(({ name, setting, url }) =>
+        /^smtps?:$/.test(url.protocol) ? checkSmtp(url, verifySmtp) : checkHost(name, url, setting),
+      ),
+    )
   }
 }
 
@@ -148,10 +149,10 @@ async function checkHost(name: string, { protocol, hostname, host }: URL, settin
   return ok(name, `${host} has an address; nothing was posted`)
 }
 
-async function checkSmtp(smtpUrl: string, verifySmtp: (smtpUrl: string) => Promise<void>): Promise<Finding> {
-  const { host } = new URL(smtpUrl)
+async function checkSmtp(url: URL, verifySmtp: (smtpUrl: string) => Promise<void>): Promise<Finding> {
+  const { host } = url
   try {
-    await verifySmtp(smtpUrl)
+    await verifySmtp(url.href)
     return ok('smtp', `${host} takes mail from us; none was sent`)
   } catch (error) {
     return failed('smtp', `${host}: ${describeFailure(error)}`, 'mend SMTP_URL, or start that server')

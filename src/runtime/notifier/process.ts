@@ -2,6 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { NotificationSettings } from '../../config/notifications.ts'
+import { EventSettings } from '../../config/settings.ts'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
 import { tryPort } from '../http/listen.ts'
@@ -40,9 +42,15 @@ const longestDelayMs = 5_000
 /** A process that lived so long did not die of its start: the next delay is the first one again. */
 const livedMs = 10_000
 
-/** The tokens' secret is none of the notifier's business. */
-const forwardedEnv =
-  /^(NOTIFY_\w+|SMTP_URL|NOTIFIER_(?:DATABASE_URL|CONCURRENCY|RETRY_DELAYS|MAXIMUM_EVENT_AGE|ON_FAILURE)|LOG_LEVEL|PATH|TZ|DATABASE_CA|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
+/** The notifier does not get the API's other settings, such as JWT_SECRET. */
+const forwardedSettings = new Set([
+  ...Object.keys(NotificationSettings),
+  ...Object.keys(EventSettings),
+  'LOG_LEVEL',
+])
+const forwardedEnvironment =
+  /^(PATH|TZ|DATABASE_CA|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
+const isForwarded = (name: string) => forwardedSettings.has(name) || forwardedEnvironment.test(name)
 
 /**
  * Resolves when the notifier answers.
@@ -107,7 +115,7 @@ function spawnNotifier(
     stdio: ['pipe', 'inherit', 'inherit'],
     env: {
       ...(databaseUrl !== undefined && { NOTIFIER_DATABASE_URL: databaseUrl }),
-      ...Object.fromEntries(Object.entries(environment).filter(([name]) => forwardedEnv.test(name))),
+      ...Object.fromEntries(Object.entries(environment).filter(([name]) => isForwarded(name))),
       NOTIFIER_HOST: host,
       NOTIFIER_PORT: String(port),
       NOTIFIER_FUNCTION: functionName,

@@ -64,7 +64,7 @@ const database = reopenWhenStale({
   staleAfterMs,
 })
 
-const shared: Omit<Deps, 'db' | 'background' | 'completionRecorded'> = {
+const shared: Omit<Deps, 'db' | 'background' | 'eventRecorded'> = {
   config,
   ...(await createTokens(jwtSecrets, config.tokens)),
   // It holds the thread, for which nobody else waits in here; a native one would bind the zip to a platform.
@@ -109,7 +109,7 @@ async function answer(event: HttpEvent, db: Deps['db']) {
     ...shared,
     db,
     background,
-    completionRecorded: () =>
+    eventRecorded: () =>
       background(
         sweep({ claimForMs: 0 }).then(
           () => {},

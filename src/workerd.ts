@@ -37,7 +37,7 @@ const connections = 5
 /** What requests of an isolate share: nothing in it is bound to a request's I/O. */
 type Isolate = {
   app: ReturnType<typeof createApp>
-  shared: Omit<Deps, 'config' | 'db' | 'completionRecorded' | 'background' | StoreDeps> & {
+  shared: Omit<Deps, 'config' | 'db' | 'eventRecorded' | 'background' | StoreDeps> & {
     config: EdgeConfig
   }
   store: StoreState
@@ -134,7 +134,7 @@ export default {
       const { app, shared } = isolate
       const { db, sweep } = open(env, shared)
       let sweeping: Promise<unknown> = Promise.resolve()
-      const completionRecorded = () => {
+      const eventRecorded = () => {
         sweeping = sweep({ claimForMs: claimForMs.request }).catch((error) =>
           shared.log.warn('the outbox could not be read', errorFields(error)),
         )
@@ -142,7 +142,7 @@ export default {
       try {
         const background = (work: Promise<void>) => context.waitUntil(work)
         const passwords = outliving(shared.passwords, background)
-        const deps: Deps = { ...shared, ...openStore(isolate), passwords, db, background, completionRecorded }
+        const deps: Deps = { ...shared, ...openStore(isolate), passwords, db, background, eventRecorded }
         return await app.fetch(request, { deps })
       } finally {
         context.waitUntil(sweeping.then(db.close))

@@ -2,6 +2,11 @@
 import { operation } from '../http/operation.ts'
 import * as schemas from './schemas.ts'
 
+const tag = {
+  name: 'Accounts',
+  description: 'Users, the sessions in which they are logged in, and the tokens of those',
+}
+
 const jsonOrForm: ('application/json' | 'application/x-www-form-urlencoded')[] = [
   'application/json',
   'application/x-www-form-urlencoded',
@@ -25,9 +30,10 @@ const { refresh_token } = tokens
 
 export const register = operation({
   id: 'register',
+  limit: { class: 'registration', cost: 1 },
   method: 'post',
   path: '/api/register/',
-  tag: 'Accounts',
+  tag,
   summary: 'Make an account',
   description:
     'Case does not matter in a username: Ann is taken once ann is. The e-mail address is shown to nobody else.',
@@ -43,9 +49,10 @@ export const register = operation({
 
 export const createToken = operation({
   id: 'createToken',
+  limit: { class: 'token', cost: 1 },
   method: 'post',
   path: '/api/token/',
-  tag: 'Accounts',
+  tag,
   summary: 'Log in',
   description: 'A user has at most 1,000 sessions: the one that was refreshed longest ago ends for one more.',
   authenticated: false,
@@ -57,9 +64,10 @@ export const createToken = operation({
 
 export const refreshToken = operation({
   id: 'refreshToken',
+  limit: { class: 'token', cost: 1 },
   method: 'post',
   path: '/api/token/refresh/',
-  tag: 'Accounts',
+  tag,
   summary: 'Spend a refresh token on new tokens',
   description:
     'A token spent within the last 10 seconds answers its successor again; one spent longer ago ends the session.',
@@ -72,9 +80,10 @@ export const refreshToken = operation({
 
 export const revokeToken = operation({
   id: 'revokeToken',
+  limit: { class: 'token', cost: 1 },
   method: 'post',
   path: '/api/token/revoke/',
-  tag: 'Accounts',
+  tag,
   summary: 'Log out: end the session of a refresh token (RFC 7009)',
   description: 'The access tokens of the session are not valid any more either, at once.',
   authenticated: false,
@@ -87,11 +96,12 @@ export const listSessions = operation({
   id: 'listSessions',
   method: 'get',
   path: '/api/sessions/',
-  tag: 'Accounts',
+  tag,
   summary: "List the caller's live sessions",
   description:
     'Each login begins a session; it lives until it is logged out, or is not refreshed for too long.',
   authenticated: true,
+  paged: true,
   query: schemas.SessionListQuery,
   answers: { 200: { description: 'A page, newest first', schema: schemas.SessionPage, headers: ['Link'] } },
   examples: {
@@ -119,7 +129,7 @@ export const endSession = operation({
   id: 'endSession',
   method: 'delete',
   path: '/api/sessions/:id/',
-  tag: 'Accounts',
+  tag,
   summary: "End one of the caller's sessions",
   description: 'It is logged out at once. That may be the session of the request itself.',
   authenticated: true,
@@ -132,7 +142,7 @@ export const getMe = operation({
   id: 'getMe',
   method: 'get',
   path: '/api/users/me/',
-  tag: 'Accounts',
+  tag,
   summary: 'Read the own account',
   description: 'The account that the access token belongs to.',
   authenticated: true,
@@ -144,7 +154,7 @@ export const changeMe = operation({
   id: 'changeMe',
   method: 'patch',
   path: '/api/users/me/',
-  tag: 'Accounts',
+  tag,
   summary: 'Change the own e-mail address or password',
   description: 'A new password needs the current one, and ends every session but the one it is changed in.',
   authenticated: true,
@@ -165,7 +175,7 @@ export const deleteMe = operation({
   id: 'deleteMe',
   method: 'delete',
   path: '/api/users/me/',
-  tag: 'Accounts',
+  tag,
   summary: 'Delete the own account and its tasks',
   description: 'It needs the password again. All tokens of the account stop working at once.',
   authenticated: true,
@@ -179,7 +189,7 @@ export const listUsers = operation({
   id: 'listUsers',
   method: 'get',
   path: '/api/users/',
-  tag: 'Accounts',
+  tag,
   summary: 'Find users to assign tasks to: up to 20, by name',
   description: 'E-mail addresses are neither searched nor shown.',
   authenticated: true,

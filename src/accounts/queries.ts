@@ -1,9 +1,8 @@
 /** The accounts' statements, one a function. */
+import { actingCaller, type Caller, isLive, queryAs } from '../auth/caller.ts'
 
-import type { Caller } from '../auth/access-tokens.ts'
-import type { Position } from '../http/cursor.ts'
-import { pageOrder } from '../http/page-rows.ts'
-import type { Database, SqlTag } from '../ports/database.ts'
+import type { Database } from '../ports/database.ts'
+import { keyset, type Position } from '../resource/page.ts'
 
 export type UserRow = { id: number; username: string; email: string | null; created_at: string }
 type UserWithHash = UserRow & { password_hash: string }
@@ -46,68 +45,57 @@ export async function findUserByName(db: Database, username: string) {
   return row
 }
 
-/** Undefined when the session has ended or the account has gone. */
-export async function findCaller(db: Database, { userId, sessionId }: Caller) {
-  const [row] = await db.run(
-    (sql) => sql<UserWithHash[]>`
-      select u.id, u.username, u.email, extract(epoch from u.created_at) created_at, u.password_hash
-      from sessions s join users u on u.id = s.user_id
-      where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
-    { read: true },
-  )
-  return row
+const columns = 'u.id, u.username, u.email, extract(epoch from u.created_at) created_at'
+
+/** @throws SessionEnded */
+export async function findCaller(db: Database, caller: Caller) {
+  const text = `select ${columns}, u.password_hash from sessions s join users u on u.id = s.user_id where ${isLive}`
+  const [user] = await queryAs<UserWithHash>(db, caller, text, [], { read: true })
+  return user
 }
 
-/** Undefined when the caller's session has ended; a list, empty perhaps, otherwise. Passes over disabled users. */
+/** Leaves out disabled users. @throws SessionEnded */
 export async function findUsers(db: Database, caller: Caller, prefix: string) {
   const pattern = `${prefix.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
-  const rows = await db.run(
-    (sql) => sql<{ id: number | null; username: string | null }[]>`
-      select u.id, u.username
-      from sessions s left join lateral (
-        select id, username from users where lower(username collate "C") like ${pattern} and disabled_at is null
-        order by lower(username collate "C") limit 20
-      ) u on true
-      where s.id = ${caller.sessionId} and s.user_id = ${caller.userId} and s.ended_at is null
-      order by lower(u.username collate "C")`,
-    { read: true },
-  )
-  return rows.length === 0 ? undefined : rows.filter(({ id }) => id !== null)
+  const text = `
+    select u.id, u.username
+    from sessions s left join lateral (
+      select id, username from users where lower(username collate "C") like $3 and disabled_at is null
+      order by lower(username collate "C") limit 20
+    ) u on true
+    where ${isLive}
+    order by lower(u.username collate "C")`
+  const rows = await queryAs<{ id: number | null; username: string | null }>(db, caller, text, [pattern], {
+    read: true,
+  })
+  return rows.filter(({ id }) => id !== null)
 }
 
-export async function updateEmail(db: Database, { userId, sessionId }: Caller, email: string | null) {
-  const [row] = await db.run(
-    (sql) => sql<UserRow[]>`
-      update users u set email = ${email}
-      from sessions s
-      where u.id = s.user_id and s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null
-      returning u.id, u.username, u.email, extract(epoch from u.created_at) created_at`,
-  )
-  return row
+/** @throws SessionEnded */
+export async function updateEmail(db: Database, caller: Caller, email: string | null) {
+  const text = `
+    update users u set email = $3 from sessions s where u.id = s.user_id and ${isLive} returning ${columns}`
+  const [user] = await queryAs<UserRow>(db, caller, text, [email])
+  return user
 }
 
 /**
- * Locks the user's row first of all, so that a login with the old password, which locks it too, either comes before and
- * has its session ended, or comes after and fails. Undefined when the password was changed meanwhile, or the session has ended.
+ * Locks the user's row first, so that a login with the old password, which locks it too, either comes before and has
+ * its session ended, or comes after and fails. Undefined when the password was changed meanwhile, or the session ended.
  */
 export async function updateUser(
   db: Database,
-  caller: Caller,
+  { sessionId, userId }: Caller,
   change: { from: string; to: string; email: string | null | undefined },
-) {
-  const [row] = await db.run(
-    (sql) => sql<UserRow[]>`
-      update users set password_hash = ${change.to},
-        email = case when ${change.email !== undefined} then ${change.email ?? null} else email end
-      where id = ${caller.userId} and password_hash = ${change.from} and ${isLive(sql, caller)}
-      returning id, username, email, extract(epoch from created_at) created_at`,
-  )
+): Promise<UserRow | undefined> {
+  const text = `
+    update users u set password_hash = $3, email = case when $4 then $5 else email end
+    where u.id = $2 and u.password_hash = $6 and exists (select from sessions s where ${isLive})
+    returning ${columns}`
+  const values = [sessionId, userId, change.to, change.email !== undefined, change.email ?? null, change.from]
+  const [row] = await db.query<UserRow>(text, values)
   return row
 }
-
-/** Checking a password takes its time, in which the caller's session may have ended. */
-const isLive = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
-  exists (select from sessions where id = ${sessionId} and user_id = ${userId} and ended_at is null)`
 
 /** For a login that found the hash to be of another cost than is set now. False when it was changed meanwhile. */
 export async function renewHash(db: Database, userId: number, change: { from: string; to: string }) {
@@ -119,38 +107,18 @@ export async function renewHash(db: Database, userId: number, change: { from: st
   return rows.length > 0
 }
 
-/** From then on nobody can be given a task by, or to, this user. False when the password was changed, or the session ended. */
-export async function lockUser(tx: Database, caller: Caller, passwordHash: string) {
-  const rows = await tx.run(
-    (sql) => sql`
-      select id from users
-      where id = ${caller.userId} and password_hash = ${passwordHash} and ${isLive(sql, caller)}
-      for update`,
-  )
-  return rows.length > 0
+/** Locks the user's row. False when the password was changed, or the session ended. */
+export async function lockUser(tx: Database, { sessionId, userId }: Caller, passwordHash: string) {
+  const text = `
+    select from users u
+    where u.id = $2 and u.password_hash = $3 and exists (select from sessions s where ${isLive})
+    for update`
+  return (await tx.query(text, [sessionId, userId, passwordHash])).length > 0
 }
 
-/**
- * The creator's tasks, sessions and keys go with the account; tasks assigned to it are unassigned by the database. Answers who
- * else saw any of these tasks: all of them, when the user was locked by an earlier statement of the transaction. The tasks are
- * locked, since one that is being given to somebody else at this moment would name only whom it was taken from.
- */
-export async function deleteUser(tx: Database, userId: number, timeoutMs: number): Promise<number[]> {
-  const [row] = await tx.run(
-    (sql) => sql<[{ touched: number[] }]>`
-      with mine as materialized (
-        select assigned_to from tasks where created_by = ${userId} for update
-      ), touched as materialized (
-        select assigned_to id from mine where assigned_to is not null
-        union
-        select created_by from tasks where assigned_to = ${userId}
-      ), gone as (
-        delete from users where id = ${userId} returning id
-      )
-      select coalesce(json_agg(touched.id), '[]') touched from touched where exists (select from gone)`,
-    { timeoutMs },
-  )
-  return row.touched
+/** The database deletes the creator's tasks, sessions and keys too, and unassigns the user from other tasks. */
+export async function deleteUser(tx: Database, userId: number, timeoutMs: number) {
+  await tx.query('delete from users where id = $1', [userId], { timeoutMs })
 }
 
 /** A user has at most so many live sessions; past it the one that was used least recently ends. */
@@ -238,61 +206,49 @@ export async function endOtherSessions(db: Database, { userId, sessionId }: Call
   )
 }
 
-/** Ends one of the caller's own sessions; `live` is whether the caller's session is. Null stands for an id that is none. */
-export async function endOwnSession(
-  db: Database,
-  { userId, sessionId }: Caller,
-  id: number | null,
-  now: number,
-) {
-  const [row] = await db.run(
-    (sql) => sql<[{ live: boolean; ended: boolean }]>`
-      with caller as materialized (
-        select user_id from sessions where id = ${sessionId} and user_id = ${userId} and ended_at is null
-      ), ended as (
-        update sessions s set ended_at = now()
-        from caller
-        where s.id = ${id}::bigint and s.user_id = caller.user_id and s.ended_at is null
-          and s.expires_at > ${rfc3339(now)}
-        returning s.id
-      )
-      select exists (select from caller) live, exists (select from ended) ended`,
-  )
-  return row
+/** Whether the caller had such a live session. Null stands for an id that cannot be one. @throws SessionEnded */
+export async function endOwnSession(db: Database, caller: Caller, id: number | null, now: number) {
+  const text = `
+    with ${actingCaller}, ended as (
+      update sessions s set ended_at = now()
+      from caller
+      where s.id = $3::bigint and s.user_id = caller.user_id and s.ended_at is null and s.expires_at > $4
+      returning s.id
+    )
+    select exists (select from ended) has_ended from caller`
+  const [row] = await queryAs<{ has_ended: boolean }>(db, caller, text, [id, rfc3339(now)])
+  return row.has_ended
 }
 
 export type ListedSession = Omit<SessionRow, 'user_id' | 'salt' | 'generation' | 'spent'>
 
 /**
- * A page of the caller's live sessions, newest first, and one more where there is one; in the reverse order for a
- * position with direction `before`. Undefined when the caller's own session has ended.
+ * A page of the caller's live sessions, newest first, and one row more where there is one; in the reverse order for a
+ * position with direction `before`. @throws SessionEnded
  */
 export async function findLiveSessions(
   db: Database,
-  { userId, sessionId }: Caller,
-  page: { now: number; limit: number; position: Position | null },
+  caller: Caller,
+  { now, limit, position }: { now: number; limit: number; position: Position | null },
 ) {
-  const rows = await db.run(
-    (sql) => {
-      const newest = { key: sql`s.created_at`, type: sql`timestamptz`, descending: true }
-      const { order, place } = pageOrder(sql, newest, page.position)
-      return sql<(ListedSession | { id: null })[]>`
-        select s.id, extract(epoch from s.created_at) created_at,
-          extract(epoch from s.last_used_at) last_used_at, extract(epoch from s.expires_at) expires_at,
-          s.user_agent
-        from sessions caller left join lateral (
-          select id, created_at, last_used_at, expires_at, user_agent
-          from sessions s
-          where user_id = caller.user_id and ended_at is null
-            and (expires_at > ${rfc3339(page.now)} or id = caller.id) ${place}
-          order by ${order} limit ${page.limit + 1}
-        ) s on true
-        where caller.id = ${sessionId} and caller.user_id = ${userId} and caller.ended_at is null
-        order by ${order}`
-    },
-    { read: true },
+  const values: (string | number | boolean | null)[] = [rfc3339(now), limit + 1]
+  const { orderBy, beyond } = keyset(
+    { key: 'created_at', type: 'timestamptz' },
+    { descending: true, position, add: (value) => `$${values.push(value) + 2}` },
   )
-  return rows.length === 0 ? undefined : rows.filter((row): row is ListedSession => row.id !== null)
+  const text = `
+    select o.id, extract(epoch from o.created_at) created_at, extract(epoch from o.last_used_at) last_used_at,
+      extract(epoch from o.expires_at) expires_at, o.user_agent
+    from sessions s left join lateral (
+      select id, created_at, last_used_at, expires_at, user_agent
+      from sessions
+      where user_id = s.user_id and ended_at is null and (expires_at > $3 or id = s.id) ${beyond}
+      order by ${orderBy('created_at')} limit $4
+    ) o on true
+    where ${isLive}
+    order by ${orderBy('o.created_at', 'o.id')}`
+  const rows = await queryAs<ListedSession | { id: null }>(db, caller, text, values, { read: true })
+  return rows.filter((row): row is ListedSession => row.id !== null)
 }
 
 export const rfc3339 = (ms: number) => new Date(ms).toISOString()

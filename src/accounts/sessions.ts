@@ -1,11 +1,10 @@
 /** Logging in, refreshing and logging out. The session's row is the authority; tokens only refer to it. */
 
-import type { Caller } from '../auth/access-tokens.ts'
+import type { Caller } from '../auth/caller.ts'
 import { readRefreshToken } from '../auth/refresh-tokens.ts'
-import type { Position } from '../http/cursor.ts'
 import type { Deps } from '../http/deps.ts'
-import { pageOf } from '../http/page-rows.ts'
-import type { Database } from '../ports/database.ts'
+import type { Position } from '../resource/page.ts'
+import { pageOf } from '../resource/page.ts'
 import * as queries from './queries.ts'
 
 /** Presenting a spent token again within this time is two tabs or a lost answer; later it is theft. */
@@ -88,31 +87,27 @@ async function endSession(deps: Deps, { id, user_id }: queries.SessionKey): Prom
   await tellEnded(deps, [user_id])
 }
 
-/** For one of the caller's own; `live` is whether the caller's session is. Null stands for an id that is none. */
-export async function endOwnSession(deps: Deps, caller: Caller, id: number | null) {
-  const result = await queries.endOwnSession(deps.db, caller, id, deps.now())
-  if (result.live) await tellEnded(deps, [caller.userId])
-  return result
+/** False when the caller has no such live session. Null stands for an id that cannot be one. @throws SessionEnded */
+export async function endOwnSession(deps: Deps, caller: Caller, id: number | null): Promise<boolean> {
+  const hasEnded = await queries.endOwnSession(deps.db, caller, id, deps.now())
+  // Also where it had ended before: the request that did so may not have invalidated the cache.
+  await tellEnded(deps, [caller.userId])
+  return hasEnded
 }
 
-/** Undefined when the caller's own session has ended. */
+/** @throws SessionEnded */
 export async function listSessions(
   { db, now }: Deps,
   caller: Caller,
   { limit, position }: { limit: number; position: Position | null },
 ) {
   const found = await queries.findLiveSessions(db, caller, { now: now(), limit, position })
-  if (!found) return undefined
   const { rows, next, previous } = pageOf(found, {
     size: limit,
     from: position,
     keyOf: (row) => row.created_at,
   })
   return { results: rows.map((row) => ({ ...row, current: row.id === caller.sessionId })), next, previous }
-}
-
-export async function isSessionLive({ db }: { db: Database }, caller: Caller): Promise<boolean> {
-  return (await queries.findCaller(db, caller)) !== undefined
 }
 
 /** When a session that was begun at `createdAt` and used `now` runs out; ms since the epoch. */

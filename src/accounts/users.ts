@@ -1,8 +1,9 @@
 /** Registering, logging in and what people may do with their own account. */
 import postgres from 'postgres'
-import type { Caller } from '../auth/access-tokens.ts'
+import { type Caller, checkSession } from '../auth/caller.ts'
 import { invalidInput, Problem } from '../core/problem.ts'
 import type { Deps } from '../http/deps.ts'
+import type { Database } from '../ports/database.ts'
 import type { PasswordHasher } from '../ports/passwords.ts'
 import { isName, isSameName, passwordForms } from './password-rules.ts'
 import * as queries from './queries.ts'
@@ -73,23 +74,24 @@ async function formOf(passwords: PasswordHasher, password: string, hash: string 
   return undefined
 }
 
-/** What became of a change that a password guards; `ended`: the caller's session has, or the account went. */
-export type Guarded<T> = { outcome: 'done'; value: T } | { outcome: 'wrong password' } | { outcome: 'ended' }
+type Wrong = 'wrong password'
 
-/** What is undefined stays. A new password ends every session but the caller's. */
+/**
+ * Members that are undefined stay. A new password ends every session but the caller's.
+ * @throws SessionEnded
+ */
 export async function changeAccount(
   deps: Deps,
   passwords: PasswordHasher,
   caller: Caller,
   change: { currentPassword: string; password: string | undefined; email: string | null | undefined },
-): Promise<Guarded<User>> {
+): Promise<User | Wrong> {
   const user = await queries.findCaller(deps.db, caller)
-  if (!user) return { outcome: 'ended' }
   const { currentPassword, password, email } = change
   if (password !== undefined && isSameName(password, user.username))
     throw invalidInput([{ pointer: '/password', detail: isName }])
   const from = user.password_hash
-  if ((await formOf(passwords, currentPassword, from)) === undefined) return { outcome: 'wrong password' }
+  if ((await formOf(passwords, currentPassword, from)) === undefined) return 'wrong password'
   const to = password === undefined ? from : await passwords.hash(password)
   const changed = await deps.db.transaction(async (tx) => {
     const row = await queries.updateUser(tx, caller, { from, to, email })
@@ -98,36 +100,44 @@ export async function changeAccount(
   })
   if (!changed) return changedMeanwhile(deps, caller)
   if (to !== from) await tellEnded(deps, [caller.userId])
-  return { outcome: 'done', value: changed }
+  return changed
 }
 
-/** Each of the account's tasks costs a few index entries: with hundreds of thousands of them this takes seconds. */
+/** Deleting an account's tasks costs a few index entries each: with hundreds of thousands it takes seconds. */
 const deletionTimeoutMs = 60_000
 
+export type DeletionParts = {
+  /** Locks the tasks that the user created; returns the ids of all other users who see one of the user's tasks. */
+  lockTasksOf: (tx: Database, userId: number, timeoutMs: number) => Promise<number[]>
+}
+
+/** @throws SessionEnded */
 export async function deleteAccount(
-  deps: Deps,
+  deps: Deps & DeletionParts,
   passwords: PasswordHasher,
   caller: Caller,
   password: string,
-): Promise<Guarded<null>> {
+): Promise<null | Wrong> {
   const user = await queries.findCaller(deps.db, caller)
-  if (!user) return { outcome: 'ended' }
-  if ((await formOf(passwords, password, user.password_hash)) === undefined)
-    return { outcome: 'wrong password' }
-  const touched = await deps.db.transaction(
-    async (tx) =>
-      (await queries.lockUser(tx, caller, user.password_hash))
-        ? queries.deleteUser(tx, caller.userId, deletionTimeoutMs)
-        : null,
+  if ((await formOf(passwords, password, user.password_hash)) === undefined) return 'wrong password'
+  const { userId } = caller
+  const audience = await deps.db.transaction(
+    async (tx) => {
+      // From here on nobody can be given a task by, or to, this user.
+      if (!(await queries.lockUser(tx, caller, user.password_hash))) return null
+      const users = await deps.lockTasksOf(tx, userId, deletionTimeoutMs)
+      await queries.deleteUser(tx, userId, deletionTimeoutMs)
+      return users
+    },
     { timeoutMs: deletionTimeoutMs },
   )
-  if (!touched) return changedMeanwhile(deps, caller)
-  await tellEnded(deps, [caller.userId, ...touched])
-  return { outcome: 'done', value: null }
+  if (!audience) return changedMeanwhile(deps, caller)
+  await tellEnded(deps, [userId, ...audience])
+  return null
 }
 
-/** Between the check of the password and the write somebody else changed it, or ended the session. */
-async function changedMeanwhile({ db }: Deps, caller: Caller) {
-  const user = await queries.findCaller(db, caller)
-  return { outcome: user ? 'wrong password' : 'ended' } as const
+/** Between the check of the password and the write it was changed, or the session ended. @throws SessionEnded */
+async function changedMeanwhile({ db }: Deps, caller: Caller): Promise<Wrong> {
+  await checkSession(db, caller)
+  return 'wrong password'
 }

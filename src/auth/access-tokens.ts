@@ -1,8 +1,7 @@
 /** Access tokens: JWTs signed by HS256 that any holder of the secret can verify. */
 import { decodeProtectedHeader, errors, jwtVerify, SignJWT } from 'jose'
+import type { Caller } from './caller.ts'
 import { fromBase64Url, type Keys } from './keyring.ts'
-
-export type Caller = { userId: number; sessionId: number }
 
 export type AccessTokens = {
   /** `expiresAt` (ms since the epoch) is cut to whole seconds, as `exp` is. */

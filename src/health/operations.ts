@@ -3,6 +3,8 @@ import * as z from 'zod'
 import { operation } from '../http/operation.ts'
 import { int64 } from '../http/schemas.ts'
 
+const tag = { name: 'Service', description: 'The state of the service, and its description' }
+
 const RateLimitState = z
   .object({
     limit: z.int().min(0),
@@ -25,9 +27,10 @@ const Readiness = z
 
 export const getRateLimit = operation({
   id: 'getRateLimit',
+  limit: { class: 'general', cost: 0 },
   method: 'get',
   path: '/api/rate-limit/',
-  tag: 'Service',
+  tag,
   summary: "The caller's rate limit; asking costs nothing",
   description: "With a token the user's, without one the address's.",
   authenticated: 'optional',
@@ -40,9 +43,10 @@ export const getRateLimit = operation({
 
 export const getHealth = operation({
   id: 'getHealth',
+  limit: null,
   method: 'get',
   path: '/healthz',
-  tag: 'Service',
+  tag,
   summary: 'Whether the process is alive',
   description: 'It asks neither the database nor anything else.',
   authenticated: false,
@@ -52,9 +56,10 @@ export const getHealth = operation({
 
 export const getReadiness = operation({
   id: 'getReadiness',
+  limit: null,
   method: 'get',
   path: '/readyz',
-  tag: 'Service',
+  tag,
   summary: 'Whether requests can be served; remembered for a second',
   description: 'What is lost is named by its kind alone.',
   authenticated: false,
@@ -71,9 +76,10 @@ export const getReadiness = operation({
 
 export const getOpenApi = operation({
   id: 'getOpenApi',
+  limit: null,
   method: 'get',
   path: '/openapi.json',
-  tag: 'Service',
+  tag,
   summary: 'This document',
   description: 'Made from the same schemas that requests are checked by.',
   authenticated: false,

@@ -1,9 +1,6 @@
 /** Reads a request's body: media type, size and encoding are checked before anything parses it. */
 import type { Context } from 'hono'
-import { createMiddleware } from 'hono/factory'
 import { Problem } from '../core/problem.ts'
-import { refuse } from './authenticate.ts'
-import type { AppEnv } from './deps.ts'
 
 export type MediaType =
   | 'application/json'
@@ -12,49 +9,46 @@ export type MediaType =
 
 export const maximumBodyBytes = 64 * 1024
 
-export function readBody(accepted: MediaType[]) {
-  return createMiddleware<AppEnv>(async function readBody(c, next) {
-    const mediaType = acceptedMediaType(c.req.header('Content-Type'), accepted)
-    const isPlain = /^(identity)?$/i.test(c.req.header('Content-Encoding') ?? '')
-    if (!mediaType || !isPlain) {
-      const detail = `Send the body as ${accepted.join(' or ')}, in UTF-8 and not compressed.`
-      const headers = {
-        ...(mediaType ? {} : { Accept: accepted.join(', '), ...acceptHeader(c.req.method, accepted) }),
-        // RFC 9110 section 12.5.3: only where the coding is a reason.
-        ...(isPlain ? {} : { 'Accept-Encoding': 'identity' }),
-      }
-      return refuse(c, new Problem(415, detail, { headers }))
+/** Leaves the body's text, or form, where the validator looks for it. @throws Problem 400, 413 or 415 */
+export async function readBody(c: Context, accepted: MediaType[]): Promise<void> {
+  const mediaType = acceptedMediaType(c.req.header('Content-Type'), accepted)
+  const isPlain = /^(identity)?$/i.test(c.req.header('Content-Encoding') ?? '')
+  if (!mediaType || !isPlain) {
+    const detail = `Send the body as ${accepted.join(' or ')}, in UTF-8 and not compressed.`
+    const headers = {
+      ...(mediaType ? {} : { Accept: accepted.join(', '), ...acceptHeader(c.req.method, accepted) }),
+      // RFC 9110 section 12.5.3: only where the coding is a reason.
+      ...(isPlain ? {} : { 'Accept-Encoding': 'identity' }),
     }
-    const bytes = await readBytes(c).catch((error: unknown) => {
-      throw new Problem(400, 'The body did not arrive whole.', { cause: error })
-    })
-    if (!bytes) return refuse(c, new Problem(413, `A body has at most ${maximumBodyBytes} bytes.`))
-    const text = decode(bytes)
-    if (text === null) return refuse(c, new Problem(400, 'The body is not UTF-8.'))
-    if (mediaType === 'application/x-www-form-urlencoded') {
-      const form = readForm(text)
-      if (!form) return refuse(c, new Problem(400, 'The form is not UTF-8.'))
-      Object.assign(c.req.bodyCache, { formData: Promise.resolve(form) })
-    } else {
-      try {
-        JSON.parse(text)
-      } catch {
-        return refuse(c, new Problem(400, 'The body is not JSON.'))
-      }
-      // What the validator reads from now on.
-      Object.assign(c.req.bodyCache, { text: Promise.resolve(text) })
-    }
-    return next()
+    throw new Problem(415, detail, { headers })
+  }
+  const bytes = await readBytes(c).catch((error: unknown) => {
+    throw new Problem(400, 'The body did not arrive whole.', { cause: error })
   })
+  if (!bytes) throw new Problem(413, `A body has at most ${maximumBodyBytes} bytes.`)
+  const text = decode(bytes)
+  if (text === null) throw new Problem(400, 'The body is not UTF-8.')
+  if (mediaType === 'application/x-www-form-urlencoded') {
+    const form = readForm(text)
+    if (!form) throw new Problem(400, 'The form is not UTF-8.')
+    Object.assign(c.req.bodyCache, { formData: Promise.resolve(form) })
+    return
+  }
+  try {
+    JSON.parse(text)
+  } catch {
+    throw new Problem(400, 'The body is not JSON.')
+  }
+  Object.assign(c.req.bodyCache, { text: Promise.resolve(text) })
 }
 
-/** The header that says which bodies a method takes: RFC 5789 section 3.1 for PATCH, W3C's Linked Data Platform for POST. */
+/** Names the accepted media types: RFC 5789 section 3.1 for PATCH, W3C's Linked Data Platform for POST. */
 export function acceptHeader(method: string, mediaTypes: MediaType[]): Record<string, string> {
   const name = { PATCH: 'Accept-Patch', POST: 'Accept-Post' }[method]
   return name ? { [name]: mediaTypes.join(', ') } : {}
 }
 
-/** Undefined for a media type that is not taken here, and for another charset than UTF-8. */
+/** Undefined for a media type that is not accepted here, and for a charset other than UTF-8. */
 function acceptedMediaType(header: string | undefined, accepted: MediaType[]) {
   const [type, ...parameters] = (header ?? '').split(';').map((part) => part.trim().toLowerCase())
   const charset = parameters
@@ -101,7 +95,7 @@ function decode(bytes: Uint8Array): string | null {
   }
 }
 
-/** Null where percent-encoded bytes are no UTF-8: they would be replaced silently, many passwords becoming one. */
+/** Null where percent-encoded bytes are not UTF-8: replaced silently, many passwords would become one. */
 function readForm(text: string): FormData | null {
   const form = new FormData()
   const replaced = '\uFFFD'

@@ -1,39 +1,40 @@
-/** Answers out of the cache, and what they say of it. */
-import type { Context } from 'hono'
-import { createMiddleware } from 'hono/factory'
-import { type Content, fits, type Lookup } from '../store/cache.ts'
-import type { AppEnv } from './deps.ts'
+/** Answers from the cache, and the header that says so. */
+import type { Content, Lookup } from '../store/cache.ts'
+import { fits } from '../store/cache.ts'
+import type { Answer } from './answer.ts'
+import type { Exchange } from './deps.ts'
 
-/**
- * For requests whose answers may be cached; runs before the rate limit, which looks for one while it counts. What is looked
- * for is the path with the query as sent, in whatever order: what it means is the handler's to find out.
- */
-export const mayBeCached = createMiddleware<AppEnv>(async function mayBeCached(c, next) {
-  const { cache } = c.get('deps')
-  // A query may have question marks of its own.
+/** Starts the look-up without waiting for it. Its key is the path with the query as sent, in any order. */
+export function startLookup(exchange: Exchange) {
+  const { c, deps, session } = exchange
+  if (!session) return
+  // A query may contain question marks.
   const [, query = ''] = /\?(.*)$/s.exec(c.req.url) ?? []
   const representation = `${c.req.path.replace(/\/$/, '')}?${query.split('&').sort().join('&')}`
-  c.set('lookUp', (caller) => cache.lookUp(caller, representation))
-  return next()
-})
-
-/** What is kept for the caller, or else what `make` makes, which is kept then without the answer waiting for it. */
-export async function cachedOr(c: Context<AppEnv>, make: () => Promise<Content>): Promise<Content> {
-  const lookup = await c.get('lookup')
-  if (lookup.found) {
-    c.header('Cache-Status', cacheStatus(lookup))
-    return lookup.found
-  }
-  const content = await make()
-  const { cache, background } = c.get('deps')
-  const kept = lookup.slot !== undefined && fits(content)
-  if (kept) background(cache.store(lookup, content))
-  c.header('Cache-Status', cacheStatus(lookup, kept))
-  return content
+  exchange.lookup = deps.cache.lookUp(session.caller, representation)
 }
 
-/** RFC 9211. The cache is the service's own; what a client or a proxy may keep, Cache-Control says. */
-function cacheStatus({ outcome, found }: Lookup, kept = false): string {
-  if (found) return `task-api; hit; ttl=${Math.floor(found.ttlMs / 1000)}`
-  return `task-api; fwd=${outcome}${kept ? '; stored' : ''}`
+/** The cached answer, or else what `make` returns, which is then stored without the response waiting for it. */
+export async function cachedOr(
+  { deps, ...exchange }: Exchange,
+  make: () => Promise<Answer>,
+): Promise<Answer> {
+  const lookup: Lookup = (await exchange.lookup) ?? { outcome: 'bypass' }
+  if (lookup.found) {
+    const { head, body } = lookup.found
+    return withStatus({ status: 200, headers: JSON.parse(head), body }, lookup)
+  }
+  const answer = await make()
+  const content: Content = { head: JSON.stringify(answer.headers ?? {}), body: answer.body ?? '' }
+  const isStored = lookup.slot !== undefined && answer.status === 200 && fits(content)
+  if (isStored) deps.background(deps.cache.store(lookup, content))
+  return withStatus(answer, lookup, isStored)
+}
+
+/** Adds Cache-Status (RFC 9211) about the service's own cache. Cache-Control is for clients and proxies. */
+function withStatus(answer: Answer, { outcome, found }: Lookup, isStored = false): Answer {
+  const status = found
+    ? `task-api; hit; ttl=${Math.floor(found.ttlMs / 1000)}`
+    : `task-api; fwd=${outcome}${isStored ? '; stored' : ''}`
+  return { ...answer, headers: { ...answer.headers, 'Cache-Status': status } }
 }

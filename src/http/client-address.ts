@@ -1,7 +1,7 @@
 /** Which address a request comes from, when some of what it says may be made up. */
 import type { Context } from 'hono'
 import { type AddressRange, isWithin, nearbyRanges, parseAddress } from '../core/addresses.ts'
-import type { AppEnv, Runtime } from './deps.ts'
+import type { AppEnv, Deps, Runtime } from './deps.ts'
 import { elementsFromRight, forwardedFor } from './forwarded.ts'
 
 type TrustedProxy = {
@@ -55,8 +55,7 @@ function entryOf({ header, hops }: TrustedProxy, value: string): string | undefi
  */
 export function addressReader({ connectionAddress, proxiesAreNear }: Omit<Runtime, 'provide'>) {
   let isTold = false
-  return (c: Context<AppEnv>): string => {
-    const { config, log } = c.get('deps')
+  return (c: Context<AppEnv>, { config, log }: Pick<Deps, 'config' | 'log'>): string => {
     const connection = connectionAddress(c)
     if (!config.trustedProxy) return clientAddress({ connection, proxy: undefined, header: undefined })
     const proxy = {

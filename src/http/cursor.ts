@@ -3,6 +3,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
 import * as z from 'zod'
 import { fromBase64Url, type Keys, toBase64Url } from '../auth/keyring.ts'
+import type { Position } from '../resource/page.ts'
 
 /** Whose list it is, and the request's parameters once parsed. */
 export type List = {
@@ -12,17 +13,7 @@ export type List = {
   query: { limit: number; cursor?: string | undefined; count?: boolean }
 }
 
-export type Position = {
-  /** The value of the ordering's key, as text. */
-  value: string
-  id: number
-  /** Whether the page goes on after the position or comes before it, in the list's order. */
-  direction: 'after' | 'before'
-  /** Whether the row at the position itself belongs to the page. */
-  inclusive: boolean
-}
-
-const Content = z.tuple([z.string(), z.int().positive(), z.enum(['after', 'before']), z.boolean()])
+const Content = z.tuple([z.string().nullable(), z.int().positive(), z.enum(['after', 'before']), z.boolean()])
 
 /** HMAC-SHA-256 cut to half its length, as RFC 2104 allows: the cursor is part of URLs. */
 const macBytes = 16

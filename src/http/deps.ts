@@ -1,6 +1,7 @@
-/** What a runtime must supply. Everything below the entries works on these alone. */
+/** What a runtime supplies, and what is known of a request while it is answered. */
 import type { Context } from 'hono'
-import type { AccessTokens, Caller } from '../auth/access-tokens.ts'
+import type { AccessTokens } from '../auth/access-tokens.ts'
+import type { Caller } from '../auth/caller.ts'
 import type { Keys } from '../auth/keyring.ts'
 import type { RefreshTokens } from '../auth/refresh-tokens.ts'
 import type { Config } from '../config/api.ts'
@@ -20,18 +21,18 @@ export type Deps = {
   passwords: PasswordQueue
   limiter: Limiter
   cache: Cache
-  /** Whether a store that is shared answers; true where there is none. Never rejects. */
+  /** Whether a shared store answers; true where there is none. Never rejects. */
   isStoreThere: () => Promise<boolean>
-  /** Whether this process has been told to stop, and answers only until nobody asks it any more. */
+  /** Whether this process was told to stop and only serves its last requests. */
   isStopping: () => boolean
   /** Milliseconds since the epoch. */
   now: () => number
   log: Logger
   metrics: Metrics
-  /** Lets work go on that the answer does not wait for; it never rejects. */
+  /** Runs work that the response does not wait for; it never rejects. */
   background: (work: Promise<void>) => void
-  /** A task was completed, its event committed: the relay may set off without waiting for its timer. */
-  completionRecorded: () => void
+  /** An event was committed: the relay need not wait for its timer. */
+  eventRecorded: () => void
 }
 
 export type Runtime = {
@@ -40,32 +41,36 @@ export type Runtime = {
   /** The address at the other end of the connection. */
   connectionAddress: (c: Context) => string | undefined
   /**
-   * Whether the proxies in front of the service have addresses of private networks. Then, unless TRUSTED_PROXY_ADDRESSES says
-   * more, the header of no other peer is believed.
+   * Whether proxies in front of the service have private addresses. If so, a proxy header is believed only from
+   * such a peer, unless TRUSTED_PROXY_ADDRESSES names others.
    */
   proxiesAreNear: boolean
 }
 
-export type Variables = {
+/** One request while it is answered. */
+export type Exchange = {
   deps: Deps
+  c: Context<AppEnv>
   requestId: string
-  /** The canonical path of the operation, with its parameters' names. */
-  route: string
-  /** Set once the access token's signature is verified; whether the session still lives, each statement asks. */
-  caller: Caller
-  accessToken: string
-  /** Whom a login, or a refresh, is about: for the log alone, since the password or the token may be wrong. */
-  userId: number
-  /** Looks for a cached answer; set where there may be one, called as soon as the caller is known. */
-  lookUp: (caller: Caller) => Promise<Lookup>
-  /** What that has found. */
-  lookup: Promise<Lookup>
-  /** In full, or `unknown`. */
+  /** The client's address in full, or `unknown`. */
   clientAddress: string
   /** The address that limits count for: the client's, or its network. */
-  address: string
-  /** What this request was counted for, newest last; the headers report one of them. */
+  limitAddress: string
+  /** The operation's path with the names of its parameters; undefined where none has matched. */
+  route: string | undefined
+  /** Headers of the response: those that every response has, and those that steps have added. */
+  headers: Record<string, string>
+  /** The limits that this request was counted under, newest last. */
   verdicts: Verdict[]
+  /** Set once the access token's signature is verified. Whether the session still lives, each statement asks. */
+  session: { caller: Caller; accessToken: string } | undefined
+  /** The result of the cache look-up, where the operation is cached and the caller is known. */
+  lookup: Promise<Lookup> | undefined
+  /** The user that a login or a refresh names, for the log alone: the password or the token may be wrong. */
+  namedUserId: number | undefined
 }
 
-export type AppEnv = { Variables: Variables }
+/** An exchange of an operation that needs an access token. */
+export type CallerExchange = Exchange & { caller: Caller }
+
+export type AppEnv = { Variables: { exchange: Exchange } }

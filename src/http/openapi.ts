@@ -2,8 +2,8 @@
 import * as z from 'zod'
 import { problemMediaType } from '../core/problem.ts'
 import { collectSchemas, type SchemaOf } from './json-schema.ts'
-import { type Example, type Operation, tags } from './operation.ts'
-import { ProblemDocument, problemHeaders, problemsOf } from './problem-document.ts'
+import { type Example, headersOf, limitOf, type Operation, problemsOf } from './operation.ts'
+import { ProblemDocument, problemHeaders } from './problem-document.ts'
 import { type ResponseHeader, responseHeaders } from './response-headers.ts'
 import { Id } from './schemas.ts'
 
@@ -34,7 +34,7 @@ export function describeOperations(operations: Operation[], server: string): Ope
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: server || '/' }],
-    tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
+    tags: [...new Set(operations.map(({ tag }) => tag))],
     paths,
     components: {
       schemas: components,
@@ -69,7 +69,7 @@ function describeOperation(operation: Operation, schemaOf: SchemaOf) {
   const parameters = parametersOf(operation, schemaOf)
   return {
     operationId: id,
-    tags: [tag],
+    tags: [tag.name],
     summary,
     description,
     security: securityOf(operation),
@@ -107,9 +107,9 @@ function valuesOf(operation: Operation, read: (example: Example) => unknown): Re
 const bodiesOf = (operation: Operation) => valuesOf(operation, ({ body }) => body)
 
 function responsesOf(operation: Operation, schemaOf: SchemaOf) {
-  const { path, answers } = operation
+  const { answers } = operation
   const always: ResponseHeader[] = ['X-Request-Id', 'Cache-Control']
-  if (path.startsWith('/api/')) {
+  if (limitOf(operation)) {
     always.push(
       'RateLimit-Policy',
       'RateLimit',
@@ -145,7 +145,8 @@ function responsesOf(operation: Operation, schemaOf: SchemaOf) {
   return { ...responses, default: { description, headers, content: problem } }
 }
 
-function parametersOf({ path, query, headers, examples }: Operation, schemaOf: SchemaOf) {
+function parametersOf(operation: Operation, schemaOf: SchemaOf) {
+  const { path, query, examples } = operation
   const described = (place: 'path' | 'query' | 'header', members: z.ZodObject) => {
     const { properties = {}, required = [] } = schemaOf(members, 'input')
     const values = Object.values(examples).map((example) => (place === 'path' ? undefined : example[place]))
@@ -165,6 +166,6 @@ function parametersOf({ path, query, headers, examples }: Operation, schemaOf: S
   return [
     ...described('path', z.object(Object.fromEntries(inPath))),
     ...(query ? described('query', query) : []),
-    ...(headers ? described('header', headers) : []),
+    ...described('header', headersOf(operation)),
   ]
 }

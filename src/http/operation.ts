@@ -1,24 +1,20 @@
 /**
- * An operation is declared once, with the schemas of what it takes and answers. Mounting it validates by them; the
- * OpenAPI document and the answers to unknown methods come from the same declaration.
+ * Declares operations. All that is known of one stands in its declaration: requests are counted, validated, cached
+ * and answered by it, and the OpenAPI document and the tests are made from it.
  */
-import type { Context, Handler, Hono } from 'hono'
 import * as z from 'zod'
 import type { ProblemStatus } from '../core/problem.ts'
-import { authenticate } from './authenticate.ts'
-import { type MediaType, readBody } from './body.ts'
-import type { AppEnv } from './deps.ts'
+import type { MediaType } from './body.ts'
+import type { Precondition } from './conditional.ts'
+import { type IdempotencyKey, idempotencyHeaders, idempotencyProblems } from './idempotency.ts'
+import type { Page } from './page.ts'
+import type { LimitUse } from './rate-limit.ts'
 import type { ResponseHeader } from './response-headers.ts'
-import { validate } from './validate.ts'
 
-/** In the order of the reference page. */
-export const tags = {
-  Tasks: 'Tasks, and lists of them: a user sees those that they created and those assigned to them',
-  Accounts: 'Users, the sessions in which they are logged in, and the tokens of those',
-  Service: 'The state of the service, and its description',
-}
+/** A chapter of the reference page. */
+export type Tag = { name: string; description: string }
 
-type Answer = {
+type Response = {
   description: string
   schema?: z.ZodType
   /** Besides those of every response. */
@@ -38,56 +34,84 @@ export type Example = {
 
 export type Operation = {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete'
-  /** Canonical, with a trailing slash where the contract has one; parameters as `:name`. */
+  /** Canonical, with a trailing slash where the contract has one; `:id` for an id. */
   path: string
-  /** Unique; names the operation in clients that are generated. */
+  /** Unique; names the operation in generated clients. */
   id: string
-  tag: keyof typeof tags
+  tag: Tag
   summary: string
   description: string
   /** Whether a token is needed; with `optional` one that is sent has to be valid. */
   authenticated: boolean | 'optional'
+  /** The limits that a request counts under: `general` at cost 1 when absent; null for none. */
+  limit?: LimitUse | null
+  /** Answers are cached for each session until something changes that its user may see. */
+  cached?: true
+  /**
+   * Honours If-Match and If-None-Match, on a GET by the ETag of its answer. The text tells a client that the
+   * precondition failed, without a full stop.
+   */
+  conditional?: string
+  /** `key`: a request with an Idempotency-Key has its effect once. */
+  idempotency?: 'key'
+  /** A list in pages: `query` has `limit` and `cursor`. */
+  paged?: true
   query?: z.ZodObject
   body?: { schema: z.ZodObject; mediaTypes: MediaType[] }
-  /** Request headers that mean something here, each described with what it does. */
-  headers?: z.ZodObject
-  answers: Record<number, Answer>
-  /** Besides those every operation has: see `problemsOf`. */
+  answers: Record<number, Response>
+  /** Besides those that follow from the rest: see `problemsOf`. */
   problems?: Partial<Record<ProblemStatus, string>>
   /** By a name that people can read; the plainest first. */
   examples: Record<string, Example>
 }
 
-/** Types the declaration as it stands, so that handlers know their input. */
+/** Types the declaration as it stands, so that its handler's input is inferred. */
 export const operation = <const O extends Operation>(declaration: O): O => declaration
 
+/** A request's validated input. */
 export type Input<O extends Operation> = {
   query: O['query'] extends z.ZodType ? z.output<O['query']> : Record<string, never>
   body: O['body'] extends { schema: infer S extends z.ZodType } ? z.output<S> : undefined
+  /** Null for a path with an id that cannot be one. The statement still runs: it checks the session. */
+  id: O['path'] extends `${string}/:id/${string}` ? number | null : undefined
+  page: O extends { paged: true } ? Page : undefined
+  precondition: O extends { conditional: string } ? Precondition : undefined
+  idempotencyKey: O extends { idempotency: 'key' } ? IdempotencyKey | undefined : undefined
 }
 
-const nothing = z.strictObject({})
+/** The limits that requests of the operation count under; null for none. */
+export const limitOf = ({
+  limit = { class: 'general', cost: 1 },
+}: Pick<Operation, 'limit'>): LimitUse | null => limit
 
-export function mount<const O extends Operation>(
-  app: Hono<AppEnv>,
-  declaration: O,
-  handle: (c: Context<AppEnv>, input: Input<O>) => Response | Promise<Response>,
-) {
-  const { method, path, query = nothing, headers = nothing, body } = declaration
-  const form = body?.mediaTypes.includes('application/x-www-form-urlencoded') ?? false
-  const steps: Handler<AppEnv>[] = [
-    function route(c, next) {
-      c.set('route', path)
-      return next()
-    },
-    ...(declaration.authenticated === true ? [authenticate] : []),
-    ...(body ? [readBody(body.mediaTypes)] : []),
-    ...validate({ query, headers, body: body?.schema, form }),
-    (c) => handle(c, { query: valid(c, 'query'), body: valid(c, 'json') ?? valid(c, 'form') } as Input<O>),
-  ]
-  // The app is not strict about a trailing slash, so the path without it answers the same.
-  app.on(method.toUpperCase(), [path.replace(/\/$/, '')], ...steps)
+const entityTags = z.string().optional()
+
+/** The request headers that have a meaning for the operation. */
+export function headersOf({ method, conditional, idempotency }: Operation): z.ZodObject {
+  const ifMatch = entityTags.describe(
+    'Answers 412, having done nothing, unless the task still has this entity tag',
+  )
+  const ifNoneMatch = entityTags.describe('Answers 304 while the task still has this entity tag')
+  return z.strictObject({
+    ...(conditional === undefined ? {} : { 'If-Match': ifMatch }),
+    ...(conditional !== undefined && method === 'get' ? { 'If-None-Match': ifNoneMatch } : {}),
+    ...(idempotency === undefined ? {} : idempotencyHeaders),
+  })
 }
 
-/** Hono types what was validated along a chain of calls; here it is the declaration that knows. */
-const valid = (c: Context, target: 'query' | 'json' | 'form'): unknown => c.req.valid(target as never)
+/** Every problem that an operation can answer, each with its description. */
+export function problemsOf(operation: Operation): Partial<Record<ProblemStatus, string>> {
+  const { authenticated, body, conditional, idempotency, problems } = operation
+  return {
+    400: 'The request has invalid input; errors lists everything that is wrong',
+    ...(authenticated ? { 401: 'The access token is missing or not valid, or no longer' } : {}),
+    ...(body ? { 413: 'The body has more than 64 KiB', 415: 'The body is of another media type' } : {}),
+    ...(limitOf(operation)
+      ? { 429: 'Over a rate limit; see Retry-After', 503: 'The database is away; see Retry-After' }
+      : {}),
+    ...(conditional === undefined ? {} : { 412: `${conditional}; ETag says what it is now` }),
+    ...(idempotency === undefined ? {} : idempotencyProblems),
+    500: 'A fault of the server',
+    ...problems,
+  }
+}

@@ -2,10 +2,9 @@
 import type { Context } from 'hono'
 import * as z from 'zod'
 import { invalidInput } from '../core/problem.ts'
-import { refuse } from './authenticate.ts'
-import { type List, type Position, readCursor, writeCursor } from './cursor.ts'
-import type { AppEnv } from './deps.ts'
-import type { Pages } from './page-rows.ts'
+import type { Pages, Position } from '../resource/page.ts'
+import { type List, readCursor, writeCursor } from './cursor.ts'
+import type { Exchange } from './deps.ts'
 import { text } from './text.ts'
 
 export const Limit = z
@@ -27,37 +26,50 @@ export const Cursor = text({ maximum: 2000 })
 /** A longer header is left out: proxies take some KB of headers at most, nginx 4 KB by default. */
 const longestLink = 2047
 
-/** The position in the request's cursor; null without one. A cursor that was not made for this list is refused. */
-export async function positionOf(c: Context<AppEnv>, list: List): Promise<Position | null> {
-  const { cursor } = list.query
-  if (cursor === undefined) return null
-  const foreign = invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }])
-  return readCursor(c.get('deps').keyring, list, cursor) ?? refuse(c, foreign)
+/** One page of a list, as requested. */
+export type Page = {
+  /** Where the page begins; null for the first one. */
+  position: Position | null
+  /** URLs of the pages around this one, the next one's cursor, and headers with both URLs. */
+  links(pages: Pages): {
+    next: string | null
+    previous: string | null
+    next_cursor: string | null
+    headers: Record<string, string>
+  }
 }
 
-/**
- * URLs of the pages around this one, the cursor of the next one, and the value of a `Link` header with both URLs; that is
- * empty where there is none.
- */
-export function linksOf(c: Context<AppEnv>, list: List, page: Pages) {
-  const cursorOf = (position: Position | null) =>
-    position && writeCursor(c.get('deps').keyring, list, position)
-  const [nextCursor, previousCursor] = [cursorOf(page.next), cursorOf(page.previous)]
-  const next = nextCursor && pageUrl(c, list, nextCursor)
-  const previous = previousCursor && pageUrl(c, list, previousCursor)
-  const link = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`]
-    .filter(Boolean)
-    .join(', ')
-  return { next, previous, next_cursor: nextCursor, link: link.length > longestLink ? '' : link }
+/** @throws Problem 400 for a cursor that was not made for this list */
+export function openPage({ c, deps, session }: Exchange, path: string, query: List['query']): Page {
+  const list: List = { path, userId: session?.caller.userId ?? 0, query }
+  const { cursor } = query
+  const position = cursor === undefined ? null : readCursor(deps.keyring, list, cursor)
+  if (cursor !== undefined && position === null)
+    throw invalidInput([{ parameter: 'cursor', detail: 'It is not a cursor of this list.' }])
+  const cursorOf = (to: Position | null) => to && writeCursor(deps.keyring, list, to)
+  const urlOf = (cursor: string | null) =>
+    cursor && `${deps.config.publicUrl}${path}?${parametersWith(cursor, query, c)}`
+  return {
+    position,
+    links(pages) {
+      const next_cursor = cursorOf(pages.next)
+      const [next, previous] = [urlOf(next_cursor), urlOf(cursorOf(pages.previous))]
+      const link = [next && `<${next}>; rel="next"`, previous && `<${previous}>; rel="prev"`]
+        .filter(Boolean)
+        .join(', ')
+      const headers: Record<string, string> = link && link.length <= longestLink ? { Link: link } : {}
+      return { next, previous, next_cursor, headers }
+    },
+  }
 }
 
-/** The request's own parameters, as they were parsed, with another cursor. Never built from the Host header. */
-function pageUrl(c: Context<AppEnv>, list: List, cursor: string): string {
+/** The request's own parameters, as they were parsed, with another cursor. */
+function parametersWith(cursor: string, query: object, c: Context): URLSearchParams {
   const parameters = new URLSearchParams()
-  for (const [name, value] of Object.entries(list.query)) {
-    // A parameter that is as if absent has no value once parsed; one that is absent may have its default.
+  for (const [name, value] of Object.entries(query)) {
+    // A parameter that counts as absent has no value once parsed; an absent one may have its default.
     if (value !== undefined && c.req.query(name) && name !== 'cursor') parameters.set(name, String(value))
   }
   parameters.set('cursor', cursor)
-  return `${c.get('deps').config.publicUrl}${list.path}?${parameters}`
+  return parameters
 }

@@ -1,6 +1,6 @@
 /** Problem documents (RFC 9457) as the OpenAPI document has them, and which of them an operation can answer. */
 import * as z from 'zod'
-import { invalidInput, type ProblemStatus } from '../core/problem.ts'
+import { invalidInput } from '../core/problem.ts'
 import type { Operation } from './operation.ts'
 import type { ResponseHeader } from './response-headers.ts'
 
@@ -48,21 +48,5 @@ export function problemHeaders({ method }: Operation): Partial<Record<string, Re
     415: ['Accept', 'Accept-Encoding', ...(own[method] ?? [])],
     429: ['Retry-After'],
     503: ['Retry-After'],
-  }
-}
-
-/** Every problem that an operation can answer, each with its description. */
-export function problemsOf(operation: Operation): Partial<Record<ProblemStatus, string>> {
-  const { authenticated, body, path, problems } = operation
-  const limited = path.startsWith('/api/')
-  return {
-    400: 'The request has invalid input; errors lists everything that is wrong',
-    ...(authenticated ? { 401: 'The access token is missing or not valid, or no longer' } : {}),
-    ...(body ? { 413: 'The body has more than 64 KiB', 415: 'The body is of another media type' } : {}),
-    ...(limited
-      ? { 429: 'Over a rate limit; see Retry-After', 503: 'The database is away; see Retry-After' }
-      : {}),
-    500: 'A fault of the server',
-    ...problems,
   }
 }

@@ -1,68 +1,60 @@
-/** Sliding-window limits as middleware: whom a request counts for, and what its answer says of it. */
-import type { Context } from 'hono'
-import { createMiddleware } from 'hono/factory'
+/** Sliding-window limits as a step of operations: under which limits a request counts, and the headers that say so. */
 import type { Config } from '../config/api.ts'
-import { limitAddress } from '../core/addresses.ts'
 import { Problem } from '../core/problem.ts'
 import type { Limiter, LimitRule, Verdict } from '../store/limiter.ts'
 import { bearerToken } from './bearer.ts'
-import type { AppEnv } from './deps.ts'
+import type { Exchange } from './deps.ts'
 import { rateLimitHeaders, reported } from './rate-limit-headers.ts'
 
-/** Where credentials are asked for, requests count by address and `Authorization` is ignored. */
-const register = /^\/api\/register\/?$/
-const tokens = /^\/api\/token(\/.*)?$/
-/** Asking costs nothing. */
-const free = /^\/api\/rate-limit\/?$/
+/**
+ * The limits that an operation's requests count under. `general`: the user's with a valid token, else the address's.
+ * The others ignore `Authorization`. `registration`: the address's, and one of their own besides. `token`: one of their
+ * own only, so that no other request from the address keeps anyone from logging in; unknown paths below count too.
+ */
+export type LimitClass = 'general' | 'registration' | 'token'
 
-/** A limit, and whose count of it a request adds to. */
+/** `cost` 0 reports the limits and counts nothing. */
+export type LimitUse = { class: LimitClass; cost: 0 | 1 }
+
+/** One limit, and the identity that it counts for. */
 export type Count = { rule: LimitRule; identity: string }
 
-/**
- * Counts the request before anything else is done with it: for the user when it bears a valid token, else for
- * the client's address. Sets `caller` and `accessToken` for a valid token.
- */
-export const rateLimit = createMiddleware<AppEnv>(async function rateLimit(c, next) {
-  const { config, limiter } = c.get('deps')
-  c.set('verdicts', [])
-  c.set('address', limitAddress(c.get('clientAddress')))
-  await identifyCaller(c)
-  const counts = countsOf(c, config.limits)
-  // In the same turn as the count, so that both travel to the store together.
-  const lookUp = c.get('lookUp')
-  if (lookUp && c.get('caller')) c.set('lookup', lookUp(c.get('caller')))
-  if (free.test(c.req.path)) report(c, ...(await Promise.all(counts.map((each) => peek(limiter, each)))))
-  else await count(c, ...counts)
-  return next()
-})
-
-async function identifyCaller(c: Context<AppEnv>) {
-  if (register.test(c.req.path) || tokens.test(c.req.path)) return
-  const token = bearerToken(c.req.header('Authorization'))
-  const caller = token ? await c.get('deps').accessTokens.verify(token) : null
-  if (!token || !caller) return
-  c.set('caller', caller)
-  c.set('accessToken', token)
+/** Verifies the access token, if there is one: sets `session` for a valid one. */
+export async function identify(exchange: Exchange) {
+  const accessToken = bearerToken(exchange.c.req.header('Authorization'))
+  const caller = accessToken ? await exchange.deps.accessTokens.verify(accessToken) : null
+  if (accessToken && caller) exchange.session = { caller, accessToken }
 }
 
-function countsOf(c: Context<AppEnv>, limits: Config['limits']): Count[] {
-  const { address: identity, caller } = c.var
-  if (caller) return [{ rule: limits.user, identity: String(caller.userId) }]
-  // A limit of their own: nothing else that comes from the address keeps anyone from logging in.
-  if (tokens.test(c.req.path)) return [{ rule: limits.token, identity }]
+/** Counts the request before anything else is done with it. @throws Problem 429 */
+export async function limitRequest(exchange: Exchange, { class: limitClass, cost }: LimitUse) {
+  const { config, limiter } = exchange.deps
+  const counts = countsOf(exchange, limitClass, config.limits)
+  if (cost > 0) await count(exchange, ...counts)
+  else report(exchange, ...(await Promise.all(counts.map((each) => peek(limiter, each)))))
+}
+
+function countsOf({ session, limitAddress: identity }: Exchange, of: LimitClass, limits: Config['limits']) {
   const anonymous = { rule: limits.anonymous, identity }
-  return register.test(c.req.path) ? [anonymous, { rule: limits.register, identity }] : [anonymous]
+  switch (of) {
+    case 'token':
+      return [{ rule: limits.token, identity }]
+    case 'registration':
+      return [anonymous, { rule: limits.register, identity }]
+    case 'general':
+      return session ? [{ rule: limits.user, identity: String(session.caller.userId) }] : [anonymous]
+  }
 }
 
 const peek = (limiter: Limiter, { rule, identity }: Count) => limiter.peek(rule, identity)
 
 /**
- * Counts the request under these limits too, in this order. When one of them refuses, the request is counted
- * nowhere: what it was counted for before is given back, and a 429 is thrown, which names the limit to wait
- * for longest.
+ * Counts the request under these limits too, in this order. When one refuses, the request counts nowhere: earlier
+ * counts are given back.
+ * @throws Problem 429, which names the limit with the longest wait
  */
-export async function count(c: Context<AppEnv>, ...counts: Count[]): Promise<Verdict[]> {
-  const { limiter } = c.get('deps')
+export async function count(exchange: Exchange, ...counts: Count[]): Promise<Verdict[]> {
+  const { limiter } = exchange.deps
   const taken: Verdict[] = []
   for (const [index, { rule, identity }] of counts.entries()) {
     const verdict = await limiter.take(rule, identity)
@@ -70,11 +62,11 @@ export async function count(c: Context<AppEnv>, ...counts: Count[]): Promise<Ver
       taken.push(verdict)
       continue
     }
-    await refund(c, [...c.get('verdicts'), ...taken])
+    await refund(exchange, [...exchange.verdicts, ...taken])
     const others = await Promise.all(counts.slice(index + 1).map((each) => peek(limiter, each)))
-    throw refusal(report(c, verdict, ...others) ?? verdict)
+    throw refusal(report(exchange, verdict, ...others) ?? verdict)
   }
-  report(c, ...taken)
+  report(exchange, ...taken)
   return taken
 }
 
@@ -86,35 +78,28 @@ function refusal({ rule }: Verdict): Problem {
   })
 }
 
-/**
- * For a token that turned out to be none: what was counted for the user is counted for the address instead.
- */
-export async function countAsAnonymous(c: Context<AppEnv>) {
-  const counted = [...c.get('verdicts')]
-  const wasFree = counted.every((verdict) => !verdict.counted)
-  await refund(c, counted)
-  const { config, limiter } = c.get('deps')
-  const anonymous = { rule: config.limits.anonymous, identity: c.get('address') }
-  if (wasFree) report(c, await peek(limiter, anonymous))
-  else await count(c, anonymous)
+/** Moves the count of a request whose session has ended from the user to the address. @throws Problem 429 */
+export async function countAsAnonymous(exchange: Exchange) {
+  const counted = [...exchange.verdicts]
+  const isFree = counted.every((verdict) => !verdict.counted)
+  await refund(exchange, counted)
+  const { config, limiter } = exchange.deps
+  const anonymous = { rule: config.limits.anonymous, identity: exchange.limitAddress }
+  if (isFree) report(exchange, await peek(limiter, anonymous))
+  else await count(exchange, anonymous)
 }
 
-/** Un-counts what turned out not to count, a right password for one; the answer no longer speaks of it. */
-export async function refund(c: Context<AppEnv>, verdicts: Verdict[]) {
-  await Promise.all(verdicts.map((verdict) => c.get('deps').limiter.refund(verdict)))
-  c.set(
-    'verdicts',
-    c.get('verdicts').filter((verdict) => !verdicts.includes(verdict)),
-  )
-  report(c)
+/** Takes counts back, a correct password's for one; the response no longer reports them. */
+export async function refund(exchange: Exchange, verdicts: Verdict[]) {
+  await Promise.all(verdicts.map((verdict) => exchange.deps.limiter.refund(verdict)))
+  exchange.verdicts = exchange.verdicts.filter((verdict) => !verdicts.includes(verdict))
+  report(exchange)
 }
 
-/** Returns the verdict that the answer now speaks of. */
-function report(c: Context<AppEnv>, ...verdicts: Verdict[]): Verdict | undefined {
-  c.get('verdicts').push(...verdicts)
-  const verdict = reported(c.get('verdicts'))
-  if (!verdict) return undefined
-  for (const [name, value] of Object.entries(rateLimitHeaders(verdict, c.get('deps').now())))
-    c.header(name, value)
+/** Returns the verdict that the response now reports. */
+function report(exchange: Exchange, ...verdicts: Verdict[]): Verdict | undefined {
+  exchange.verdicts.push(...verdicts)
+  const verdict = reported(exchange.verdicts)
+  if (verdict) Object.assign(exchange.headers, rateLimitHeaders(verdict, exchange.deps.now()))
   return verdict
 }

@@ -1,8 +1,9 @@
-/** What every request gets: an id, headers that hold for all answers, and a line in the log. */
+/** Middleware of every request: an id, the headers that all responses have, and a line in the log. */
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { limitAddress } from '../core/addresses.ts'
 import { addressReader } from './client-address.ts'
-import type { AppEnv, Runtime } from './deps.ts'
+import type { AppEnv, Exchange, Runtime } from './deps.ts'
 
 /** Those of OWASP's REST security cheat sheet that concern an API that serves no HTML. */
 const securityHeaders = {
@@ -13,32 +14,49 @@ const securityHeaders = {
   'Cross-Origin-Resource-Policy': 'same-origin',
 }
 
+const transportSecurity = { 'Strict-Transport-Security': 'max-age=31536000' }
+
 export function request({ provide, ...addresses }: Runtime) {
   const readAddress = addressReader(addresses)
   return createMiddleware<AppEnv>(async function request(c, next) {
     const deps = provide(c)
     const begun = performance.now()
-    c.set('deps', deps)
-    c.set('requestId', requestId(c))
-    c.set('clientAddress', readAddress(c))
-    c.header('X-Request-Id', c.get('requestId'))
-    for (const [name, value] of Object.entries(securityHeaders)) c.header(name, value)
-    if (deps.config.publicUrl.startsWith('https:')) c.header('Strict-Transport-Security', 'max-age=31536000')
-    // Whatever may be kept says so itself.
-    c.header('Cache-Control', 'no-store')
+    const clientAddress = readAddress(c, deps)
+    const id = requestId(c)
+    const exchange: Exchange = {
+      deps,
+      c,
+      requestId: id,
+      clientAddress,
+      limitAddress: limitAddress(clientAddress),
+      route: undefined,
+      headers: {
+        'X-Request-Id': id,
+        ...securityHeaders,
+        ...(deps.config.publicUrl.startsWith('https:') ? transportSecurity : {}),
+        // A response that may be stored says so itself.
+        'Cache-Control': 'no-store',
+      },
+      verdicts: [],
+      session: undefined,
+      lookup: undefined,
+      namedUserId: undefined,
+    }
+    c.set('exchange', exchange)
     await next()
     const ms = performance.now() - begun
+    const { route, session, namedUserId } = exchange
     const { method } = c.req
     const { status } = c.res
-    deps.metrics.requestAnswered({ method, route: c.get('route'), status, ms })
+    deps.metrics.requestAnswered({ method, route, status, ms })
     deps.log.info('request', {
-      request_id: c.get('requestId'),
+      request_id: exchange.requestId,
       method,
-      route: c.get('route') ?? null,
+      route: route ?? null,
       status,
       ms: Math.round(ms),
-      user_id: c.get('caller')?.userId ?? c.get('userId') ?? null,
-      ...whence(c, status),
+      user_id: session?.caller.userId ?? namedUserId ?? null,
+      ...originOf(exchange, status),
     })
   })
 }
@@ -48,21 +66,19 @@ const refusals = [401, 403, 429]
 const longestPath = 200
 
 /**
- * The address of logins and refreshes, of what is refused and of what no operation answers; of the last the
- * path too. Never a query: a search in it would be somebody's text. A URL's path is ASCII, percent-encoded,
- * so that it moves no terminal's cursor.
+ * Adds the address to the line of a login, a refresh, a refusal and an unknown path, and the path to the last.
+ * Never the query: it may hold a user's text. A URL's path is percent-encoded ASCII, safe for a terminal.
  */
-function whence(c: Context<AppEnv>, status: number): { address?: string; path?: string } {
-  const isUnknown = c.get('route') === undefined
-  const isLogin = c.get('userId') !== undefined
-  const path = isUnknown ? new URL(c.req.url).pathname : undefined
+function originOf({ c, route, namedUserId, clientAddress }: Exchange, status: number) {
+  const isLogged = route === undefined || namedUserId !== undefined || refusals.includes(status)
+  const path = route === undefined ? new URL(c.req.url).pathname : undefined
   return {
-    ...(isUnknown || isLogin || refusals.includes(status) ? { address: c.get('clientAddress') } : {}),
+    ...(isLogged && { address: clientAddress }),
     ...(path !== undefined && { path: path.length > longestPath ? `${path.slice(0, longestPath)}…` : path }),
   }
 }
 
-/** A client's own id is kept when it is harmless in a header and in a log. */
+/** Keeps a client's own id when it is harmless in a header and in a log. */
 function requestId(c: Context): string {
   const sent = c.req.header('X-Request-Id')
   return sent !== undefined && /^[\w.:+/=-]{1,128}$/.test(sent) ? sent : crypto.randomUUID()

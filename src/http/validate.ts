@@ -1,41 +1,43 @@
 /** Input against its schemas, with everything that is wrong reported at once. */
 import { zValidator } from '@hono/zod-validator'
 import type { Context, MiddlewareHandler } from 'hono'
-import type * as z from 'zod'
+import * as z from 'zod'
 import { type InputError, invalidInput } from '../core/problem.ts'
-import { refuse } from './authenticate.ts'
 
-type Schemas = {
+export type Schemas = {
   query: z.ZodObject
-  /** Of the headers that mean something, as they are named in the schema; others may be sent too. */
+  /** The headers that have a meaning, as the schema spells them; others may be sent too. */
   headers: z.ZodObject
   body: z.ZodObject | undefined
-  form: boolean
 }
 
-export function validate({ query, headers, body, form }: Schemas): MiddlewareHandler[] {
-  const hook = async ({ error, target }: { error?: z.core.$ZodError; target: string }, c: Context) => {
+/** The schema of operations without query parameters. */
+export const nothing = z.strictObject({})
+
+/** Returns a check of a request; its results are in `c.req.valid`. @throws Problem 400, with every error */
+export function createValidator({ query, headers, body }: Schemas): (c: Context) => Promise<void> {
+  const hook = ({ error, target }: { error?: z.core.$ZodError; target: string }, c: Context) => {
     const errors = inputErrors(error, target === 'query' ? 'parameter' : 'pointer')
-    // The body is validated first: what is wrong elsewhere must be told with it, or it would be told a request later.
+    // The body is validated first. Errors elsewhere are reported with it, not one request later.
     if (target !== 'query') errors.push(...inputErrors(parse(query, queryOf(c)).error, 'parameter'))
     errors.push(
       ...unreadableParameters(c),
       ...inputErrors(parse(headers, headersOf(headers, c)).error, 'header'),
     )
-    if (errors.length > 0) await refuse(c, invalidInput(errors))
+    if (errors.length > 0) throw invalidInput(errors)
   }
   const options = { validationFunction: parse }
-  const validators: MiddlewareHandler[] = []
-  if (body) {
-    const json: MiddlewareHandler = zValidator('json', body, hook, options)
-    const urlencoded: MiddlewareHandler = form ? zValidator('form', body, hook, options) : json
-    validators.push((c, next) => ('formData' in c.req.bodyCache ? urlencoded : json)(c, next))
+  const ofQuery: MiddlewareHandler = zValidator('query', query, hook, options)
+  const ofJson: MiddlewareHandler | undefined = body && zValidator('json', body, hook, options)
+  const ofForm: MiddlewareHandler | undefined = body && zValidator('form', body, hook, options)
+  const done = async () => {}
+  return async (c) => {
+    await ('formData' in c.req.bodyCache ? ofForm : ofJson)?.(c, done)
+    await ofQuery(c, done)
   }
-  validators.push(zValidator('query', query, hook, options))
-  return validators
 }
 
-/** What Hono passes over: a parameter without a name, which is unknown too, and bytes that are no text. */
+/** Errors that Hono passes over: a parameter without a name, and bytes that are not UTF-8. */
 function unreadableParameters(c: Context): InputError[] {
   const start = c.req.url.indexOf('?')
   if (start < 0) return []
@@ -50,7 +52,7 @@ function unreadableParameters(c: Context): InputError[] {
   })
 }
 
-/** A percent sign that begins no escape stands for itself. */
+/** A percent sign that begins no escape is a literal one. */
 function isUtf8(encoded: string): boolean {
   try {
     decodeURIComponent(encoded.replace(/%(?![0-9a-f]{2})/gi, '%25'))
@@ -68,7 +70,7 @@ const queryOf = (c: Context) =>
     Object.entries(c.req.queries()).map(([name, values]) => [name, values.length === 1 ? values[0] : values]),
   )
 
-/** A schema's own messages go before these. */
+/** Messages of the schema itself take precedence over these. */
 function parse<S extends z.ZodType>(schema: S, value: unknown) {
   return schema.safeParse(value, { error: detailOf })
 }

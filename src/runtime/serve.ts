@@ -98,7 +98,7 @@ export async function serve({
     log,
     metrics,
     background: (work) => void work,
-    completionRecorded: relay.wake,
+    eventRecorded: relay.wake,
   }
   const app = createApp({
     provide: () => deps,

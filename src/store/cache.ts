@@ -3,7 +3,7 @@
  * read before its statement ran, and is good while that is the stamp still. Whatever changes what a user may see gives the
  * user a new stamp before it is answered, so that a client always reads its own writes.
  */
-import type { Caller } from '../auth/access-tokens.ts'
+import type { Caller } from '../auth/caller.ts'
 import { type Guard, StoreLostError, type Texts, within } from './store.ts'
 
 /** `head` is the feature's own, on one line; `body` the answer's. */
@@ -50,7 +50,7 @@ const longestBody = 32 * 1024
 const longestRepresentation = 1000
 /** Programs of different versions side by side renew each other's stamps, and never find answers of another form. */
 const stampForm = 1
-const answerForm = 2
+const answerForm = 3
 
 export type SharedCacheState = {
   /** Users whose stamps could not be renewed, and until when (ms since the epoch) that matters. */

@@ -1,15 +1,13 @@
 /** The task operations as clients see them. */
-import * as z from 'zod'
 import { operation } from '../http/operation.ts'
 import { NewTask, Task, TaskChange, TaskListQuery, TaskPage, TaskReplacement } from './schemas.ts'
+import { changedSince } from './service.ts'
 
-const precondition = z.string().optional()
-const ifMatch = z.object({
-  'If-Match': precondition.describe(
-    'Answers 412, having done nothing, unless the task still has this entity tag',
-  ),
-})
-const changed = 'The task has changed since; ETag says what it is now'
+const tag = {
+  name: 'Tasks',
+  description: 'Tasks, and lists of them: a user sees those that they created and those assigned to them',
+}
+
 const absent = 'There is no such task, or the caller may not see it'
 
 const task = {
@@ -32,11 +30,13 @@ export const listTasks = operation({
   id: 'listTasks',
   method: 'get',
   path: '/api/tasks/',
-  tag: 'Tasks',
+  tag,
   summary: 'List the tasks that the caller created or is assigned to',
   description:
     'Following `next` until it is null visits each task that matches all the while exactly once, whatever else happens.',
   authenticated: true,
+  cached: true,
+  paged: true,
   query: TaskListQuery,
   answers: {
     200: { description: 'A page', schema: TaskPage, headers: ['Link', 'Cache-Status'] },
@@ -71,17 +71,11 @@ export const createTask = operation({
   id: 'createTask',
   method: 'post',
   path: '/api/tasks/',
-  tag: 'Tasks',
+  tag,
   summary: 'Create a task',
   description: 'The caller is its creator. One that is created as completed is notified of too.',
   authenticated: true,
-  headers: z.object({
-    'Idempotency-Key': z
-      .string()
-      .regex(/^[\x21-\x7e]{1,255}$/, 'It must have 1 to 255 visible ASCII characters.')
-      .optional()
-      .describe('A repeat with the same body within 24 hours answers as the first did'),
-  }),
+  idempotency: 'key',
   body: { schema: NewTask, mediaTypes: ['application/json'] },
   answers: {
     201: {
@@ -89,10 +83,6 @@ export const createTask = operation({
       schema: Task,
       headers: ['ETag', 'Location', 'Idempotency-Replayed'],
     },
-  },
-  problems: {
-    409: 'The first request with this Idempotency-Key is still under way',
-    422: 'The Idempotency-Key was used with another body',
   },
   examples: {
     'Only a title': { body: { title: task.title }, answer: task },
@@ -112,18 +102,17 @@ export const getTask = operation({
   id: 'getTask',
   method: 'get',
   path: '/api/tasks/:id/',
-  tag: 'Tasks',
+  tag,
   summary: 'Read a task',
   description: 'Its creator and its assignee may; for anybody else it does not exist.',
   authenticated: true,
-  headers: ifMatch.extend({
-    'If-None-Match': precondition.describe('Answers 304 while the task still has this entity tag'),
-  }),
+  cached: true,
+  conditional: changedSince,
   answers: {
     200: { description: 'The task', schema: Task, headers: ['ETag', 'Cache-Status'] },
     304: { description: 'It has not changed', headers: ['ETag', 'Cache-Status'] },
   },
-  problems: { 404: absent, 412: changed },
+  problems: { 404: absent },
   examples: {
     'The task': { answer: task },
     'Unless it is the same': { header: { 'If-None-Match': '"3.8145279"' }, status: 304 },
@@ -134,15 +123,15 @@ export const replaceTask = operation({
   id: 'replaceTask',
   method: 'put',
   path: '/api/tasks/:id/',
-  tag: 'Tasks',
+  tag,
   summary: 'Change a task; title is required, members left out keep their value',
   description:
     'The task may be sent as it was read, with changes: members that only the service sets are ignored.',
   authenticated: true,
-  headers: ifMatch,
+  conditional: changedSince,
   body: { schema: TaskReplacement, mediaTypes: ['application/json'] },
   answers: { 200: { description: 'The task as it is now', schema: Task, headers: ['ETag'] } },
-  problems: { 404: absent, 412: changed },
+  problems: { 404: absent },
   examples: {
     'A new title': {
       body: { title: 'Water all plants' },
@@ -160,16 +149,16 @@ export const changeTask = operation({
   id: 'changeTask',
   method: 'patch',
   path: '/api/tasks/:id/',
-  tag: 'Tasks',
+  tag,
   summary: 'Change members of a task; null clears (RFC 7396)',
   description:
     'At least one member that a client may write has to be there. Two requests at once that change different members ' +
     'both take effect.',
   authenticated: true,
-  headers: ifMatch,
+  conditional: changedSince,
   body: { schema: TaskChange, mediaTypes: ['application/json', 'application/merge-patch+json'] },
   answers: { 200: { description: 'The task as it is now', schema: Task, headers: ['ETag'] } },
-  problems: { 404: absent, 412: changed },
+  problems: { 404: absent },
   examples: {
     'It is done': {
       body: { status: 'completed' },
@@ -195,12 +184,12 @@ export const deleteTask = operation({
   id: 'deleteTask',
   method: 'delete',
   path: '/api/tasks/:id/',
-  tag: 'Tasks',
+  tag,
   summary: 'Delete a task',
   description: 'Only its creator may.',
   authenticated: true,
-  headers: ifMatch,
+  conditional: changedSince,
   answers: { 204: { description: 'Deleted' } },
-  problems: { 403: 'Only its creator may delete a task', 404: absent, 412: changed },
+  problems: { 403: 'Only its creator may delete a task', 404: absent },
   examples: { 'The task': {}, 'Unless it has changed': { header } },
 })

@@ -1,223 +1,244 @@
-/** The tasks' statements, one a function; each begins with the caller and does nothing when the session has ended. */
-import type { PendingQuery, Row } from 'postgres'
-import type { Caller } from '../auth/access-tokens.ts'
+/** The tasks' statements, one a function. Each does nothing, and throws SessionEnded, when the caller's session has ended. */
+import { actingCaller, type Caller, isLive, queryAs } from '../auth/caller.ts'
 import type { Precondition } from '../http/conditional.ts'
-import type { Database, SqlTag } from '../ports/database.ts'
-import type { Task } from './schemas.ts'
+import type { IdempotencyKey } from '../http/idempotency.ts'
+import type { Database, SqlValue } from '../ports/database.ts'
+import { listStatement } from '../resource/list.ts'
+import { columnsOf, type Member, type Written, writtenNames } from '../resource/members.ts'
+import type { Position } from '../resource/page.ts'
+import { type Audience, audience, mayDelete, maySee, viewers } from './access.ts'
+import type { NewTask, Task, TaskChange, TaskListQuery } from './schemas.ts'
+import { filters, members, orderings } from './task.ts'
 
 /** `tag` is the entity tag without its quotes. */
 export type TaskRow = Task & { tag: string }
 
-/** What is written of a task; a member left out keeps its value, or has its default in a new one. */
-export type TaskValues = {
-  title?: string | undefined
-  description?: string | null | undefined
-  status?: Task['status'] | undefined
-  assigned_to?: number | null | undefined
+const tag = (row: string) => `concat_ws('.', ${row}.version, ${row}.revision) tag`
+const columns = `${columnsOf(members)}, ${tag('t')}`
+const written = writtenNames(members).map((name) => ({ name, ...(members as Record<string, Member>)[name] }))
+const writtenColumns = written.map(({ name }) => name).join(', ')
+
+/** Values of a new row's written members, in their order. */
+const valuesOf = (task: Written): SqlValue[] =>
+  written.map(({ name, initial }) => (task[name] === undefined ? (initial ?? null) : task[name]))
+
+/** Parameters for the values of the written members, from `$first` on. */
+const parameters = (first: number) => written.map(({ sql }, index) => `$${first + index}::${sql}`)
+
+const findText = `
+  select ${columns}
+  from sessions s left join tasks t on t.id = $3::bigint and ${maySee('s.user_id')}
+  where ${isLive}`
+
+/** Null when there is no such task that the caller may see. */
+export async function findTask(db: Database, caller: Caller, id: number | null): Promise<TaskRow | null> {
+  const [row] = await queryAs<TaskRow | { id: null }>(db, caller, findText, [id], { read: true })
+  return row.id === null ? null : row
 }
 
-const columns = (sql: SqlTag) => sql`
-  t.id, t.title, t.description, t.status, t.assigned_to, t.created_by,
-  extract(epoch from t.created_at) created_at, extract(epoch from t.updated_at) updated_at,
-  extract(epoch from t.completed_at) completed_at, ${tag(sql)}`
+const insertText = `
+  with ${actingCaller}
+  insert into tasks as t (${writtenColumns}, created_by)
+  select ${parameters(3).join(', ')}, user_id from caller
+  returning ${columns}, ${audience('t')} audience`
 
-/** Leaves out the revision where there is none. */
-const tag = (sql: SqlTag) => sql`concat_ws('.', t.version, t.revision) tag`
-
-/** The caller for a write: tells the triggers who acts, for this transaction only. */
-const actingCaller = (sql: SqlTag, { userId, sessionId }: Caller) => sql`
-  caller as materialized (
-    select user_id, set_config('task_api.user_id', user_id::text, true)
-    from sessions where id = ${sessionId} and user_id = ${userId} and ended_at is null
-  )`
-
-/** `task` is null when there is none that the caller may see; undefined when the session has ended. */
-export async function findTask(db: Database, { userId, sessionId }: Caller, id: number | null) {
-  const [row] = await db.run(
-    (sql) => sql<(TaskRow | { id: null })[]>`
-      select ${columns(sql)}
-      from sessions s
-      left join tasks t on t.id = ${id}::bigint and (t.created_by = s.user_id or t.assigned_to = s.user_id)
-      where s.id = ${sessionId} and s.user_id = ${userId} and s.ended_at is null`,
-    { read: true },
+/** Rejects with 23503 on `tasks_assigned_to_fkey` when the assignee is no user, or a disabled one. */
+export async function insertTask(db: Database, caller: Caller, task: NewTask) {
+  const [{ audience, ...row }] = await queryAs<TaskRow & { audience: Audience }>(
+    db,
+    caller,
+    insertText,
+    valuesOf(task),
   )
-  if (!row) return undefined
-  return { task: row.id === null ? null : (row as TaskRow) }
-}
-
-/** Undefined when the session has ended. Rejects with 23503 on `tasks_assigned_to_fkey` when the assignee is no user, or a disabled one. */
-export async function insertTask(db: Database, caller: Caller, values: TaskValues & { title: string }) {
-  const [row] = await db.run(
-    (sql) => sql<TaskRow[]>`
-      with ${actingCaller(sql, caller)}
-      insert into tasks as t (title, description, status, assigned_to, created_by)
-      select ${values.title}, ${values.description ?? null}, ${values.status ?? 'pending'},
-        ${values.assigned_to ?? null}::bigint, user_id
-      from caller
-      returning ${columns(sql)}`,
-  )
-  return row
+  return { row, audience }
 }
 
 export type KeyedInsert = {
-  live: boolean
-  /** What the key answers. Null when the session has ended. */
-  response: Task | null
-  /** The entity tag that goes with it; a new task's version is 1. */
+  /** The answer that the key is bound to. */
+  response: Task
+  /** The entity tag of that answer; a new task's version is 1. */
   tag: string
   /** Whether the key was bound by a request with the same body. */
   same: boolean
   created: boolean
+  audience: Audience
 }
 
+const keyedInsertText = `
+  with ${actingCaller}, new as materialized (
+    select t.*, task_json(t) json
+    from caller, (select set_config('lock_timeout', '3000', true)) bounded_wait,
+      date_trunc('milliseconds', now()) at,
+      jsonb_populate_record(null::tasks, jsonb_build_object(
+        'id', nextval(pg_get_serial_sequence('tasks', 'id')), 'revision', new_revision(),
+        ${written.map(({ name, sql }, index) => `'${name}', $${5 + index}::${sql}`).join(', ')},
+        'created_by', user_id, 'created_at', at, 'updated_at', at)) given,
+      jsonb_populate_record(given, jsonb_build_object(
+        'completed_at', case when given.status = 'completed' then at end)) t
+  ), key as (
+    insert into idempotency_keys as k (user_id, key, hash, task_id, response, created_at, revision)
+    select created_by, $3, $4, id, json, created_at, revision from new
+    on conflict (user_id, key) do update set (hash, task_id, response, created_at, revision) = (
+      select hash, task_id, response, created_at, revision from (
+        select excluded.* where k.created_at < now() - interval '24 hours'
+        union all
+        select k.* where k.created_at >= now() - interval '24 hours'
+      ) bound)
+    returning task_id, response, revision, hash = $4 same
+  ), task as (
+    insert into tasks (id, ${writtenColumns}, created_by, created_at, updated_at, revision)
+    select new.id, ${written.map(({ name }) => `new.${name}`).join(', ')}, new.created_by, new.created_at,
+      new.updated_at, new.revision
+    from new join key on key.task_id = new.id
+    returning id
+  )
+  select key.response, concat_ws('.', 1, key.revision) tag, key.same, exists (select from task) created,
+    (select ${audience('t')} from jsonb_populate_record(null::tasks, key.response) t) audience
+  from caller join key on true`
+
 /**
- * An insert that an idempotency key guards. A repeat that comes while the first is under way waits on the key's unique
- * index, then sees the first's row because it updates it; `do nothing` would see none. Keys are free again after a day.
- * Rejects with 55P03 when the wait takes over 3 s. The assignee's foreign key leaves the key unbound.
+ * Inserts a task once for an idempotency key. A repeat that arrives while the first is under way waits on the key's
+ * unique index, then sees the first's row because it updates it; `do nothing` would see none. Keys expire after a day.
+ * Rejects as insertTask does, leaving the key unbound, and with 55P03 when the wait takes over 3 s.
  */
 export async function insertTaskOnce(
   db: Database,
   caller: Caller,
-  values: TaskValues & { title: string },
-  { key, hash }: { key: string; hash: string },
-): Promise<KeyedInsert | undefined> {
-  const [row] = await db.run(
-    (sql) => sql<KeyedInsert[]>`
-      with ${actingCaller(sql, caller)}, new as materialized (
-        select nextval(pg_get_serial_sequence('tasks', 'id')) id, ${values.title}::text title,
-          ${values.description ?? null}::text description, ${values.status ?? 'pending'}::text status,
-          ${values.assigned_to ?? null}::bigint assigned_to, user_id,
-          date_trunc('milliseconds', now()) at, new_revision() revision
-        from caller, (select set_config('lock_timeout', '3000', true)) bounded_wait
-      ), key as (
-        insert into idempotency_keys as k (user_id, key, hash, task_id, response, created_at, revision)
-        select user_id, ${key}, ${hash}, id, jsonb_build_object(
-          'id', id, 'title', title, 'description', description, 'status', status, 'assigned_to', assigned_to,
-          'created_by', user_id, 'created_at', rfc3339(at), 'updated_at', rfc3339(at),
-          'completed_at', case when status = 'completed' then rfc3339(at) end), at, revision
-        from new
-        on conflict (user_id, key) do update set (hash, task_id, response, created_at, revision) = (
-          select hash, task_id, response, created_at, revision from (
-            select excluded.* where k.created_at < now() - interval '24 hours'
-            union all
-            select k.* where k.created_at >= now() - interval '24 hours'
-          ) bound)
-        returning task_id, response, revision, hash = ${hash} same
-      ), task as (
-        insert into tasks (
-          id, title, description, status, assigned_to, created_by, created_at, updated_at, revision)
-        select new.id, title, description, status, assigned_to, user_id, at, at, new.revision
-        from new join key on key.task_id = new.id
-        returning id
-      )
-      select exists (select from caller) live, key.response, concat_ws('.', 1, key.revision) tag,
-        coalesce(key.same, false) same,
-        exists (select from task) created
-      from (select) one left join key on true`,
-  )
+  task: NewTask,
+  { key, hash }: IdempotencyKey,
+): Promise<KeyedInsert> {
+  const [row] = await queryAs<KeyedInsert>(db, caller, keyedInsertText, [key, hash, ...valuesOf(task)])
   return row
 }
 
-export type UpdateResult = {
-  live: boolean
-  /** The entity tag found, before the change; null when there is no task that the caller may see. */
+/** True where the precondition in `$4` and `$5` holds for the row `before`. */
+const preconditionHolds = (() => {
+  const isNamed = (tags: string) => `(${tags} = '*' or before.tag = any (string_to_array(${tags}, ',')))`
+  return `($4::text is null or ${isNamed('$4')}) and ($5::text is null or not ${isNamed('$5')})`
+})()
+
+/** The task before a write, locked, if the caller may see it. */
+const before = `before as materialized (
+    select t.id, t.status, ${viewers.map((column) => `t.${column}`).join(', ')}, ${tag('t')},
+      ${mayDelete('caller.user_id')} may_delete
+    from tasks t join caller on ${maySee('caller.user_id')}
+    where t.id = $3::bigint
+    for update of t
+  )`
+
+const updateText = `
+  with ${actingCaller}, ${before}, after as (
+    update tasks t set
+      ${written.map(({ name, sql }, index) => `${name} = case when $${6 + 2 * index} then $${7 + 2 * index}::${sql} else t.${name} end`).join(',\n      ')}
+    from before
+    where t.id = before.id and ${preconditionHolds}
+    returning ${Object.keys(members)
+      .map((name) => `t.${name}`)
+      .join(', ')}, ${tag('t')}
+  )
+  select before.tag found, before.status was_status, before.assigned_to was_assigned_to,
+    ${audience('before', 't')} audience, ${columnsOf(members)}, t.tag
+  from caller left join before on true left join after t on true`
+
+type UpdateRow = (TaskRow | { id: null }) & {
   found: string | null
-  /** What it was before the change. */
-  was: Pick<Task, 'status' | 'assigned_to'> | null
-  /** Null too when the precondition failed: `found` is not. */
-  task: TaskRow | null
+  was_status: Task['status'] | null
+  was_assigned_to: number | null
+  audience: Audience
 }
 
-/** Rejects as insertTask does. */
+/**
+ * `found` is the entity tag before the change, null when there is no such task that the caller may see; `task` is
+ * null too when the precondition failed. Rejects as insertTask does.
+ */
 export async function updateTask(
   db: Database,
   caller: Caller,
   id: number | null,
-  values: TaskValues,
-  precondition: Precondition,
-): Promise<UpdateResult> {
-  const set = (sql: SqlTag, column: keyof TaskValues, type: PendingQuery<Row[]>) =>
-    sql`case when ${values[column] !== undefined} then ${values[column] ?? null}::${type} else t.${sql(column)} end`
-  const [row] = await db.run(
-    (sql) => sql<[(TaskRow | { id: null }) & UpdateRow]>`
-      with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, t.status, t.assigned_to, ${tag(sql)}
-        from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
-        where t.id = ${id}::bigint
-        for update of t
-      ), after as (
-        update tasks t set
-          title = ${set(sql, 'title', sql`text`)},
-          description = ${set(sql, 'description', sql`text`)},
-          status = ${set(sql, 'status', sql`text`)},
-          assigned_to = ${set(sql, 'assigned_to', sql`bigint`)}
-        from before
-        where t.id = before.id and ${meets(sql, precondition)}
-        returning ${columns(sql)}
-      )
-      select exists (select from caller) live, before.tag found, before.status was_status,
-        before.assigned_to was_assigned_to, after.*
-      from (select) one left join before on true left join after on true`,
+  change: TaskChange,
+  { match, noneMatch }: Precondition,
+) {
+  const given: Written = change
+  const values = written.flatMap(({ name }): SqlValue[] => [given[name] !== undefined, given[name] ?? null])
+  const [row] = await queryAs<UpdateRow>(db, caller, updateText, [id, match, noneMatch, ...values])
+  const { found, was_status, was_assigned_to, audience, ...task } = row
+  const was = { status: was_status, assigned_to: was_assigned_to }
+  return { found, was, audience, task: task.id === null ? null : (task as TaskRow) }
+}
+
+const deleteText = `
+  with ${actingCaller}, ${before}, gone as (
+    delete from tasks t using before
+    where t.id = before.id and before.may_delete and ${preconditionHolds}
+    returning t.id
   )
-  const { live, found, was_status, was_assigned_to, ...task } = row
-  return {
-    live,
-    found,
-    was: was_status === null ? null : { status: was_status, assigned_to: was_assigned_to },
-    task: task.id === null ? null : (task as TaskRow),
-  }
-}
+  select before.tag found, before.may_delete, exists (select from gone) deleted, ${audience('before')} audience
+  from caller left join before on true`
 
-type UpdateRow = Pick<UpdateResult, 'live' | 'found'> & {
-  was_status: Task['status'] | null
-  was_assigned_to: number | null
-}
-
-export type DeleteResult = {
-  live: boolean
-  found: string | null
-  mine: boolean | null
-  assigned_to: number | null
-  deleted: boolean
-}
+type Deletion = { found: string | null; may_delete: boolean | null; deleted: boolean; audience: Audience }
 
 export async function deleteTask(
   db: Database,
   caller: Caller,
   id: number | null,
-  precondition: Precondition,
-): Promise<DeleteResult> {
-  const [row] = await db.run(
-    (sql) => sql<[DeleteResult]>`
-      with ${actingCaller(sql, caller)}, before as materialized (
-        select t.id, ${tag(sql)}, t.assigned_to, t.created_by = caller.user_id mine
-        from tasks t join caller on t.created_by = caller.user_id or t.assigned_to = caller.user_id
-        where t.id = ${id}::bigint
-        for update of t
-      ), gone as (
-        delete from tasks t using before
-        where t.id = before.id and before.mine and ${meets(sql, precondition)}
-        returning t.id
-      )
-      select exists (select from caller) live, before.tag found, before.mine mine,
-        before.assigned_to, exists (select from gone) deleted
-      from (select) one left join before on true`,
-  )
+  { match, noneMatch }: Precondition,
+): Promise<Deletion> {
+  const [row] = await queryAs<Deletion>(db, caller, deleteText, [id, match, noneMatch])
   return row
 }
 
-const meets = (sql: SqlTag, { match, noneMatch }: Precondition) => {
-  const isNamed = (tags: string | null) =>
-    sql`(${tags} = '*' or before.tag = any (string_to_array(${tags}, ',')))`
-  return sql`(${match}::text is null or ${isNamed(match)}) and (${noneMatch}::text is null or not ${isNamed(noneMatch)})`
+/** Tells why a write failed: see changeTask. A trigger checks the same at each write. */
+export async function isAssignable(db: Database, userId: number): Promise<boolean> {
+  const text = 'select from users where id = $1 and disabled_at is null'
+  return (await db.query(text, [userId], { read: true })).length > 0
 }
 
-/** For a failure to say why: see changeTask. A trigger checks the same at each write. */
-export async function isAssignable(db: Database, userId: number) {
-  const [row] = await db.run(
-    (sql) => sql<[{ assignable: boolean }]>`
-      select exists (select from users where id = ${userId} and disabled_at is null) assignable`,
-    { read: true },
+const listSource = {
+  table: 'tasks',
+  names: Object.keys(members),
+  columns: columnsOf(members),
+  filters,
+  orderings,
+  live: isLive,
+}
+
+/** `key` is the value that the list is ordered by, as text. */
+export type TaskList = { rows: { id: number; key: string | null; task: Task }[]; count: number | undefined }
+
+type ListRow = (Task | { id: null }) & { sort_key: string | null; count: number | null }
+
+/** See listStatement for the rows. @param timeoutMs of the statement, where it is not the general one */
+export async function listTasks(
+  db: Database,
+  caller: Caller,
+  query: TaskListQuery,
+  position: Position | null,
+  timeoutMs?: number,
+): Promise<TaskList> {
+  const isCaller = (column: (typeof viewers)[number]) =>
+    query[column] === 'me' || query[column] === caller.userId
+  const own = viewers.find(isCaller)
+  // A source that the filters leave empty is not read.
+  const sources = (own ? [own] : viewers.filter((column) => query[column] === undefined)).map(
+    (column) => `t.${column} = $2`,
   )
-  return row.assignable
+  const { text, values } = listStatement({ ...listSource, sources }, query, position)
+  const rows = await queryAs<ListRow>(db, caller, text, values, {
+    read: true,
+    // A search and a count read every task that the user may see.
+    ...(query.count || query.search !== undefined ? { heavyFor: caller.userId } : {}),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    prepare: isCommon(query),
+  })
+  return {
+    count: rows[0].count ?? undefined,
+    rows: rows.flatMap(({ sort_key: key, count, ...task }) =>
+      task.id === null ? [] : [{ id: task.id, key, task: task as Task }],
+    ),
+  }
+}
+
+/** Whether the text is one of a few: a connection keeps a plan of some 200 KB for each text that it has prepared. */
+function isCommon({ count, limit, cursor, ordering, status, ...rest }: TaskListQuery): boolean {
+  return !count && Object.values(rest).every((value) => value === undefined || value === 'me')
 }

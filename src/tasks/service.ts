@@ -1,110 +1,98 @@
-/** What can be done with tasks. Every verb answers `ended` when the caller's session has, having done nothing. */
+/** What can be done with tasks. Every function throws SessionEnded when the caller's session has, having done nothing. */
 import postgres from 'postgres'
-import type { Caller } from '../auth/access-tokens.ts'
-import { toBase64Url } from '../auth/keyring.ts'
+import { type Caller, SessionEnded } from '../auth/caller.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../core/problem.ts'
-import type { Precondition } from '../http/conditional.ts'
-import type { Position } from '../http/cursor.ts'
+import { type Precondition, preconditionFailed } from '../http/conditional.ts'
 import type { Deps } from '../http/deps.ts'
-import { pageOf } from '../http/page-rows.ts'
+import type { IdempotencyKey } from '../http/idempotency.ts'
 import { DatabaseUnavailableError, DeadlineError } from '../ports/database.ts'
-import { listTasks as findTasks, type TaskList } from './list-query.ts'
+import { type Position, pageOf } from '../resource/page.ts'
 import * as queries from './queries.ts'
-import type { Task, TaskListQuery } from './schemas.ts'
-
-export const ended = Symbol('ended')
-type Ended = typeof ended
+import type { NewTask, Task, TaskChange, TaskListQuery } from './schemas.ts'
 
 /** `tag` is the entity tag without its quotes. */
 export type TaggedTask = { task: Task; tag: string }
 
-/** A search reads whatever the user may see: it is not left to run for longer than this. */
+/** In ms: a search reads every task that the user may see. */
 const searchTimeoutMs = 2000
 
+/** Tells a client that the precondition failed; without a full stop. */
+export const changedSince = 'The task has changed since'
+
 /**
- * The tasks of a page have at most so many bytes of JSON; a hundred ordinary ones are far below it. Lambda answers 6 MB at
- * most, with the body escaped as JSON once more, and everyone can be assigned tasks with descriptions of control characters.
+ * In bytes of JSON, of the tasks of a page; a hundred ordinary ones are far below it. Lambda answers at most 6 MB, with
+ * the body escaped once more, and everyone can be assigned tasks with descriptions full of control characters.
  */
 const maxPageBytes = 1024 * 1024
 const utf8 = new TextEncoder()
 
-export async function getTask({ db }: Deps, caller: Caller, id: number | null): Promise<TaggedTask | Ended> {
-  const found = await queries.findTask(db, caller, id)
-  if (!found) return ended
-  if (!found.task) throw notFound()
-  return tagged(found.task)
-}
-
-export async function createTask(
-  deps: Deps,
-  caller: Caller,
-  input: queries.TaskValues & { title: string },
-): Promise<TaggedTask | Ended> {
-  const row = await naming(() => queries.insertTask(deps.db, caller, input))
-  if (!row) return ended
-  if (row.status === 'completed') deps.completionRecorded()
-  await deps.cache.invalidate([row.created_by, row.assigned_to])
+export async function getTask({ db }: Deps, caller: Caller, id: number | null): Promise<TaggedTask> {
+  const row = await queries.findTask(db, caller, id)
+  if (!row) throw notFound()
   return tagged(row)
 }
 
-/** `sent` is the body as parsed. `replayed`: the key was bound by an earlier request, whose answer this is. */
+export async function createTask(deps: Deps, caller: Caller, input: NewTask): Promise<TaggedTask> {
+  const { row, audience } = await translateErrors(() => queries.insertTask(deps.db, caller, input))
+  if (row.status === 'completed') deps.eventRecorded()
+  await deps.cache.invalidate(audience)
+  return tagged(row)
+}
+
+/** `replayed`: the key was bound by an earlier request, and this is its answer. */
 export async function createTaskOnce(
   deps: Deps,
   caller: Caller,
-  input: queries.TaskValues & { title: string },
-  { key, sent }: { key: string; sent: object },
-): Promise<(TaggedTask & { replayed: boolean }) | Ended> {
-  const hash = await fingerprint(sent)
-  const result = await naming(() => queries.insertTaskOnce(deps.db, caller, input, { key, hash })).catch(
-    keyInUse,
+  input: NewTask,
+  key: IdempotencyKey,
+): Promise<TaggedTask & { replayed: boolean }> {
+  const { response, tag, same, created, audience } = await translateErrors(() =>
+    queries.insertTaskOnce(deps.db, caller, input, key),
   )
-  if (!result?.live || !result.response) return ended
-  if (!result.created && !result.same) {
+  if (!created && !same)
     throw new Problem(422, 'The Idempotency-Key was used with another body within 24 hours.')
-  }
-  if (result.created && result.response.status === 'completed') deps.completionRecorded()
-  // A repeat too: the first may have been killed before it came to this, or be just about to.
-  await deps.cache.invalidate([result.response.created_by, result.response.assigned_to])
-  return { task: result.response, tag: result.tag, replayed: !result.created }
+  if (created && response.status === 'completed') deps.eventRecorded()
+  // A repeat too: the first request may have been killed before its own invalidation.
+  await deps.cache.invalidate(audience)
+  return { task: response, tag, replayed: !created }
 }
 
-/** `id` is null for what can be no task's. */
+/** `id` is null for an id that cannot be a task's. */
 type Target = { id: number | null; precondition: Precondition }
 
 export async function changeTask(
   deps: Deps,
   caller: Caller,
-  { id, change, precondition }: Target & { change: queries.TaskValues },
-): Promise<TaggedTask | Ended> {
-  const result = await naming(() => queries.updateTask(deps.db, caller, id, change, precondition))
-  if (!result?.live) return ended
-  if (result.found === null) throw notFound()
-  if (!result.task) {
-    // Input is judged before preconditions, but only a write has its assignee checked, and only when that changes.
+  { id, change, precondition }: Target & { change: TaskChange },
+): Promise<TaggedTask> {
+  const { found, was, task, audience } = await translateErrors(() =>
+    queries.updateTask(deps.db, caller, id, change, precondition),
+  )
+  if (found === null) throw notFound()
+  if (!task) {
+    // Input is checked before preconditions, but only a write checks the assignee, and only when it changes.
     const { assigned_to: assignee } = change
-    const isNew = typeof assignee === 'number' && assignee !== result.was?.assigned_to
+    const isNew = typeof assignee === 'number' && assignee !== was.assigned_to
     if (isNew && !(await queries.isAssignable(deps.db, assignee))) throw noSuchAssignee()
-    throw changedSince(result.found)
+    throw preconditionFailed(changedSince, found)
   }
-  if (result.task.status === 'completed' && result.was?.status !== 'completed') deps.completionRecorded()
-  // Also where nothing was left to change, since the request that did may not have come to this yet.
-  await deps.cache.invalidate([result.task.created_by, result.task.assigned_to, result.was?.assigned_to])
-  return tagged(result.task)
+  if (task.status === 'completed' && was.status !== 'completed') deps.eventRecorded()
+  // Also where nothing was left to change: the request that did may not have invalidated the cache yet.
+  await deps.cache.invalidate(audience)
+  return tagged(task)
 }
 
 export async function removeTask(
   { db, cache }: Deps,
   caller: Caller,
   { id, precondition }: Target,
-): Promise<undefined | Ended> {
-  const result = await queries.deleteTask(db, caller, id, precondition)
-  if (!result.live) return ended
-  // Also where it has gone already: by an attempt of the caller's, perhaps, that was never answered.
-  await cache.invalidate([caller.userId, result.assigned_to])
-  if (result.found === null) throw notFound()
-  if (!result.mine) throw new Problem(403, 'Only its creator may delete a task.')
-  if (!result.deleted) throw changedSince(result.found)
-  return undefined
+): Promise<void> {
+  const { found, may_delete, deleted, audience } = await queries.deleteTask(db, caller, id, precondition)
+  // Also where it was deleted before, perhaps by an attempt that was never answered.
+  await cache.invalidate([caller.userId, ...audience])
+  if (found === null) throw notFound()
+  if (!may_delete) throw new Problem(403, 'Only its creator may delete a task.')
+  if (!deleted) throw preconditionFailed(changedSince, found)
 }
 
 /** A page may end early, at `maxPageBytes`. */
@@ -115,19 +103,18 @@ export async function listTasks(
   position: Position | null,
 ) {
   const list = await (query.search === undefined
-    ? findTasks(db, caller, query, position)
-    : findTasks(db, caller, query, position, searchTimeoutMs).catch(tooLong))
-  if (!list) return ended
-  const { rows, next, previous } = pageOf(list.rows, {
-    size: fitting(list.rows.slice(0, query.limit)),
+    ? queries.listTasks(db, caller, query, position)
+    : queries.listTasks(db, caller, query, position, searchTimeoutMs).catch(searchTooSlow))
+  const { rows, ...pages } = pageOf(list.rows, {
+    size: rowsWithinBudget(list.rows.slice(0, query.limit)),
     from: position,
     keyOf: ({ key }) => key,
   })
-  return { tasks: rows.map(({ task }) => task), count: list.count, next, previous }
+  return { tasks: rows.map(({ task }) => task), count: list.count, pages }
 }
 
-/** How many of the rows, in the order they were read, make a page: one at least. */
-function fitting(rows: TaskList['rows']): number {
+/** How many of the rows, in the order they were read, fit a page: at least one. */
+function rowsWithinBudget(rows: queries.TaskList['rows']): number {
   let bytes = 0
   const past = rows.findIndex(({ task }) => {
     bytes += utf8.encode(JSON.stringify(task)).length
@@ -136,54 +123,33 @@ function fitting(rows: TaskList['rows']): number {
   return past === -1 ? rows.length : Math.max(1, past)
 }
 
-function tagged({ tag, ...task }: queries.TaskRow): TaggedTask {
-  return { task, tag }
-}
-
-const ofCaller = new Set(['tasks_created_by_fkey', 'idempotency_keys_user_id_fkey'])
-
-/** The same JSON value has the same fingerprint, in whatever order and form its members were sent. */
-async function fingerprint(input: object): Promise<string> {
-  const canonical = JSON.stringify(Object.entries(input).sort(([a], [b]) => (a < b ? -1 : 1)))
-  return toBase64Url(new Uint8Array(await crypto.subtle.digest('SHA-256', utf8.encode(canonical))))
-}
+const tagged = ({ tag, ...task }: queries.TaskRow): TaggedTask => ({ task, tag })
 
 const noSuchAssignee = () => invalidInput([{ pointer: '/assigned_to', detail: 'There is no such user.' }])
 
-export function changedSince(tag: string): Problem {
-  return new Problem(412, 'The task has changed since.', { headers: { ETag: entityTag(tag) } })
-}
+/** The caller's account was deleted during the statement. */
+const callerIsGone = new Set(['tasks_created_by_fkey', 'idempotency_keys_user_id_fkey'])
 
-/** Strong: it changes with every change of the representation. */
-export const entityTag = (tag: string) => `"${tag}"`
-
-/** Says in the client's words what a constraint has refused; null when it was the caller's account that had just gone. */
-async function naming<T>(write: () => Promise<T>): Promise<T | null> {
+/** Translates what a constraint refused, and a wait for an idempotency key that took too long. */
+async function translateErrors<T>(write: () => Promise<T>): Promise<T> {
   try {
     return await write()
   } catch (error) {
-    if (!(error instanceof postgres.PostgresError)) throw error
-    if (error.constraint_name === 'tasks_assigned_to_fkey') {
-      throw noSuchAssignee()
+    if (error instanceof postgres.PostgresError) {
+      if (error.constraint_name === 'tasks_assigned_to_fkey') throw noSuchAssignee()
+      if (callerIsGone.has(error.constraint_name ?? '')) throw new SessionEnded()
     }
-    if (error.constraint_name && ofCaller.has(error.constraint_name)) return null
+    const { cause } = error instanceof DatabaseUnavailableError ? error : {}
+    // Any lock may have been waited for: Postgres names the table in the error's context.
+    const isKeys = cause instanceof postgres.PostgresError && cause.where?.includes('idempotency_keys')
+    if (isKeys && cause.code === '55P03')
+      throw new Problem(409, 'The first request with this Idempotency-Key is still under way.', {
+        headers: { 'Retry-After': '1' },
+      })
     throw error
   }
 }
 
-/**
- * The lock that was waited for in vain may be any: Postgres says in its context which table that was about.
- */
-function keyInUse(error: unknown): never {
-  const { cause } = error instanceof DatabaseUnavailableError ? error : {}
-  const isTheKeys = cause instanceof postgres.PostgresError && cause.where?.includes('idempotency_keys')
-  if (isTheKeys && cause.code === '55P03')
-    throw new Problem(409, 'The first request with this Idempotency-Key is still under way.', {
-      headers: { 'Retry-After': '1' },
-    })
-  throw error
-}
-
-function tooLong(error: unknown): never {
+function searchTooSlow(error: unknown): never {
   throw error instanceof DeadlineError ? unavailable('The search took too long; narrow it down.', 5) : error
 }

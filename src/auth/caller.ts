@@ -1,0 +1,44 @@
+/** The caller of a request: the user and the session that its access token names. */
+import type { Row } from 'postgres'
+import type { Database, SqlValue, StatementOptions } from '../ports/database.ts'
+
+export type Caller = { userId: number; sessionId: number }
+
+/** The caller's session has ended, or the account is gone. The statement that found it changed nothing. */
+export class SessionEnded extends Error {
+  override name = 'SessionEnded'
+}
+
+/** Condition on `sessions s`: the caller's session has not ended. `$1` is its id and `$2` the user's. */
+export const isLive = 's.id = $1 and s.user_id = $2 and s.ended_at is null'
+
+/**
+ * CTE of statements that write: `caller` has one row, with `user_id`, unless the session has ended. It tells the
+ * triggers who acts, for this transaction only.
+ */
+export const actingCaller = `
+  caller as materialized (
+    select s.user_id, set_config('task_api.user_id', s.user_id::text, true) from sessions s where ${isLive}
+  )`
+
+/**
+ * Runs a statement for the caller. Its text answers no row exactly when the session has ended; `$1` and `$2` are as
+ * in `isLive`, and `values` begin at `$3`.
+ * @throws SessionEnded
+ */
+export async function queryAs<R extends Row>(
+  db: Database,
+  { sessionId, userId }: Caller,
+  text: string,
+  values: readonly SqlValue[] = [],
+  options?: StatementOptions & { prepare?: boolean },
+): Promise<[R, ...R[]]> {
+  const [first, ...rest] = await db.query<R>(text, [sessionId, userId, ...values], options)
+  if (!first) throw new SessionEnded()
+  return [first, ...rest]
+}
+
+/** @throws SessionEnded */
+export async function checkSession(db: Database, caller: Caller): Promise<void> {
+  await queryAs(db, caller, `select from sessions s where ${isLive}`, [], { read: true })
+}

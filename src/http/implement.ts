@@ -1,0 +1,159 @@
+/**
+ * Compiles an operation and its handler, once at start, into one function that answers a request with plain data.
+ * Only the last step makes a Response.
+ */
+import type { Context, Hono } from 'hono'
+import type { StatusCode } from 'hono/utils/http-status'
+import { SessionEnded } from '../auth/caller.ts'
+import { notFound, Problem } from '../core/problem.ts'
+import type { Answer } from './answer.ts'
+import { rejectSession, requireCaller, requireLiveSession } from './authenticate.ts'
+import { acceptHeader, readBody } from './body.ts'
+import { cachedOr, startLookup } from './cached-answer.ts'
+import { answerConditionally, preconditionOf } from './conditional.ts'
+import type { List } from './cursor.ts'
+import type { AppEnv, CallerExchange, Exchange } from './deps.ts'
+import { idempotencyKeyOf } from './idempotency.ts'
+import { headersOf, type Input, limitOf, type Operation } from './operation.ts'
+import { openPage } from './page.ts'
+import { answerProblem } from './problem-answer.ts'
+import { identify, type LimitUse, limitRequest } from './rate-limit.ts'
+import { createValidator, nothing } from './validate.ts'
+
+/** Steps of a request from here on may throw: a Problem, SessionEnded, or what the database and the hasher throw. */
+export type Act = (exchange: Exchange) => Promise<Answer>
+
+/** A compiled operation. */
+export type Implementation = { operation: Operation; act: Act }
+
+type Handler<O extends Operation> = (
+  exchange: O['authenticated'] extends true ? CallerExchange : Exchange,
+  input: Input<O>,
+) => Answer | Promise<Answer>
+
+export function implement<const O extends Operation>(operation: O, handle: Handler<O>): Implementation {
+  const { authenticated, body, cached, conditional, idempotency, method, paged, path } =
+    operation as Operation
+  const { query = nothing } = operation
+  const hasId = path.includes('/:id/')
+  const limit = limitOf(operation)
+  const validate = createValidator({ query, headers: headersOf(operation), body: body?.schema })
+
+  async function readInput(exchange: Exchange) {
+    const { c } = exchange
+    if (authenticated === true) Object.assign(exchange, { caller: requireCaller(exchange) })
+    if (body) await readBody(c, body.mediaTypes)
+    await validate(c)
+    return {
+      query: valid(c, 'query'),
+      body: valid(c, 'json') ?? valid(c, 'form'),
+      id: hasId ? pathId(c) : undefined,
+      page: paged && openPage(exchange, path, valid(c, 'query') as List['query']),
+      precondition: conditional === undefined ? undefined : preconditionOf(c),
+      idempotencyKey: idempotency && (await idempotencyKeyOf(c)),
+    }
+  }
+
+  async function act(exchange: Exchange): Promise<Answer> {
+    exchange.route = path
+    if (limit?.class === 'general') await identify(exchange)
+    // In the same turn as the count, so that both travel to the store in one round trip.
+    if (cached) startLookup(exchange)
+    if (limit) await limitRequest(exchange, limit)
+    const input = await readInput(exchange).catch(async (error: unknown) => {
+      await requireLiveSession(exchange)
+      throw error
+    })
+    const make = async () => handle(exchange as CallerExchange, input as Input<O>)
+    const answer = cached ? await cachedOr(exchange, make) : await make()
+    return conditional !== undefined && method === 'get'
+      ? answerConditionally(answer, preconditionOf(exchange.c), conditional)
+      : answer
+  }
+
+  return { operation, act }
+}
+
+/** Hono types what was validated along a chain of calls; here the declaration knows. */
+const valid = (c: Context, target: 'query' | 'json' | 'form'): unknown => c.req.valid(target as never)
+
+function pathId(c: Context): number | null {
+  const id = c.req.param('id') ?? ''
+  return /^[1-9]\d{0,14}$/.test(id) ? Number(id) : null
+}
+
+type Note = (error: unknown) => void
+
+/** @param note hears of every error that a request fails with */
+export function mount(app: Hono<AppEnv>, implementations: Implementation[], note: Note) {
+  const answer = (act: Act) => (c: Context<AppEnv>) => respond(c.get('exchange'), act, note)
+  const byPath = new Map<string, Implementation[]>()
+  for (const each of implementations)
+    byPath.set(each.operation.path, [...(byPath.get(each.operation.path) ?? []), each])
+  for (const [path, sharing] of byPath) {
+    // The app is not strict about a trailing slash, so the path without it answers the same.
+    const route = path.replace(/\/$/, '')
+    for (const { operation, act } of sharing) app.on(operation.method.toUpperCase(), [route], answer(act))
+    app.all(route, answer(otherMethod(sharing.map(({ operation }) => operation))))
+  }
+  for (const { operation } of implementations)
+    if (operation.limit?.class === 'token')
+      app.all(`${operation.path}*`, answer(unknownPath(operation.limit)))
+  // The reference page is not an operation: it takes any query.
+  app.all('/docs', answer(otherMethod([{ method: 'get', limit: null }])))
+  app.all('/api/*', answer(unknownPath({ class: 'general', cost: 1 })))
+  app.notFound(answer(unknownPath(null)))
+}
+
+async function respond(exchange: Exchange, act: Act, note: Note): Promise<Response> {
+  let answer: Answer
+  try {
+    answer = await act(exchange)
+  } catch (error) {
+    note(error)
+    answer = await answerProblem(error, exchange)
+  }
+  return toResponse(exchange, answer)
+}
+
+export function toResponse({ c, headers }: Exchange, { status, headers: own, body }: Answer): Response {
+  const type = body === null ? {} : { 'Content-Type': 'application/json' }
+  return c.newResponse(body, status as StatusCode, { ...type, ...headers, ...own })
+}
+
+/** Counts a request that no operation answers. It needs no token, but one of an ended session counts as none. */
+async function countUnmatched(exchange: Exchange, limit: LimitUse | null) {
+  if (!limit) return
+  if (limit.class === 'general') await identify(exchange)
+  await limitRequest(exchange, limit)
+  await requireLiveSession(exchange).catch((error: unknown) => {
+    if (!(error instanceof SessionEnded)) throw error
+    return rejectSession(exchange)
+  })
+}
+
+const unknownPath =
+  (limit: LimitUse | null): Act =>
+  async (exchange) => {
+    await countUnmatched(exchange, limit)
+    throw notFound()
+  }
+
+/** 204 for OPTIONS, and 405 for a method that the path does not have. */
+function otherMethod(operations: Pick<Operation, 'method' | 'body' | 'limit'>[]): Act {
+  const methods = operations.flatMap(({ method }) =>
+    method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()],
+  )
+  const headers = { Allow: [...methods, 'OPTIONS'].join(', ') }
+  const accepted = operations.flatMap(({ method, body }) =>
+    Object.entries(acceptHeader(method.toUpperCase(), body?.mediaTypes ?? [])),
+  )
+  const [first] = operations
+  const limit = first ? limitOf(first) : null
+  return async (exchange) => {
+    await countUnmatched(exchange, limit)
+    const { method } = exchange.c.req
+    if (method !== 'OPTIONS') throw new Problem(405, `${method} is not possible here.`, { headers })
+    return { status: 204, headers: { ...headers, ...Object.fromEntries(accepted) }, body: null }
+  }
+}

@@ -13,6 +13,7 @@ import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.
 import { prune } from '../../src/runtime/maintenance.ts'
 import { bcryptjs } from '../../src/runtime/passwords/bcryptjs.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
+import { lockTasksOf } from '../../src/tasks/access.ts'
 import { createClient } from '../support/client.ts'
 import { root, temporaryDirectory } from '../support/directories.ts'
 import { startTestPostgres } from '../support/postgres.ts'
@@ -42,7 +43,12 @@ test('a session that ended while its password was checked changes nothing', asyn
     { userId: 7, sessionId: 2 },
   ]
   const remove = (caller: typeof live, hash: string) =>
-    db.transaction(async (tx) => (await lockUser(tx, caller, hash)) && deleteUser(tx, caller.userId, 10_000))
+    db.transaction(async (tx) => {
+      if (!(await lockUser(tx, caller, hash))) return false
+      const audience = await lockTasksOf(tx, caller.userId, 10_000)
+      await deleteUser(tx, caller.userId, 10_000)
+      return audience
+    })
   expect(await updateUser(db, ended, change)).toBeUndefined()
   expect(await remove(ended, 'old')).toBe(false)
   expect(await updateUser(db, { userId: 8, sessionId: 2 }, change)).toBeUndefined()

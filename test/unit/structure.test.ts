@@ -58,7 +58,7 @@ const offending = (rule: (from: string, to: string, typeOnly: boolean) => boolea
   )
 
 test('the sources are read', () => {
-  expect(modules.get('src/app.ts')).toContainEqual({ to: 'src/tasks/routes.ts', typeOnly: false })
+  expect(modules.get('src/app.ts')).toContainEqual({ to: 'src/tasks/handlers.ts', typeOnly: false })
   for (const entry of entries) expect(modules.has(entry), entry).toBe(true)
 })
 

@@ -11,7 +11,7 @@ const secrets = new WeakSet<z.core.$ZodType>()
 
 /** Returns a schema whose values are never shown, not even wrong ones. It may be wrapped further. */
 export function secret<S extends z.core.$ZodType>(schema: S): S {
-  const copy = z.core.clone(schema)
+  const copy = z.clone(schema)
   secrets.add(copy)
   return copy
 }

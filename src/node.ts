@@ -1,10 +1,10 @@
 /** Entry on Node: settings, then what the API stands on, then the API, in this process or in several; and all of it down again in reverse. */
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from './config/api.ts'
 import { httpOrigin } from './core/host.ts'
 import type { Logger } from './core/log.ts'
 import { startWorkers } from './runtime/cluster/primary.ts'
-import { checkPorts } from './runtime/http/check-ports.ts'
 import { createPrometheus, format } from './runtime/metrics/prometheus.ts'
 import { serveMetrics } from './runtime/metrics/server.ts'
 import { surviveLostWrites } from './runtime/postgres/lost-write.ts'
@@ -12,6 +12,7 @@ import { runProgram } from './runtime/process/program.ts'
 import type { Stack } from './runtime/process/shutdown.ts'
 import { serve } from './runtime/serve.ts'
 import { openSharedServices } from './runtime/shared-services.ts'
+import { startChecks } from './runtime/start-checks.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -19,8 +20,16 @@ const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 async function start(config: Config, log: Logger, stack: Stack) {
   surviveLostWrites(log)
   const notifierEntry = file('notifier.js')
-  await checkPorts(config)
-  const services = await openSharedServices({ config, packageRoot, notifierEntry, log, stack })
+  const dataDirectory = resolve(config.dataDirectory)
+  for (const check of startChecks) await check.run({ config, dataDirectory, packageRoot, log })
+  const services = await openSharedServices({
+    config,
+    dataDirectory,
+    packageRoot,
+    notifierEntry,
+    log,
+    stack,
+  })
   const { host, webConcurrency: count, metrics } = config
   const prometheus = metrics ? await createPrometheus(count === 1 ? '1' : 'primary') : undefined
   const { port, collect } =

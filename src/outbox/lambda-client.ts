@@ -61,6 +61,11 @@ export class InvocationError extends Error {
   }
 }
 
+/** `DryRun` only asks whether the caller may invoke the function. */
+type Invocation = LambdaClientOptions['invocation'] | 'DryRun'
+
+const expectedStatus = { RequestResponse: 200, Event: 202, DryRun: 204 } satisfies Record<Invocation, number>
+
 export type LambdaAnswer = {
   status: number
   headers: Headers
@@ -79,23 +84,31 @@ const refusedEvent = new Set([
 export function createLambdaClient({ credentials: given, ...options }: LambdaClientOptions) {
   const source: CredentialSource = typeof given === 'function' ? given : async () => given
   let refused: Credentials | undefined
+
+  async function send(invocation: Invocation, body: string): Promise<LambdaAnswer> {
+    const credentials = await source(refused).catch((error: unknown) => {
+      const message = error instanceof Error ? error.message : String(error)
+      throw new InvocationError(shorten(message), { retryable: true })
+    })
+    const answer = await sendInvocation({ ...options, invocation, credentials }, body)
+    // Temporary credentials can be revoked before they expire: others may be right.
+    refused = answer.status === 403 ? credentials : undefined
+    const isExpected = answer.status === expectedStatus[invocation]
+    if (!isExpected || answer.headers.has('x-amz-function-error')) throw failure(answer)
+    return answer
+  }
+
   return {
     /**
      * Resolves when the event is handled (or queued, for `Event`).
      * @throws InvocationError otherwise
      */
     async invoke(event: CompletionEvent): Promise<void> {
-      const credentials = await source(refused).catch((error: unknown) => {
-        const message = error instanceof Error ? error.message : String(error)
-        throw new InvocationError(shorten(message), { retryable: true })
-      })
-      const answer = await sendInvocation({ ...options, credentials }, JSON.stringify(event))
-      // Whatever is wrong with them, others may be right: those lent for a while can be revoked before they expire.
-      refused = answer.status === 403 ? credentials : undefined
-      const expected = options.invocation === 'Event' ? 202 : 200
-      if (answer.status !== expected || answer.headers.has('x-amz-function-error')) throw failure(answer)
-      if (expected === 200) options.returned?.(answer.payload)
+      const { payload } = await send(options.invocation, JSON.stringify(event))
+      if (options.invocation === 'RequestResponse') options.returned?.(payload)
     },
+    /** Invokes nothing. @throws InvocationError when the caller may not invoke the function */
+    dryRun: () => send('DryRun', ''),
   }
 }
 
@@ -106,8 +119,7 @@ export function createLambdaClient({ credentials: given, ...options }: LambdaCli
 export async function sendInvocation(
   options: Omit<LambdaClientOptions, 'credentials' | 'invocation'> & {
     credentials: Credentials
-    /** `DryRun` only asks whether the caller may invoke the function. */
-    invocation: LambdaClientOptions['invocation'] | 'DryRun'
+    invocation: Invocation
   },
   body: string,
 ): Promise<LambdaAnswer> {

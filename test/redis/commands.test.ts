@@ -7,9 +7,6 @@ import { migrateDatabase, startApi } from '../support/processes.ts'
 import { startTestRedis, until } from '../support/redis.ts'
 import { startUpstashFront } from '../support/upstash-front.ts'
 
-/** How fast is the machine's affair. */
-const answers = { name: 'store', detail: expect.stringMatching(/ answers in [\d.]+ ms$/) }
-
 const JWT_SECRET = 'a secret that only the tests know: 32 bytes and more'
 
 test.for(['redis', 'upstash'])(
@@ -53,50 +50,35 @@ test.for(['redis', 'upstash'])(
   },
 )
 
-test('doctor: how far away it is, its version, what it forgets when full; an ACL user; one that is away', async (context) => {
-  const redis = await startTestRedis('--maxmemory', '64mb', '--maxmemory-policy', 'noeviction')
+test('doctor writes to the store, and says why it cannot', async (context) => {
+  const redis = await startTestRedis()
   const front = await startUpstashFront(redis.url)
   context.onTestFinished(async () => {
     await front.close()
     await redis.stop()
   })
-  const doctor = async (environment: Record<string, string>) => {
+  const store = async (environment: Record<string, string>) => {
     const { stdout } = await runBuilt('doctor', ['--json'], {
       environment: { DATA_DIR: '/nonexistent', ...environment },
     })
-    return (JSON.parse(stdout).findings as { name: string; status: string; detail: string }[]).filter(
-      ({ name }) => /^(store|redis)/.test(name),
-    )
+    expect(stdout).not.toContain('hunter')
+    const { findings } = JSON.parse(stdout) as {
+      findings: { name: string; status: string; detail: string }[]
+    }
+    return findings.filter(({ name }) => name === 'store')
   }
-  expect(await doctor({ REDIS_URL: redis.url })).toMatchObject([
-    answers,
-    { name: 'redis', status: 'ok', detail: expect.stringMatching(/^(Redis|Valkey) [\d.]+$/) },
-    { name: 'redis memory', status: 'warning', detail: expect.stringContaining('policy noeviction') },
-  ])
-  await redis.ask(['CONFIG', 'SET', 'maxmemory-policy', 'volatile-ttl'])
-  expect((await doctor({ REDIS_URL: redis.url })).at(-1)).toMatchObject({
-    name: 'redis memory',
-    status: 'ok',
-  })
-
-  await redis.ask(['ACL', 'SETUSER', 'limited', 'on', '>hunter2', '~*', '+ping', '+client'])
-  const as = (password: string) => redis.url.replace('//', `//limited:${password}@`)
-  expect(await doctor({ REDIS_URL: as('hunter2') })).toMatchObject([
-    answers,
-    { name: 'redis', status: 'warning', detail: expect.stringContaining('INFO is refused') },
-  ])
-  const refused = await doctor({ REDIS_URL: as('hunter3') })
-  expect(refused).toMatchObject([
-    { name: 'store', status: 'failed', detail: expect.stringContaining('WRONGPASS') },
-  ])
-  expect(JSON.stringify(refused)).not.toContain('hunter')
+  const failed = (why: string) => ({ status: 'failed', detail: expect.stringContaining(why) })
+  expect(await store({ REDIS_URL: redis.url })).toMatchObject([{ status: 'ok' }])
+  const withPassword = redis.url.replace('//', '//nobody:hunter2@')
+  expect(await store({ REDIS_URL: withPassword })).toMatchObject([failed('WRONGPASS')])
 
   const upstash = { UPSTASH_REDIS_REST_URL: front.url, UPSTASH_REDIS_REST_TOKEN: front.token }
-  expect(await doctor(upstash)).toMatchObject([answers])
-  const forged = await doctor({ ...upstash, UPSTASH_REDIS_REST_TOKEN: 'other' })
-  expect(forged).toMatchObject([{ name: 'store', status: 'failed' }])
+  expect(await store(upstash)).toMatchObject([{ status: 'ok' }])
+  const forged = { ...upstash, UPSTASH_REDIS_REST_TOKEN: 'other' }
+  expect(await store(forged)).toMatchObject([{ status: 'failed' }])
   await redis.kill()
-  expect(await doctor({ REDIS_URL: redis.url })).toMatchObject([
-    { name: 'store', status: 'failed', detail: expect.stringContaining('ECONNREFUSED') },
+  expect(await store({ REDIS_URL: redis.url })).toMatchObject([
+    { status: 'warning', detail: expect.stringContaining('no Redis answers') },
+    failed('ECONNREFUSED'),
   ])
 })

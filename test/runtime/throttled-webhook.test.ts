@@ -122,7 +122,7 @@ test('a webhook that is gone is stopped: log, metric and doctor say so, until a 
   expect(sumOf(await scrape(api), 'notifier_stopped_channels')).toBe(1)
   const doctor = await run('doctor')
   expect(doctor.code).toBe(1)
-  expect(doctor.stdout).toMatch(/failed +channel +webhook was stopped: it answered 410/)
+  expect(doctor.stdout).toMatch(/failed +notifier +webhook was stopped: it answered 410/)
   expect((await run('notifier-inspect', 'channels')).stdout).toBe('webhook  stopped  it answered 410\n')
 
   service.webhook.answerWith((response) => void response.writeHead(200).end())

@@ -1,6 +1,7 @@
 /** Where the embedded Postgres keeps its data: DATA_DIR, or for root a place that the server's user can enter. */
 import { createHash } from 'node:crypto'
-import { chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
 import { makeDirectory } from '../process/directories.ts'
@@ -21,21 +22,34 @@ export type Home = {
 const relocationRoot = process.platform === 'darwin' ? '/var/db' : '/var/lib'
 const relocationPrefix = 'task-api-'
 
+/** Makes nothing. @throws StartError when `path` is no directory, or does not exist and cannot be made */
+export async function checkDataDirectory(path: string): Promise<void> {
+  for (let existing = path; ; existing = dirname(existing)) {
+    const found = await stat(existing).catch((error) => {
+      if (!hasCode(error, 'ENOENT'))
+        throw hasCode(error, 'ENOTDIR') ? notDirectory(path) : cannotMake(path, error)
+    })
+    if (!found) continue
+    if (!found.isDirectory()) throw notDirectory(path)
+    if (existing !== path)
+      await access(existing, constants.W_OK | constants.X_OK).catch((error) =>
+        Promise.reject(cannotMake(path, error)),
+      )
+    return
+  }
+}
+
 /**
  * Made when absent; answers its real path. Root's server runs as another user, who must pass through: for that a new
  * or empty directory of root's is opened (not to be listed, and each secret in it is closed), one in use is left as it is.
  * @throws StartError when it is no directory, or cannot be made
  */
 export async function openDataDirectory(path: string): Promise<string> {
-  const cannotMake = (error: NodeJS.ErrnoException) =>
-    new StartError(
-      `DATA_DIR: cannot make ${path} (${error.code}); give a directory that this user may write to`,
-    )
   const made = await makeDirectory(path).catch((error) => {
-    throw hasCode(error, 'ENOTDIR') ? notDirectory(path) : cannotMake(error)
+    throw hasCode(error, 'ENOTDIR') ? notDirectory(path) : cannotMake(path, error)
   })
   // A link to nothing exists, and can be neither made nor used.
-  const found = await stat(path).catch((error) => Promise.reject(cannotMake(error)))
+  const found = await stat(path).catch((error) => Promise.reject(cannotMake(path, error)))
   if (!found.isDirectory()) throw notDirectory(path)
   if (!isRoot()) {
     if (made) await chmod(path, 0o700)
@@ -46,6 +60,8 @@ export async function openDataDirectory(path: string): Promise<string> {
 }
 
 const notDirectory = (path: string) => new StartError(`DATA_DIR ${path} is not a directory`)
+const cannotMake = (path: string, { code }: NodeJS.ErrnoException) =>
+  new StartError(`DATA_DIR: cannot make ${path} (${code}); give a directory that this user may write to`)
 
 /** `dataDirectory` is a real path. @throws StartError when data exist that the server couldn't reach. */
 export async function findHome(dataDirectory: string, packageRoot: string): Promise<Home> {

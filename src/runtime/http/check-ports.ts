@@ -14,10 +14,11 @@ const connectMs = 1000
  * that is restarted connects all the time.
  * @throws StartError that names the setting of one that is taken or not allowed
  */
-export async function checkPorts({ host, port, metrics, notifier }: Config): Promise<void> {
+export async function checkPorts({ host, port, metrics, notifier }: Config): Promise<string> {
   await checkPort({ host, port, names: { host: 'HOST', port: 'PORT' } })
   if (metrics) await checkPort({ ...metrics, names: { host: 'METRICS_HOST', port: 'METRICS_PORT' } })
   if (!notifier.endpoint) await waitForPort(notifier.port)
+  return 'free'
 }
 
 async function checkPort(address: Address) {

@@ -13,9 +13,7 @@ export const credentialsPath = (dataDirectory: string) => join(dataDirectory, 'n
 
 /** Undefined when there is no such file. @throws StartError when it holds no key pair, or is not private. */
 export async function readCredentials(path: string): Promise<NotifierCredentials | undefined> {
-  const text = await readKept(path).catch((error) => {
-    throw error instanceof StartError ? error : new StartError(`${path}: cannot be read (${error.code})`)
-  })
+  const text = await readKept(path)
   return text === undefined ? undefined : parseCredentials(text, path)
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import postgres, { type Sql } from 'postgres'
 import type { Config } from '../../config/api.ts'
 import type { Logger } from '../../core/log.ts'
+import { findNative } from '../embedded-postgres/native.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../embedded-postgres/start.ts'
 import type { Stack } from '../process/shutdown.ts'
 import { connectTo, type DatabaseAddress } from './connect.ts'
@@ -24,9 +25,23 @@ type Opening = {
 const spareConnections = 20
 
 /**
- * Starts the embedded server where there is no DATABASE_URL, and brings its schema up to date.
+ * Warns about faults that can be mended while the service runs.
  * @throws StartError, in one line, when the database cannot be used by this program.
  */
+export async function checkDatabase({
+  config: { databaseUrl, databaseCa, databasePrepare: prepare, databaseTimeoutMs: statementMs },
+  packageRoot,
+  log,
+}: Pick<Opening, 'config' | 'packageRoot' | 'log'>): Promise<string | undefined> {
+  if (!databaseUrl) return `embedded Postgres ${(await findNative(packageRoot)).version}`
+  const { options, unused } = readDatabaseUrl({ databaseUrl, databaseCa })
+  if (unused.length > 0) log.warn('DATABASE_URL: these parameters mean nothing here', { parameters: unused })
+  const open = (own: object) => postgres({ ...valueOptions, ...options, ...own }) as unknown as Sql
+  await inspectServer(open, { prepare, statementMs, log })
+  return undefined
+}
+
+/** Without DATABASE_URL starts the embedded server, and brings its schema up to date. */
 export async function startDatabase({
   config,
   dataDirectory,
@@ -34,15 +49,7 @@ export async function startDatabase({
   log,
   stack,
 }: Opening): Promise<DatabaseAddress> {
-  const { databaseUrl, databaseCa, databasePrepare: prepare } = config
-  if (databaseUrl) {
-    const { options, unused } = readDatabaseUrl({ databaseUrl, databaseCa })
-    if (unused.length > 0)
-      log.warn('DATABASE_URL: these parameters mean nothing here', { parameters: unused })
-    const open = (own: object) => postgres({ ...valueOptions, ...options, ...own }) as unknown as Sql
-    await inspectServer(open, { prepare, statementMs: config.databaseTimeoutMs, log })
-    return databaseUrl
-  }
+  if (config.databaseUrl) return config.databaseUrl
   const places = config.databasePool * config.webConcurrency
   const maxConnections = Math.max(50, places + spareConnections)
   const server = await startMigrated({ dataDirectory, packageRoot, log, stack, maxConnections })

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { Stats } from 'node:fs'
 import { link, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { codeOf } from '../../core/failure.ts'
 import { StartError } from '../../core/start-error.ts'
 import { hasCode, temporaryName } from '../embedded-postgres/owner.ts'
 import { makeDirectory } from './directories.ts'
@@ -20,27 +21,31 @@ export async function keepFile(path: string, make: () => string): Promise<string
     return (await readKept(path)) ?? ''
   } catch (error) {
     if (error instanceof StartError) throw error
-    const code = error instanceof Error && 'code' in error ? error.code : error
     throw new StartError(
-      `DATA_DIR: cannot write ${path} (${code}); give a directory that this user may write to`,
+      `DATA_DIR: cannot write ${path} (${codeOf(error)}); give a directory that this user may write to`,
     )
   }
 }
 
 /**
  * The text of a kept file; undefined when there is none.
- * @throws StartError when somebody else can read it or could have written it; else the system's error
+ * @throws StartError when it cannot be read, or when another user can read it or could have written it
  */
 export async function readKept(path: string): Promise<string | undefined> {
-  const file = await open(path).catch((error) => {
-    if (!hasCode(error, 'ENOENT')) throw error
-  })
-  if (!file) return undefined
   try {
-    await assertPrivate(path, await file.stat())
-    return await file.readFile('utf8')
-  } finally {
-    await file.close()
+    const file = await open(path)
+    try {
+      await assertPrivate(path, await file.stat())
+      return await file.readFile('utf8')
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    if (error instanceof StartError) throw error
+    if (hasCode(error, 'ENOENT')) return undefined
+    throw new StartError(
+      `DATA_DIR: ${path} cannot be read (${codeOf(error)}); start as the user it belongs to`,
+    )
   }
 }
 
@@ -83,10 +88,21 @@ async function writeOnce(path: string, text: string) {
   }
 }
 
-/** @throws StartError when what is kept is too short to be a secret of ours, after a power cut perhaps */
+/** @throws StartError when the kept text is too short for a secret of ours, after a power cut perhaps */
 export async function keepSecret(directory: string, name: string): Promise<string> {
   const path = join(directory, name)
-  const secret = (await keepFile(path, () => randomBytes(48).toString('base64url'))).trim()
+  return parseSecret(await keepFile(path, () => randomBytes(48).toString('base64url')), path)
+}
+
+/** Undefined before the first keepSecret. @throws StartError as that does */
+export async function readSecret(directory: string, name: string): Promise<string | undefined> {
+  const path = join(directory, name)
+  const text = await readKept(path)
+  return text === undefined ? undefined : parseSecret(text, path)
+}
+
+function parseSecret(text: string, path: string): string {
+  const secret = text.trim()
   if (Buffer.byteLength(secret) >= 32) return secret
   throw new StartError(
     `DATA_DIR: ${path} is damaged, it holds less than 32 bytes; remove it to have another made, which logs everybody out`,

@@ -1,0 +1,138 @@
+/** Checks that `npm run doctor` adds to those of a start: the services that the settings name, as they are now. */
+import * as z from 'zod'
+import { inspectNotifier } from '../../../workers/lambda/inspection-client.ts'
+import { verifySmtp } from '../../../workers/notifier/email.ts'
+import { readNotifications } from '../../../workers/notifier/settings.ts'
+import type { Config } from '../../config/api.ts'
+import { httpOrigin, localAddress } from '../../core/host.ts'
+import type { Logger } from '../../core/log.ts'
+import { StartError } from '../../core/start-error.ts'
+import { settleWithin } from '../../core/timeout.ts'
+import { createReadinessCheck, type Readiness } from '../../health/readiness.ts'
+import { createLambdaClient } from '../../outbox/lambda-client.ts'
+import { openCredentials } from '../notifier/aws-credentials.ts'
+import { credentialsPath, readCredentials } from '../notifier/credentials.ts'
+import { createNodeHasher } from '../passwords/password-hasher.ts'
+import { connectDatabase } from '../postgres/service-database.ts'
+import type { Stack } from '../process/shutdown.ts'
+import type { StartContext } from '../start-checks.ts'
+import { commandsOf } from '../store/open-store.ts'
+import { redisStore } from '../store/redis-store.ts'
+
+export type DoctorContext = StartContext & {
+  env: NodeJS.ProcessEnv
+  /** Closes connections at the end. */
+  stack: Stack
+  /** Undefined when no service answers on the configured port. */
+  running: Readiness | undefined
+}
+
+const timeoutMs = 5000
+
+export const serviceChecks = [
+  { name: 'passwords', run: checkPasswords },
+  { name: 'readiness', run: checkReadiness },
+  { name: 'store', run: checkStore },
+  { name: 'notifier', run: checkNotifier },
+  { name: 'e-mail', run: checkEmail },
+]
+
+async function checkPasswords({ config: { bcryptCost: cost }, log }: DoctorContext): Promise<string> {
+  await createNodeHasher({ cost, log })
+  return 'hashed by native bcrypt'
+}
+
+const ReadinessAnswer = z.object({
+  status: z.enum(['ready', 'degraded', 'unavailable']),
+  unavailable: z.array(z.string()).optional(),
+  degraded: z.array(z.string()).optional(),
+})
+
+/** Resolves with the answer of the service that runs with these settings; undefined when none does. */
+export async function askService({ host, port }: Config): Promise<Readiness | undefined> {
+  const url = `${httpOrigin(localAddress(host), port)}/readyz`
+  const asked = fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: 'manual' })
+    .then((response) => response.json())
+    .catch(() => undefined)
+  // Neither fetch nor its signal keeps Node running when the server closes the connection without an answer.
+  const answer = await settleWithin(timeoutMs, asked)
+  return ReadinessAnswer.safeParse(answer).data as Readiness | undefined
+}
+
+/** The service's own answer; when it does not run, the answer that it would give with this database. */
+async function checkReadiness(context: DoctorContext): Promise<string> {
+  const { config, running, log } = context
+  if (!running && !config.databaseUrl) return 'the service does not run'
+  const { status, unavailable = [], degraded = [] } = running ?? (await askDatabase(context))
+  if (status === 'unavailable') throw new StartError(`unavailable: ${unavailable.join(', ')}`)
+  if (status === 'degraded') log.warn(`degraded: ${degraded.join(', ')}`)
+  return running ? 'the service is ready' : 'the service does not run; its database is ready'
+}
+
+const askDatabase = ({ config, log, stack }: DoctorContext): Promise<Readiness> =>
+  createReadinessCheck().check({
+    db: connectDatabase(config, config.databaseUrl ?? '', stack),
+    isStoreThere: async () => true,
+    isStopping: () => false,
+    now: Date.now,
+    log,
+  })
+
+async function checkStore({ config: { store }, log, stack }: DoctorContext): Promise<string> {
+  if (!store) return 'memory of each process'
+  await redisStore(await commandsOf(store, log, stack), store.prefix).ping()
+  return `${store.kind} takes writes`
+}
+
+async function checkNotifier({ config, dataDirectory, running, log }: DoctorContext): Promise<string> {
+  const { endpoint: external, functionName, region, port, credentials: given } = config.notifier
+  if (!external && !running) return 'runs beside the service'
+  const endpoint = external ?? httpOrigin('127.0.0.1', port)
+  const credentials = external
+    ? await openCredentials(given)()
+    : await readCredentials(credentialsPath(dataDirectory))
+  if (!credentials)
+    throw new StartError(`${credentialsPath(dataDirectory)}: missing; give the service's DATA_DIR`)
+  const client = { endpoint, functionName, region, credentials, timeoutMs }
+  await createLambdaClient({ ...client, invocation: 'RequestResponse' }).dryRun()
+  await checkChannels(client, log)
+  return `${functionName} at ${endpoint} takes invocations (DryRun)`
+}
+
+const Channels = z.object({
+  channels: z.array(
+    z.object({
+      name: z.string(),
+      state: z.string(),
+      until: z.string().optional(),
+      reason: z.string().optional(),
+    }),
+  ),
+})
+
+/** AWS itself knows no channels. */
+async function checkChannels(client: Parameters<typeof inspectNotifier>[0], log: Logger) {
+  const answer = await inspectNotifier(client, 'GET', 'channels')
+    .then((response) => response.json())
+    .catch(() => undefined)
+  const { channels } = Channels.safeParse(answer).data ?? { channels: [] }
+  for (const { name, until } of channels.filter(({ state }) => state === 'throttled'))
+    log.warn(`${name} is throttled by its receiver until ${until}`)
+  const stopped = channels.filter(({ state }) => state === 'stopped')
+  if (stopped.length === 0) return
+  throw new StartError(
+    stopped
+      .map(
+        ({ name, reason }) =>
+          `${name} was stopped: ${reason}; give it another address, or unset it, and restart the notifier`,
+      )
+      .join('\n'),
+  )
+}
+
+async function checkEmail({ env }: DoctorContext): Promise<string> {
+  const { email } = readNotifications(env)
+  if (!email) return 'not configured'
+  await verifySmtp(email.SMTP_URL)
+  return `${new URL(email.SMTP_URL).host} takes mail; none was sent`
+}

@@ -93,7 +93,7 @@ async function schemaOf(sql: Sql): Promise<{ version: number; oldestProgram: num
  * connection on which a statement was prepared. `sql` is a connection that `open` made.
  * @throws StartError
  */
-export async function checkPreparedStatements(sql: Sql, open: Open) {
+async function checkPreparedStatements(sql: Sql, open: Open) {
   let sent = 0
   await using(
     (own) => open({ ...own, debug: () => sent++ }),

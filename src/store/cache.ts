@@ -1,159 +1,145 @@
 /**
- * Answers kept for a while, each for one user. A user's stamp is a random value; an answer is kept with the stamp that was
- * read before its statement ran, and is good while that is the stamp still. Whatever changes what a user may see gives the
- * user a new stamp before it is answered, so that a client always reads its own writes.
+ * Cached answers, each for one user. A user has a cache version, a random value. An entry stores the version that was read
+ * before its statement ran, and is valid while the user has that version. A write gives a new version to every user who can
+ * see its effect before it is answered, so that clients read their own writes.
  */
 import type { Caller } from '../auth/caller.ts'
-import { type Guard, StoreLostError, type Texts, within } from './store.ts'
+import { withTimeout } from '../core/timeout.ts'
+import { type CacheStore, type Guard, StoreLostError } from './store.ts'
 
-/** `head` is the feature's own, on one line; `body` the answer's. */
+/** `head` belongs to the feature and has one line; `body` is the answer's. */
 export type Content = { head: string; body: string }
 
-/** As RFC 9211 names them: `bypass` while the store is away, or where nothing is cached at all. */
+/** The names of RFC 9211; `bypass` while the store is away, or where nothing is cached. */
 export type Outcome = 'hit' | 'uri-miss' | 'stale' | 'bypass'
 
 export type Lookup = {
   outcome: Outcome
-  /** What was found, and for how many ms it may still be used; only of a hit. */
+  /** The entry of a hit, with the ms for which it may still be used. */
   found?: Content & { ttlMs: number }
-  /** Where to keep the answer that is made now; not of a hit and not of a bypass. */
-  slot?: { key: string; stamp: string; at: number }
+  /** The place for a new answer after a miss or a stale entry. */
+  slot?: { key: string; version: string; at: number }
 }
 
 export type Cache = {
   /**
-   * Looks for what the caller got for `representation`, such as a path with its query, in one round trip. The session is part
-   * of the key: what one session was given, another never gets, so that a stamp that is renewed when a session ends
-   * leaves nothing that its tokens could read. Never rejects.
+   * Finds the caller's answer for `representation`, such as a path with its query, in one round trip. Keys include the
+   * session, and the end of a session changes the version, so that its tokens read nothing afterwards. Never rejects.
    */
   lookUp(caller: Caller, representation: string): Promise<Lookup>
-  /** Keeps an answer that fits and was made after the look-up. Does nothing without a slot. Never rejects. */
+  /** Stores an answer that `fits` and was made after the look-up. Does nothing without a slot. Never rejects. */
   store(lookup: Lookup, content: Content): Promise<void>
   /**
-   * To be called once what these users may see has been changed, or a session of theirs has ended, and before that is answered; and
-   * when it turns out that an earlier attempt had done so, which may not have come as far as this. In one round trip. Never
-   * rejects: what cannot be told now is owed, and told before the store is next asked for an answer.
+   * Call it after the commit and before responding, for every user whose view has changed or whose session has ended, also
+   * when a retry changes nothing: the first attempt may have died before it invalidated. One round trip. Never rejects:
+   * a failed invalidation stays pending, and is sent before this process reads the cache again.
    */
   invalidate(userIds: Iterable<number | null | undefined>): Promise<void>
 }
 
-/** Entries live so long from the moment they were looked for, which bounds what any failure can do. */
+/** Counts from the look-up. It bounds the effect of every failure. */
 export const entryTtlMs = 30_000
-/** Stamps outlive entries. */
-const stampTtlMs = 10 * 60_000
-/** A renewal that is owed for longer concerns no entry any more: the slowest statement and an entry's life are over. */
-const owedMs = 2 * entryTtlMs
-/** What a write waits at most for a store that is believed lost. */
-const hurriedMs = 300
+const versionTtlMs = 10 * 60_000
+/** By then the slowest statement and the life of its entry are over. */
+const pendingMs = 2 * entryTtlMs
+/** The wait of a write for a store that counts as lost. */
+const downStoreTimeoutMs = 300
 /** In UTF-16 units; a page of the default length has some 6,500. */
 const longestBody = 32 * 1024
 const longestRepresentation = 1000
-/** Programs of different versions side by side renew each other's stamps, and never find answers of another form. */
-const stampForm = 1
-const answerForm = 3
+/** Programs of different releases share the versions, but read no answers of another format. */
+const versionFormat = 1
+const answerFormat = 3
 
 export type SharedCacheState = {
-  /** Users whose stamps could not be renewed, and until when (ms since the epoch) that matters. */
-  owed: Map<number, number>
+  /** Users whose versions could not be changed, with the time (ms since the epoch) at which that stops to matter. */
+  pendingInvalidations: Map<number, number>
 }
 
 export function createCache({
-  texts,
+  entries,
   guard,
-  state = { owed: new Map() },
+  state = { pendingInvalidations: new Map() },
   now = Date.now,
 }: {
-  texts: Texts
+  entries: CacheStore
   guard: Guard
-  /** Of the process, where caches are made for each request. */
+  /** Shared by the caches of a process that makes one for each request. */
   state?: SharedCacheState
   now?: () => number
 }): Cache {
-  const { owed } = state
+  const pending = state.pendingInvalidations
 
-  function stampOf(userId: number) {
-    // A hash tag, the one that the user's limits have too: a Redis cluster looks up keys of one slot at once.
-    return { key: `cache:{${userId}}:${stampForm}`, value: crypto.randomUUID(), ttlMs: stampTtlMs }
+  function newVersion(userId: number) {
+    // The hash tag of the user's limits, too: one round trip to a Redis cluster takes keys of one slot.
+    return { key: `cache:{${userId}}:${versionFormat}`, value: crypto.randomUUID(), ttlMs: versionTtlMs }
   }
 
-  function debts() {
-    for (const [userId, until] of owed) if (until <= now()) owed.delete(userId)
-    return [...owed]
+  /** Together with those that are pending. @throws what the guard throws */
+  async function changeVersions(userIds: number[]) {
+    for (const [userId, until] of pending) if (until <= now()) pending.delete(userId)
+    const sent = [...pending]
+    const all = new Set([...userIds, ...pending.keys()])
+    await guard.ask(() => entries.set([...all].map(newVersion)))
+    // One that failed again meanwhile has a later time and stays pending.
+    for (const [userId, until] of sent) if (pending.get(userId) === until) pending.delete(userId)
   }
 
-  /** One that was owed anew meanwhile is owed still. */
-  function paid(debts: [number, number][]) {
-    for (const [userId, until] of debts) if (owed.get(userId) === until) owed.delete(userId)
-  }
-
-  /** @throws what the guard does */
-  async function put(userIds: number[]) {
-    const paying = debts()
-    const everybody = new Set([...userIds, ...paying.map(([userId]) => userId)])
-    await guard.ask(() => texts.put([...everybody].map(stampOf)))
-    paid(paying)
-  }
-
-  /** For a store that is believed lost: it may be back, and others serve from it what these users must not see any more. */
-  async function putAllTheSame(userIds: number[]) {
-    await within(hurriedMs, texts.put(userIds.map(stampOf)))
+  async function hasSentPending(): Promise<boolean> {
+    if (pending.size > 0) await changeVersions([]).catch(() => {})
+    return pending.size === 0
   }
 
   return {
     async lookUp({ userId, sessionId }, representation) {
-      if (representation.length > longestRepresentation) return { outcome: 'bypass' }
-      const settled =
-        owed.size === 0 ||
-        (await put([]).then(
-          () => owed.size === 0,
-          () => false,
-        ))
-      if (!settled) return { outcome: 'bypass' }
+      if (representation.length > longestRepresentation || !(await hasSentPending()))
+        return { outcome: 'bypass' }
       const at = now()
-      const stamp = stampOf(userId)
-      const key = `${stamp.key}:${answerForm}:${sessionId}:${representation}`
-      const looked = await guard.ask(() => texts.look(stamp, key)).catch(() => null)
-      if (!looked) return { outcome: 'bypass' }
-      const kept = looked.text === null ? null : parse(looked.text)
-      const ttlMs = kept ? kept.at + entryTtlMs - at : 0
-      if (kept?.stamp === looked.stamp && ttlMs > 0) return { outcome: 'hit', found: { ...kept, ttlMs } }
-      return { outcome: kept ? 'stale' : 'uri-miss', slot: { key, stamp: looked.stamp, at } }
+      const fresh = newVersion(userId)
+      const key = `${fresh.key}:${answerFormat}:${sessionId}:${representation}`
+      const stored = await guard.ask(() => entries.getWithVersion(fresh, key)).catch(() => null)
+      if (!stored) return { outcome: 'bypass' }
+      const { version, text } = stored
+      const entry = text === null ? null : parse(text)
+      const ttlMs = entry ? entry.at + entryTtlMs - at : 0
+      if (entry?.version === version && ttlMs > 0) return { outcome: 'hit', found: { ...entry, ttlMs } }
+      return { outcome: entry ? 'stale' : 'uri-miss', slot: { key, version, at } }
     },
 
     async store({ slot }, { head, body }) {
       if (!slot) return
-      const { key, stamp, at } = slot
+      const { key, version, at } = slot
       const ttlMs = at + entryTtlMs - now()
       if (ttlMs <= 0) return
-      const value = `${stamp} ${at} ${head}\n${body}`
-      await guard.ask(() => texts.put([{ key, value, ttlMs }])).catch(() => {})
+      const value = `${version} ${at} ${head}\n${body}`
+      await guard.ask(() => entries.set([{ key, value, ttlMs }])).catch(() => {})
     },
 
     async invalidate(userIds) {
       const concerned = [...new Set(userIds)].filter((id) => typeof id === 'number')
       if (concerned.length === 0) return
       try {
-        await put(concerned).catch((error: unknown) => {
+        await changeVersions(concerned).catch((error: unknown) => {
           if (!(error instanceof StoreLostError)) throw error
-          return putAllTheSame(concerned)
+          // It may be back, and others may serve from it.
+          return withTimeout(downStoreTimeoutMs, entries.set(concerned.map(newVersion)))
         })
       } catch {
-        for (const userId of concerned) owed.set(userId, now() + owedMs)
+        for (const userId of concerned) pending.set(userId, now() + pendingMs)
       }
     },
   }
 }
 
-/** A longer answer is made anew each time. */
 export const fits = ({ body }: Content) => body.length <= longestBody
 
 function parse(text: string) {
   const end = text.indexOf('\n')
-  const [stamp = '', at = '', ...head] = text.slice(0, end).split(' ')
-  return { stamp, at: Number(at), head: head.join(' '), body: text.slice(end + 1) }
+  const [version = '', at = '', ...head] = text.slice(0, end).split(' ')
+  return { version, at: Number(at), head: head.join(' '), body: text.slice(end + 1) }
 }
 
-/** Where nothing is cached: several processes without a store that they share, or CACHE=off. */
+/** For several processes without a shared store, and for CACHE=off. */
 export const noCache: Cache = {
   lookUp: async () => ({ outcome: 'bypass' }),
   store: async () => {},

@@ -1,10 +1,10 @@
-/** Rate limits: the port, the sliding window behind it, and what counts while the store is lost. */
+/** Rate limits: the port, the sliding window behind it, and the fallback to this process's memory. */
 import { Ratelimit } from '@upstash/ratelimit'
 import type { Redis } from '@upstash/redis'
 import type { Counters, Guard } from './store.ts'
 
 export type LimitRule = {
-  /** Clients see it in `RateLimit-Policy`; it also keeps the rules' counts apart. */
+  /** Part of the counters' keys, and shown to clients in `RateLimit-Policy`. */
   name: 'user' | 'anonymous' | 'token' | 'register' | 'login' | 'username' | 'password'
   limit: number
   windowMs: number
@@ -16,30 +16,30 @@ export type Verdict = {
   remaining: number
   /** Ms since the epoch: the end of the current bucket, or on refusal the moment a retry succeeds. */
   resetAt: number
-  /** 0 when allowed, else the exact wait until one request would pass, nothing else being counted meanwhile. */
+  /** 0 when allowed, otherwise the exact wait until one request passes if no other is counted meanwhile. */
   retryAfterMs: number
-  /** Where a `take` was counted, for `refund`. */
+  /** The bucket of an allowed `take`, for `refund`. */
   counted: Counted | undefined
 }
 
-type Counted = { counters: Counters; identity: string; bucket: number; givenBack: boolean }
+type Counted = { counters: Counters; identity: string; bucket: number; isRefunded: boolean }
 
 export type Limiter = {
   /** Counts one request, unless it is refused. */
   take(rule: LimitRule, identity: string): Promise<Verdict>
-  /** What `take` would answer, but for the one request: counts nothing. */
+  /** The verdict of `take`, without counting a request. */
   peek(rule: LimitRule, identity: string): Promise<Verdict>
-  /** Un-counts an allowed `take`, once, in the bucket that counted it. Does nothing for any other verdict. */
+  /** Takes an allowed `take` back, once, from the bucket that counted it. Does nothing for any other verdict. */
   refund(verdict: Verdict): Promise<void>
 }
 
-/** One that counts in one place alone, and so can tell its own verdicts from another's. */
+/** A limiter over one set of counters, by which it recognises its own verdicts. */
 export type CountingLimiter = Limiter & { counters: Counters }
 
 /**
- * The sliding window of `@upstash/ratelimit` over `counters`. Its clock is `Date.now()`, as the library reads no other.
- * A failing backend makes `take` and `peek` reject: see `withFallback`.
- * @throws RangeError at a rule's first use when its figures are not whole numbers of at least 1.
+ * The sliding window of `@upstash/ratelimit`, which reads `Date.now()` and no other clock. When the counters fail, `take`
+ * and `peek` reject: see `withFallback`.
+ * @throws RangeError at a rule's first use if its figures are not whole numbers of at least 1
  */
 export function createLimiter({ counters }: { counters: Counters }): CountingLimiter {
   const windows = new WeakMap<LimitRule, Ratelimit>()
@@ -52,7 +52,7 @@ export function createLimiter({ counters }: { counters: Counters }): CountingLim
     return made
   }
 
-  /** Only here the two counts are asked for: the library tells neither of them, nor a `reset` that a retry could trust. */
+  /** Reads both counts: the library returns neither, and its `reset` is too early for a retry. */
   async function refusal(rule: LimitRule, identity: string): Promise<Verdict> {
     const at = Date.now()
     const bucket = Math.floor(at / rule.windowMs)
@@ -61,7 +61,7 @@ export function createLimiter({ counters }: { counters: Counters }): CountingLim
       keyOf(rule, identity, bucket - 1),
     ])
     const counts = { current: current ?? 0, previous: previous ?? 0, elapsedMs: at % rule.windowMs }
-    // A count given back since the refusal could leave nothing to wait for; a refusal still names a later moment.
+    // A refund since the refusal could leave nothing to wait for, but a refusal names a later moment.
     const retryAfterMs = Math.max(1, msUntilAllowed(rule, counts))
     return {
       rule,
@@ -78,7 +78,7 @@ export function createLimiter({ counters }: { counters: Counters }): CountingLim
     async take(rule, identity) {
       const { success, remaining, reset } = await windowOf(rule).limit(tagged(identity))
       if (!success) return refusal(rule, identity)
-      const counted = { counters, identity, bucket: reset / rule.windowMs - 1, givenBack: false }
+      const counted = { counters, identity, bucket: reset / rule.windowMs - 1, isRefunded: false }
       return { rule, allowed: true, remaining, resetAt: reset, retryAfterMs: 0, counted }
     },
     async peek(rule, identity) {
@@ -87,8 +87,8 @@ export function createLimiter({ counters }: { counters: Counters }): CountingLim
       return { rule, allowed: true, remaining, resetAt: reset, retryAfterMs: 0, counted: undefined }
     },
     async refund({ rule, counted }) {
-      if (!counted || counted.givenBack) return
-      counted.givenBack = true
+      if (!counted || counted.isRefunded) return
+      counted.isRefunded = true
       await counted.counters.decrement(keyOf(rule, counted.identity, counted.bucket))
     },
   }
@@ -100,13 +100,13 @@ function slidingWindow(rule: LimitRule, counters: Counters): Ratelimit {
     throw new RangeError(`rate limit ${name}: ${limit} requests in ${windowMs} ms is no limit`)
   }
   return new Ratelimit({
-    // With all its extras off, as below, the library calls nothing of the client but evalsha and eval.
+    // With the options below the library calls only evalsha and eval of the client.
     redis: counters as unknown as Redis,
     limiter: Ratelimit.slidingWindow(limit, `${windowMs} ms`),
     prefix: prefixOf(rule),
-    // It would block until `reset`, which is later than the window itself allows.
+    // It would block until `reset`, which is later than the window requires.
     ephemeralCache: false,
-    // It would let everything pass when the store is slow; the guard has the deadline.
+    // It would allow everything when the store is slow. The guard has the time-out.
     timeout: 0,
     analytics: false,
     enableTelemetry: false,
@@ -116,12 +116,12 @@ function slidingWindow(rule: LimitRule, counters: Counters): Ratelimit {
 const prefixOf = (rule: LimitRule) => `limit:${rule.name}`
 
 /**
- * A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. An identity is any text,
- * such as the name that somebody tries: a brace in it would end the tag early, and an empty tag counts as none.
+ * A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. An identity is any
+ * text, such as a name at log-in: a brace in it would end the tag early, and an empty tag counts as none.
  */
 const tagged = (identity: string) => `{${identity.replace(/[{}%]/g, encodeURIComponent) || '%'}}`
 
-/** The key the library counts under; `bucket` is the number of windows since the epoch. */
+/** The library's key; `bucket` is the number of windows since the epoch. */
 const keyOf = (rule: LimitRule, identity: string, bucket: number) =>
   `${prefixOf(rule)}:${tagged(identity)}:${bucket}`
 
@@ -138,8 +138,8 @@ export function msUntilAllowed(
 }
 
 /**
- * The first ms of a window, from `fromMs` on, at which `previous` weighs less than `room`; by its end it weighs nothing.
- * Searched by the very expression that decides, since a closed form is off by 1 ms in a few cases of a hundred.
+ * The first ms of a window, from `fromMs` on, at which `previous` weighs less than `room`. A search by the expression of the
+ * script: a closed form is off by 1 ms in a few cases of a hundred.
  */
 function firstFit(previous: number, room: number, fromMs: number, windowMs: number): number {
   let low = fromMs
@@ -153,8 +153,8 @@ function firstFit(previous: number, room: number, fromMs: number, windowMs: numb
 }
 
 /**
- * Asks `primary` under the guard, and `memory` for what that cannot answer. `memory` knows nothing of what `primary` has
- * counted: a loss begins a window of this process.
+ * Asks `primary` under the guard, and `memory` if that fails. `memory` does not know the counts of `primary`: a loss begins
+ * a new window of this process.
  */
 export function withFallback({
   primary,
@@ -173,7 +173,7 @@ export function withFallback({
     peek: (rule, identity) => ask((limiter) => limiter.peek(rule, identity)),
     async refund(verdict) {
       if (verdict.counted?.counters === memory.counters) return memory.refund(verdict)
-      // What a lost store has counted stays counted there: one request fewer, until it has run out.
+      // While the store is lost the request stays counted there until its bucket expires.
       await guard.ask(() => primary.refund(verdict)).catch(() => {})
     },
   }

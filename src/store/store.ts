@@ -1,50 +1,49 @@
 /**
- * Where limits are counted and answers are cached: a Redis by TCP, Upstash by REST, or this process's memory. The three
- * decide alike; here is what they have in common, and what happens when one that is shared is lost.
+ * Storage of rate-limit counts and cached answers: a Redis by TCP, Upstash by REST, or this process's memory. All three
+ * decide alike. A guard stands before a shared one and handles its loss.
  */
 import { errorFields, type Logger } from '../core/log.ts'
+import { withTimeout } from '../core/timeout.ts'
 
-/** The little of Redis that limits need. Failures reject. */
+/** The commands of Redis that limits need. Failures reject. */
 export type Counters = {
-  /** Rejects with `NOSCRIPT` in the message when the script is to be sent by `eval`. */
+  /** Rejects with `NOSCRIPT` in the message when the script has to be sent by `eval`. */
   evalsha(sha: string, keys: string[], args: (string | number)[]): Promise<unknown>
   eval(script: string, keys: string[], args: (string | number)[]): Promise<unknown>
   mget(keys: string[]): Promise<(number | null)[]>
-  /** One less, atomically; an absent key stays absent and 0 stays 0. */
+  /** Subtracts one, atomically. An absent key stays absent, and 0 stays 0. */
   decrement(key: string): Promise<void>
 }
 
 export type Entry = { key: string; value: string; ttlMs: number }
 
-/** The little of it that cached answers need. Each is one round trip; failures reject. */
-export type Texts = {
-  /** Stores `fresh` where its key is absent, and answers what that key and `key` hold then. */
-  look(fresh: Entry, key: string): Promise<{ stamp: string; text: string | null }>
-  put(entries: Entry[]): Promise<void>
+/** Each call is one round trip; failures reject. */
+export type CacheStore = {
+  /** Stores `fresh` if its key is absent. Returns the value under that key, and the one under `key`. */
+  getWithVersion(fresh: Entry, key: string): Promise<{ version: string; text: string | null }>
+  set(entries: Entry[]): Promise<void>
 }
 
 export type Store = {
   counters: Counters
-  texts: Texts
+  entries: CacheStore
   ping(): Promise<void>
 }
 
-/** The store was found lost a moment ago, and is not asked again yet. */
+/** The store failed a moment ago and is not asked yet. */
 export class StoreLostError extends Error {
   override name = 'StoreLostError'
 }
 
 export type Guard = {
   /**
-   * Asks the store. Rejects with its failure, or when it takes longer than `timeoutMs`; and for `pauseMs` from then on
-   * with a StoreLostError at once, so that a dead store costs few requests the wait. Then one question tries again.
+   * Asks the store. Rejects with its failure, or when it takes longer than `timeoutMs`. For `pauseMs` after that it rejects
+   * at once with a StoreLostError, so that few requests wait for a dead store; then one question tries again.
    */
   ask<T>(question: () => Promise<T>): Promise<T>
-  /** Whether the last that was heard of the store was a failure. */
-  isLost(): boolean
 }
 
-/** The loss and the return are logged once each. */
+/** Logs a loss once, and a return once. */
 export function createGuard({
   log,
   timeoutMs = 1000,
@@ -61,11 +60,11 @@ export function createGuard({
     async ask(question) {
       const begun = Date.now()
       if (begun < pausedUntil) throw new StoreLostError('the store is away')
-      // While one question tries, the others are turned away.
+      // Only one question tries at a time.
       if (lostAt !== undefined) pausedUntil = begun + timeoutMs
       try {
-        const answer = await within(timeoutMs, question())
-        // What was asked before the loss may answer after it, and says nothing of now.
+        const answer = await withTimeout(timeoutMs, question())
+        // A question from before the loss may be answered after it, which proves nothing.
         if (lostAt !== undefined && begun >= lostAt) {
           log.info('the store is back')
           lostAt = undefined
@@ -80,19 +79,5 @@ export function createGuard({
         throw error
       }
     },
-    isLost: () => lostAt !== undefined,
-  }
-}
-
-/** @throws Error when the work takes longer; it goes on then, and nobody waits for it */
-export async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
-  })
-  try {
-    return await Promise.race([work, deadline])
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -1,11 +1,11 @@
-/** Memory, Redis by TCP and Upstash by REST are one store to the app: the same decisions, the same answers. */
+/** Memory, Redis by TCP and Upstash by REST decide and answer alike. */
 import { createHash } from 'node:crypto'
 import { Ratelimit } from '@upstash/ratelimit'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
 import { limitScript, remainingScript, stockScript } from '../../src/runtime/store/limiter-scripts.ts'
 import { memoryCounters } from '../../src/runtime/store/memory-counters.ts'
-import { memoryTexts } from '../../src/runtime/store/memory-entries.ts'
+import { memoryEntries } from '../../src/runtime/store/memory-entries.ts'
 import { connectRedis } from '../../src/runtime/store/redis.ts'
 import { redisStore, scripts } from '../../src/runtime/store/redis-store.ts'
 import { upstashCommands } from '../../src/runtime/store/upstash.ts'
@@ -36,7 +36,7 @@ beforeAll(async () => {
   const tcp = await connectRedis(redis.url, silent)
   const clustered = await connectRedis(cluster.url, silent)
   closing.push(tcp.close, clustered.close, front.close, redis.stop, cluster.stop)
-  stores.memory = { counters: memoryCounters(), texts: memoryTexts(), ping: async () => {} }
+  stores.memory = { counters: memoryCounters(), entries: memoryEntries(), ping: async () => {} }
   stores.redis = redisStore(tcp, 'tcp:')
   // One node that has every slot still refuses a script or a command whose keys are of different slots.
   stores.cluster = redisStore(clustered, 'cluster:')
@@ -45,6 +45,8 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const close of closing) await close()
 })
+
+const unguarded = { ask: <T>(question: () => Promise<T>) => question() }
 
 const named = (name: string): Store => {
   const store = stores[name]
@@ -68,40 +70,25 @@ describe('on one clock', () => {
     vi.useRealTimers()
   })
 
-  test.each(['memory', 'redis', 'cluster', 'upstash'])('%s counts any text, each apart', async (name) => {
-    const limiter = createLimiter({ counters: named(name).counters })
-    const each: LimitRule = { name: 'username', limit: 1, windowMs: 3_600_000 }
-    const texts = [
-      '',
-      ' ',
-      '{',
-      '}',
-      '{}',
-      '}{',
-      '{a}b',
-      '%',
-      '%25',
-      '{%}',
-      ':',
-      '\n',
-      '\0',
-      '*',
-      'é',
-      '🙂',
-      'a'.repeat(10_000),
-    ]
-    for (const text of texts) {
-      const taken = await limiter.take(each, text)
-      expect([text, taken.allowed]).toEqual([text, true])
-      // A refusal reads both buckets, too.
-      expect((await limiter.take(each, text)).allowed).toBe(false)
-      expect((await limiter.peek(each, text)).allowed).toBe(false)
-      await limiter.refund(taken)
-      expect((await limiter.take(each, text)).allowed).toBe(true)
-    }
-  })
+  test.each(['memory', 'redis', 'cluster', 'upstash'])(
+    '%s counts any identity, each by itself',
+    async (name) => {
+      const limiter = createLimiter({ counters: named(name).counters })
+      const each: LimitRule = { name: 'username', limit: 1, windowMs: 3_600_000 }
+      const odd = '{ } {} }{ {a}b % %25 {%} : \n \0 * é 🙂'.split(' ')
+      for (const identity of ['', ' ', 'a'.repeat(10_000), ...odd]) {
+        const taken = await limiter.take(each, identity)
+        expect([identity, taken.allowed]).toEqual([identity, true])
+        // A refusal reads both buckets, too.
+        expect((await limiter.take(each, identity)).allowed).toBe(false)
+        expect((await limiter.peek(each, identity)).allowed).toBe(false)
+        await limiter.refund(taken)
+        expect((await limiter.take(each, identity)).allowed).toBe(true)
+      }
+    },
+  )
 
-  test('all decide alike, 20,000 times: what is allowed, what remains, when to come again', async () => {
+  test('all decide alike 20,000 times: allowed, remaining, time of the next attempt', async () => {
     const random = seeded(20261124)
     const names = ['memory', 'redis', 'upstash']
     const limiters = names.map((name) => createLimiter({ counters: named(name).counters }))
@@ -133,9 +120,9 @@ describe.each(['memory', 'redis', 'cluster', 'upstash'])('%s', (name) => {
   const rule: LimitRule = { name: 'user', limit: 5, windowMs: 3_600_000 }
   const someone = () => crypto.randomUUID()
 
-  test('lets exactly the limit out of a burst pass', async () => {
+  test('allows exactly the limit of a burst', async () => {
     const limiter = createLimiter({ counters: named(name).counters })
-    // A name that somebody tries may have braces, which mean something in the keys of a cluster.
+    // A client may log in with a name that has braces, which mark the slot in keys of a cluster.
     const identity = `}{ ${someone()}`
     const burst = await Promise.all(Array.from({ length: 25 }, () => limiter.take(rule, identity)))
     expect(burst.filter(({ allowed }) => allowed)).toHaveLength(5)
@@ -146,43 +133,42 @@ describe.each(['memory', 'redis', 'cluster', 'upstash'])('%s', (name) => {
     expect((await limiter.peek(rule, identity)).remaining).toBe(1)
   })
 
-  test('gives back no more than was counted', async () => {
+  test('refunds no more than was counted', async () => {
     const { counters } = named(name)
     const identity = someone()
     await counters.decrement(`limit:user:{${identity}}:1`)
-    expect(await counters.mget([`limit:user:{${identity}}:1`, `limit:user:{${identity}}:0`])).toEqual([
-      null,
-      null,
-    ])
+    const keys = [1, 0].map((bucket) => `limit:user:{${identity}}:${bucket}`)
+    expect(await counters.mget(keys)).toEqual([null, null])
   })
 
-  test('answers a stamp that stays, and what was put', async () => {
-    const { texts } = named(name)
+  test('keeps the first version of a user, and returns entries that were set', async () => {
+    const { entries } = named(name)
     const tag = someone()
-    const look = (value: string) => texts.look({ key: `{${tag}}`, value, ttlMs: 60_000 }, `{${tag}}:list`)
-    expect(await look('one')).toEqual({ stamp: 'one', text: null })
-    expect(await look('two')).toEqual({ stamp: 'one', text: null })
+    const get = (value: string) =>
+      entries.getWithVersion({ key: `{${tag}}`, value, ttlMs: 60_000 }, `{${tag}}:list`)
+    expect(await get('one')).toEqual({ version: 'one', text: null })
+    expect(await get('two')).toEqual({ version: 'one', text: null })
     const text = 'line\n"É", \u0000 and 🙂'
-    await texts.put([
+    await entries.set([
       { key: `{${tag}}:list`, value: text, ttlMs: 60_000 },
       { key: `{${someone()}}`, value: 'of another slot', ttlMs: 60_000 },
     ])
-    expect(await look('three')).toEqual({ stamp: 'one', text })
-    await texts.put([{ key: `{${tag}}`, value: 'four', ttlMs: 60_000 }])
-    expect(await look('five')).toEqual({ stamp: 'four', text })
+    expect(await get('three')).toEqual({ version: 'one', text })
+    await entries.set([{ key: `{${tag}}`, value: 'four', ttlMs: 60_000 }])
+    expect(await get('five')).toEqual({ version: 'four', text })
   })
 
-  test('forgets what has run out', async () => {
-    const { texts } = named(name)
+  test('drops expired entries', async () => {
+    const { entries } = named(name)
     const tag = someone()
-    await texts.put([{ key: `{${tag}}:list`, value: 'soon gone', ttlMs: 20 }])
-    const look = () => texts.look({ key: `{${tag}}`, value: 'one', ttlMs: 60_000 }, `{${tag}}:list`)
-    await vi.waitFor(async () => expect((await look()).text).toBeNull(), 60_000)
+    await entries.set([{ key: `{${tag}}:list`, value: 'soon gone', ttlMs: 20 }])
+    const version = { key: `{${tag}}`, value: 'one', ttlMs: 60_000 }
+    const get = () => entries.getWithVersion(version, `{${tag}}:list`)
+    await vi.waitFor(async () => expect((await get()).text).toBeNull(), 60_000)
   })
 
-  test('a cached answer is found by the session it was made for, until the user has a new stamp', async () => {
-    const guard = { ask: <T>(question: () => Promise<T>) => question(), isLost: () => false }
-    const cache = createCache({ texts: named(name).texts, guard })
+  test('finds a cached answer for its own session only, until the user is invalidated', async () => {
+    const cache = createCache({ entries: named(name).entries, guard: unguarded })
     const caller = { userId: Math.floor(Math.random() * 2 ** 40), sessionId: 7 }
     const missed = await cache.lookUp(caller, '/api/tasks?')
     expect(missed.outcome).toBe('uri-miss')
@@ -196,19 +182,18 @@ describe.each(['memory', 'redis', 'cluster', 'upstash'])('%s', (name) => {
     await cache.invalidate([caller.userId])
     const stale = await cache.lookUp(caller, '/api/tasks?')
     expect(stale.outcome).toBe('stale')
-    // A write between the look-up and the keeping makes what is kept useless.
+    // A write between look-up and storing makes the stored answer stale.
     await cache.invalidate([caller.userId])
     await cache.store(stale, { head: '', body: 'old' })
     expect((await cache.lookUp(caller, '/api/tasks?')).outcome).toBe('stale')
   })
 })
 
-test('a count and a look-up travel together, over both clients', async () => {
+test('a count and a look-up of one turn are one call to Upstash', async () => {
   const caller = { userId: 4711, sessionId: 1 }
-  const guard = { ask: <T>(question: () => Promise<T>) => question(), isLost: () => false }
   const store = redisStore(upstashCommands(front), 'rest:')
   const limiter = createLimiter({ counters: store.counters })
-  const cache = createCache({ texts: store.texts, guard })
+  const cache = createCache({ entries: store.entries, guard: unguarded })
   const [rule] = rules
   if (!rule) throw new Error('no rule')
   const once = () => Promise.all([cache.lookUp(caller, '/'), limiter.take(rule, '4711')])
@@ -221,7 +206,7 @@ test('a count and a look-up travel together, over both clients', async () => {
   ])
 })
 
-test('a server that has become a replica is left for the one that the address leads to now', async () => {
+test('a server that has become a replica is left for the server at the address now', async () => {
   const [first, second] = [await startTestRedis(), await startTestRedis()]
   const address = await startTcpSwitch(first.port)
   closing.push(first.stop, second.stop, address.close)
@@ -234,14 +219,14 @@ test('a server that has become a replica is left for the one that the address le
   await expect(store.ping()).rejects.toThrow(/^READONLY/)
   await vi.waitFor(
     async () => {
-      await store.texts.put([{ key: 'here', value: 'now', ttlMs: 60_000 }])
+      await store.entries.set([{ key: 'here', value: 'now', ttlMs: 60_000 }])
       expect(await second.ask(['GET', 'failover:here'])).toBe('now')
     },
     { timeout: 30_000, interval: 100 },
   )
 })
 
-test('scripts have the hashes that are written down', async () => {
+test('the written hashes are those of the scripts', async () => {
   const sha = (text: string) => createHash('sha1').update(text).digest('hex')
   for (const { text, sha: written } of Object.values(scripts)) expect(sha(text)).toBe(written)
   const published = await publishedScripts()
@@ -249,7 +234,7 @@ test('scripts have the hashes that are written down', async () => {
   expect(published.map(stockScript).map(sha)).toEqual([limitScript.stock, remainingScript.stock])
 })
 
-/** The texts that the library sends when a server says it does not know them. */
+/** The texts that the library sends when a server does not know their hashes. */
 function publishedScripts() {
   const seen: string[] = []
   const redis = {

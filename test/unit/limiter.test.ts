@@ -126,7 +126,7 @@ describe('the sliding window', () => {
   })
 })
 
-describe('giving back', () => {
+describe('a refund', () => {
   test('un-counts one request, once', async () => {
     const limiter = newLimiter()
     const first = await limiter.take(rule, 'ann')

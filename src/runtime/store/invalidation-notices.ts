@@ -1,6 +1,6 @@
 /**
- * Where answers are cached in the one process's own memory, the embedded database carries to it what a command beside it has to
- * tell: whose sessions it has ended.
+ * Invalidations that a command sends to the running API through the embedded database, for answers that are cached in the
+ * API's own memory.
  */
 import postgres from 'postgres'
 import type { Database } from '../../ports/database.ts'
@@ -10,12 +10,12 @@ import { valueOptions } from '../postgres/postgres.ts'
 import type { Stack } from '../process/shutdown.ts'
 
 const channel = 'task_api_renewals'
-/** A notice holds less than 8000 bytes. */
-const together = 300
+/** A notification holds less than 8000 bytes. */
+const idsPerNotice = 300
 
 /**
- * Resolves when it listens. When the server was away, postgres.js listens again after a while; what was told in between nobody
- * has heard, so that all that is cached goes.
+ * Resolves when it listens. postgres.js listens again after an outage; notifications were missed meanwhile, so the whole
+ * cache is cleared.
  */
 export async function subscribeToInvalidations(
   connection: EmbeddedPostgres['connection'],
@@ -23,13 +23,13 @@ export async function subscribeToInvalidations(
   stack: Stack,
 ) {
   const sql = postgres({ ...valueOptions, ...connection, max: 1 })
-  stack.push('renewal notices', () => sql.end({ timeout: 1 }))
+  stack.push('invalidation notices', () => sql.end({ timeout: 1 }))
   await sql.listen(channel, (ids) => void invalidate(ids.split(',').map(Number)), clearCache)
 }
 
 export async function publishInvalidations(db: Database, userIds: number[]) {
-  for (let i = 0; i < userIds.length; i += together) {
-    const ids = userIds.slice(i, i + together).join(',')
+  for (let i = 0; i < userIds.length; i += idsPerNotice) {
+    const ids = userIds.slice(i, i + idsPerNotice).join(',')
     await db.run((sql) => sql`select pg_notify(${channel}, ${ids})`)
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The two scripts of @upstash/ratelimit 2.2.0 that a sliding window runs, by SHA-1. They begin with a line that only Upstash's own
- * servers accept (`#!lua flags=allow-key-locking`): a stock Redis gets them without it, under another hash.
+ * The two scripts of @upstash/ratelimit 2.2.0 that a sliding window runs, by SHA-1. They begin with a line that only
+ * Upstash's own servers accept (`#!lua flags=allow-key-locking`). A stock Redis gets them without it, under another hash.
  */
 export const limitScript = {
   published: '74740bb3d7792848093cdef586b6b6037c455fd6',
@@ -11,7 +11,6 @@ export const remainingScript = {
   stock: '209adfca45d535f9fb918f647c11237a97300b8e',
 }
 
-const stockOf = new Map([limitScript, remainingScript].map(({ published, stock }) => [published, stock]))
-
-export const stockHash = (sha: string) => stockOf.get(sha) ?? sha
+export const stockHash = (sha: string) =>
+  [limitScript, remainingScript].find(({ published }) => published === sha)?.stock ?? sha
 export const stockScript = (script: string) => script.replace(/^#!lua[^\n]*\n/, '')

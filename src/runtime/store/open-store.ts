@@ -9,27 +9,24 @@ import { redisStore } from './redis-store.ts'
 import { createStoreState, overMemory, overShared } from './shared-store.ts'
 import { upstashCommands } from './upstash.ts'
 
-/** @throws StartError when the store refuses its credentials; one that is away is waited for a little, then done without. */
+/** Starts without a store that is away. @throws StartError when the store refuses its credentials */
 export async function openStore(config: Config, log: Logger, stack: Stack, options: RedisOptions = {}) {
-  // A database that is not embedded may have other processes that write to it.
+  // Other processes may write to a database that is not embedded.
   if (!config.store)
     return overMemory(createLimiter({ counters: memoryCounters() }), config.cache && !config.databaseUrl)
-  const commands = await commandsOf(config.store, log, stack, options)
-  return overShared(redisStore(commands, config.store.prefix), {
-    state: createStoreState(log),
-    cached: config.cache,
-  })
+  const store = await openSharedStore(config.store, log, stack, options)
+  return overShared(store, { state: createStoreState(log), cached: config.cache })
 }
 
-/** The connection of one that is shared; it is closed with the stack. */
-export async function commandsOf(
+/** Its connection is closed with the stack. */
+export async function openSharedStore(
   store: NonNullable<Config['store']>,
   log: Logger,
   stack: Stack,
   options: RedisOptions = {},
 ) {
-  if (store.kind === 'upstash') return upstashCommands(store)
+  if (store.kind === 'upstash') return redisStore(upstashCommands(store), store.prefix)
   const { close, ...commands } = await connectRedis(store.url, log, options)
   stack.push('redis', close)
-  return commands
+  return redisStore(commands, store.prefix)
 }

@@ -1,4 +1,4 @@
-/** Tells the cached answers of a running service that sessions were ended beside it. */
+/** Invalidates the cache of a running service from a command beside it. */
 
 import type { Config } from '../../config/api.ts'
 import { createLogger } from '../../core/log.ts'
@@ -7,35 +7,32 @@ import { createCache, entryTtlMs } from '../../store/cache.ts'
 import { createGuard } from '../../store/store.ts'
 import { createStack } from '../process/shutdown.ts'
 import { publishInvalidations } from './invalidation-notices.ts'
-import { commandsOf } from './open-store.ts'
-import { redisStore } from './redis-store.ts'
+import { openSharedStore } from './open-store.ts'
 
-/** So many users are told of in one round trip. */
-const together = 1000
+const usersPerRoundTrip = 1000
 
-/**
- * Answers what is left to say to the operator, or undefined when whoever's session has ended reads nothing any more.
- * Where several processes have no store that they share, nothing is cached.
- */
+/** Returns a notice for the operator if cached answers of these users may be read for a while longer. */
 export async function invalidateCachedFor(
   db: Database,
   config: Config,
   userIds: number[],
 ): Promise<string | undefined> {
-  const rest = `answers that were read before may be read again for up to ${entryTtlMs / 1000} s`
   if (userIds.length === 0) return undefined
   if (!config.store) {
+    // Several processes without a shared store cache nothing.
     if (!config.databaseUrl) await publishInvalidations(db, userIds)
     return undefined
   }
   const log = createLogger('silent')
   const stack = createStack(log)
   try {
-    const { texts } = redisStore(await commandsOf(config.store, log, stack), config.store.prefix)
-    const state = { owed: new Map<number, number>() }
-    const cache = createCache({ texts, guard: createGuard({ log }), state })
-    for (let i = 0; i < userIds.length; i += together) await cache.invalidate(userIds.slice(i, i + together))
-    return state.owed.size > 0 ? `the store that caches answers is away: ${rest}` : undefined
+    const { entries } = await openSharedStore(config.store, log, stack)
+    const state = { pendingInvalidations: new Map<number, number>() }
+    const cache = createCache({ entries, guard: createGuard({ log }), state })
+    for (let i = 0; i < userIds.length; i += usersPerRoundTrip)
+      await cache.invalidate(userIds.slice(i, i + usersPerRoundTrip))
+    if (state.pendingInvalidations.size === 0) return undefined
+    return `the store that caches answers is away: answers that were read before may be read again for up to ${entryTtlMs / 1000} s`
   } finally {
     await stack.unwind()
   }

@@ -3,8 +3,8 @@ import type { Counters, Store } from '../../store/store.ts'
 import { stockHash, stockScript } from './limiter-scripts.ts'
 
 /**
- * Commands that are given in one turn of the event loop travel together, in order: a client pipelines them. Values come as
- * text, numbers as numbers or as text, what is absent as null.
+ * Commands of one turn of the event loop travel together, in order, since clients pipeline them. Values are text, numbers
+ * come as numbers or text, absent values as null.
  */
 export type RedisCommands = {
   evalsha(sha: string, keys: string[], args: string[]): Promise<unknown>
@@ -13,13 +13,13 @@ export type RedisCommands = {
   set(key: string, value: string, ttlMs: number): Promise<unknown>
 }
 
-/** Of ours; `sha` is the SHA-1 of `text`, written down since only some runtimes can make one without waiting. */
+/** `sha` is the SHA-1 of `text`, written down since not every runtime can compute one synchronously. */
 export const scripts = {
   decrement: {
     text: "local count = tonumber(redis.call('get', KEYS[1]) or '0') if count > 0 then redis.call('decr', KEYS[1]) end",
     sha: '2864619810104f8b362b4b34632582285ce05dfe',
   },
-  look: {
+  getWithVersion: {
     text: "redis.call('set', KEYS[1], ARGV[1], 'nx', 'px', ARGV[2]) return redis.call('mget', KEYS[1], KEYS[2])",
     sha: 'cca1c82d9dda237a7442a42c36715812ae90d77a',
   },
@@ -27,23 +27,23 @@ export const scripts = {
 
 /** `prefix` begins every key, so that several services can share a Redis. */
 export function redisStore(commands: RedisCommands, prefix: string): Store {
-  const named = (keys: string[]) => keys.map((key) => prefix + key)
+  const prefixed = (keys: string[]) => keys.map((key) => prefix + key)
 
-  /** A script that the server does not have yet is sent once, and known by its hash from then on. */
+  /** Sends the script's text once, when the server does not know it yet. */
   async function run({ text, sha }: { text: string; sha: string }, keys: string[], args: string[]) {
     try {
-      return await commands.evalsha(sha, named(keys), args)
+      return await commands.evalsha(sha, prefixed(keys), args)
     } catch (error) {
       if (!String(error).includes('NOSCRIPT')) throw error
-      return commands.eval(text, named(keys), args)
+      return commands.eval(text, prefixed(keys), args)
     }
   }
 
   const counters: Counters = {
-    evalsha: (sha, keys, args) => commands.evalsha(stockHash(sha), named(keys), args.map(String)),
-    eval: (script, keys, args) => commands.eval(stockScript(script), named(keys), args.map(String)),
+    evalsha: (sha, keys, args) => commands.evalsha(stockHash(sha), prefixed(keys), args.map(String)),
+    eval: (script, keys, args) => commands.eval(stockScript(script), prefixed(keys), args.map(String)),
     mget: async (keys) =>
-      (await commands.mget(named(keys))).map((count) => (count === null ? null : Number(count))),
+      (await commands.mget(prefixed(keys))).map((count) => (count === null ? null : Number(count))),
     decrement: async (key) => {
       await run(scripts.decrement, [key], [])
     },
@@ -51,18 +51,18 @@ export function redisStore(commands: RedisCommands, prefix: string): Store {
 
   return {
     counters,
-    texts: {
-      async look({ key: stampKey, value, ttlMs }, key) {
-        const answer = await run(scripts.look, [stampKey, key], [value, String(ttlMs)])
-        const [stamp, text] = answer as [string, string | null]
-        return { stamp, text }
+    entries: {
+      async getWithVersion(fresh, key) {
+        const answer = await run(scripts.getWithVersion, [fresh.key, key], [fresh.value, String(fresh.ttlMs)])
+        const [version, text] = answer as [string, string | null]
+        return { version, text }
       },
-      put: async (entries) => {
+      set: async (entries) => {
         await Promise.all(entries.map(({ key, value, ttlMs }) => commands.set(prefix + key, value, ttlMs)))
       },
     },
     ping: async () => {
-      // A write: a server that has become a replica answers PING as ever.
+      // A write, since a server that has become a replica still answers PING.
       await commands.set(`${prefix}ping`, '1', 1000)
     },
   }

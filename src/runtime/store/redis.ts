@@ -1,43 +1,41 @@
 /** A Redis by TCP, through the package `redis`. */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs } from '../../core/backoff.ts'
 import { describeFailure } from '../../core/failure.ts'
 import { errorFields, type Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
+import { settleWithin } from '../../core/timeout.ts'
 import type { RedisCommands } from './redis-store.ts'
 
-/** A start waits so long for the first connection; then it goes on without, and the store counts as lost. */
+/** How long a start waits for the first connection. Then it goes on without, and the store counts as lost. */
 const startWaitMs = 3000
-/** An address that does not even refuse is told of after so long. */
-const toldAfterMs = 800
-/** A connection on which commands wait for so long without any answer is made anew: a server that has vanished sends no goodbye. */
+/** When a start warns about an address that does not even refuse. */
+const warnAfterMs = 800
+/** A connection without any answer for so long is replaced: a server that has vanished does not close it. */
 const silenceMs = 4000
-/** A server that takes no writes (any more) is left for the one that the address leads to now, at most so often. */
+/** At most so often a connection is replaced because the server takes no writes. */
 const reopenEveryMs = 1000
 
 const clientOptions = {
   name: 'task-api',
-  // Waiting in a queue, a command would miss its deadline and be counted all the same.
+  // A command that waits in a queue would miss its time-out and be executed all the same.
   disableOfflineQueue: true,
   commandsQueueMaxLength: 10_000,
-  // Keeps what lies between from forgetting a connection that is seldom used.
+  // Keeps a firewall or balancer in between from dropping an idle connection.
   pingInterval: 30_000,
   socket: {
     connectTimeout: 2000,
-    reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 1000),
+    reconnectStrategy: (retries: number) => backoffMs(retries, { firstMs: 50, longestMs: 1000 }),
   },
 }
 
 export type RedisOptions = {
-  /**
-   * After so long without a command the connection is made anew before the next one: for a process that is frozen in
-   * between, and does not see it close.
-   */
+  /** Replaces the connection after so long without a command: a frozen process does not see it close. */
   staleAfterMs?: number
 }
 
 /**
- * Resolves when connected, or when a server that is away has been waited for. Commands reject while there is no connection;
- * it is made anew for as long as it takes.
+ * Resolves when connected, or after 3 s without a connection. Commands reject while there is none; the client keeps
+ * reconnecting.
  * @throws StartError when the server refuses the user or the password
  */
 export async function connectRedis(
@@ -45,13 +43,13 @@ export async function connectRedis(
   log: Logger,
   { staleAfterMs = Number.POSITIVE_INFINITY }: RedisOptions = {},
 ): Promise<RedisCommands & { close(): Promise<void> }> {
-  // Half of a bundle's code, where it is in one, and of a start: only where it is used.
+  // Half of a bundle's code and of a start's time: loaded only when needed.
   const { createClient } = await import('redis')
-  /** Why the last try to connect has failed: a command without a connection only says that there is none. */
+  /** Of the last attempt to connect: a command without a connection only says that there is none. */
   let failure: Error | undefined
-  const open = () =>
-    createClient({ ...clientOptions, url })
-      // Each try that fails; without a listener it would end the process.
+  function open() {
+    const client = createClient({ ...clientOptions, url })
+      // Without a listener a failed attempt would end the process.
       .on('error', (error: Error) => {
         failure = error
         log.debug('redis', errorFields(error))
@@ -59,33 +57,30 @@ export async function connectRedis(
       .on('ready', () => {
         failure = undefined
       })
-  let client = open()
-  const connected = client.connect()
-  connected.catch(() => {})
-  const tellIfAway = watchStart(client, url, log)
+    const connected = client.connect()
+    connected.catch(() => {})
+    return { client, connected }
+  }
+  let { client, connected } = open()
   try {
-    await Promise.race([connected, refusal(client), sleep(startWaitMs, undefined, { ref: false })])
+    await waitForStart(client, connected, url, log)
   } catch (error) {
     client.destroy()
     throw error
-  } finally {
-    tellIfAway.stop()
   }
 
   let waiting = 0
-  /** When the last answer came, or the first of those that wait was sent; ms since the epoch. */
+  /** Time of the last answer, or at which the first of the waiting commands was sent; ms since the epoch. */
   let heardAt = Date.now()
   let usedAt = Date.now()
-
   let reopenedAt = 0
-  /** Rejects whatever waits. */
+
+  /** Rejects the commands that wait. */
   function reopen() {
     reopenedAt = Date.now()
     if (client.isOpen) client.destroy()
-    client = open()
-    const reconnected = client.connect()
-    reconnected.catch(() => {})
-    return reconnected
+    ;({ client, connected } = open())
+    return connected
   }
 
   const watchdog = setInterval(() => {
@@ -96,18 +91,18 @@ export async function connectRedis(
   }, 500)
   watchdog.unref()
 
-  /** The connection to use; a promise only where it is being made anew: what is given in one turn is to be sent in one. */
-  let fresh: Promise<unknown> | undefined
+  let reopening: Promise<unknown> | undefined
+  /** Returns a promise only while reconnecting. Otherwise it is synchronous, so that commands of one turn are pipelined. */
   function refresh() {
     if (Date.now() - usedAt > staleAfterMs) {
       const opened = reopen().finally(() => {
-        if (fresh === opened) fresh = undefined
+        if (reopening === opened) reopening = undefined
       })
       opened.catch(() => {})
-      fresh = opened
+      reopening = opened
     }
     usedAt = Date.now()
-    return fresh
+    return reopening
   }
 
   async function act<T>(command: (on: typeof client) => Promise<T>): Promise<T> {
@@ -118,7 +113,9 @@ export async function connectRedis(
     try {
       return await command(client)
     } catch (error) {
-      if (isReadOnly(error) && Date.now() - reopenedAt >= reopenEveryMs) reopen()
+      // A primary that has become a replica keeps its connections; its address may lead to another server now.
+      const isReadOnly = error instanceof Error && error.message.startsWith('READONLY')
+      if (isReadOnly && Date.now() - reopenedAt >= reopenEveryMs) reopen()
       throw failure === undefined ? error : new Error('there is no connection to Redis', { cause: failure })
     } finally {
       waiting--
@@ -141,41 +138,36 @@ export async function connectRedis(
   }
 }
 
-/** Says once, while the start waits, that nobody answers at the address; the password in it stays unsaid. */
-function watchStart(client: NodeJS.EventEmitter, url: string, log: Logger) {
-  const tell = (error?: Error) => {
-    stop()
-    if (error && isRefusal(error)) return
+/** Warns once if no server answers, without the password of the URL. */
+async function waitForStart(
+  client: NodeJS.EventEmitter,
+  connected: Promise<unknown>,
+  url: string,
+  log: Logger,
+) {
+  let hasWarned = false
+  function warn(error?: Error) {
+    if (hasWarned) return
+    hasWarned = true
     log.warn(
       `REDIS_URL: no Redis answers at ${new URL(url).host}: limits are counted by each process, nothing is cached`,
       error === undefined ? {} : { cause: describeFailure(error) },
     )
   }
-  const timer = setTimeout(tell, toldAfterMs)
-  function stop() {
-    clearTimeout(timer)
-    client.off('error', tell)
-  }
-  client.once('error', tell)
-  client.once('ready', stop)
-  return { stop }
-}
-
-/** A primary that has become a replica keeps its connections. */
-const isReadOnly = (error: unknown) => error instanceof Error && error.message.startsWith('READONLY')
-
-const isRefusal = ({ message }: Error) =>
-  /^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password))/.test(message)
-
-/** Rejects when the server refuses the user or the password. */
-function refusal(client: NodeJS.EventEmitter): Promise<never> {
+  const timer = setTimeout(warn, warnAfterMs)
+  let stopListening = () => {}
   const refused = new Promise<never>((_, reject) => {
-    client.on('error', (error: Error) => {
-      if (isRefusal(error))
-        reject(new StartError(`REDIS_URL: the server refuses its user or password (${error.message})`))
-    })
+    const hear = (error: Error) => {
+      if (!/^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password))/.test(error.message)) return warn(error)
+      reject(new StartError(`REDIS_URL: the server refuses its user or password (${error.message})`))
+    }
+    client.on('error', hear)
+    stopListening = () => client.off('error', hear)
   })
-  // Nobody waits any more for what comes after the start.
-  refused.catch(() => {})
-  return refused
+  try {
+    await settleWithin(startWaitMs, Promise.race([connected, refused]))
+  } finally {
+    clearTimeout(timer)
+    stopListening()
+  }
 }

@@ -1,4 +1,4 @@
-/** Limits and cached answers as the app uses them, over a store that is shared or over this process's memory. */
+/** Limits and cached answers as the app uses them, over a shared store or over this process's memory. */
 
 import type { Logger } from '../../core/log.ts'
 import type { Deps } from '../../http/deps.ts'
@@ -6,21 +6,21 @@ import { createCache, noCache, type SharedCacheState } from '../../store/cache.t
 import { type CountingLimiter, createLimiter, withFallback } from '../../store/limiter.ts'
 import { createGuard, type Guard, type Store } from '../../store/store.ts'
 import { memoryCounters } from './memory-counters.ts'
-import { memoryTexts } from './memory-entries.ts'
+import { memoryEntries } from './memory-entries.ts'
 
 type OverStore = Pick<Deps, 'limiter' | 'cache' | 'isStoreThere'> & {
-  /** Only of answers in this process's own memory: drops them all. */
+  /** Only for answers in this process's own memory: drops them all. */
   clearCache?: () => void
 }
 
-/** What a process knows of its store from one request to the next, also where the client is each request's own. */
+/** State of a process that outlives a request, also where each request has a client of its own. */
 export type StoreState = { guard: Guard; memory: CountingLimiter; cache: SharedCacheState }
 
 export function createStoreState(log: Logger): StoreState {
   return {
     guard: createGuard({ log }),
     memory: createLimiter({ counters: memoryCounters() }),
-    cache: { owed: new Map() },
+    cache: { pendingInvalidations: new Map() },
   }
 }
 
@@ -31,7 +31,7 @@ export function overShared(store: Store, { state, cached }: Options): OverStore 
   const primary = createLimiter({ counters: store.counters })
   return {
     limiter: withFallback({ primary, memory, guard }),
-    cache: cached ? createCache({ texts: store.texts, guard, state: state.cache }) : noCache,
+    cache: cached ? createCache({ entries: store.entries, guard, state: state.cache }) : noCache,
     isStoreThere: () =>
       guard
         .ask(() => store.ping())
@@ -42,14 +42,14 @@ export function overShared(store: Store, { state, cached }: Options): OverStore 
   }
 }
 
-/** @param cached only where no other process writes to the database: it could not tell this one */
+/** @param cached only if no other process writes to the database: it could not invalidate entries here */
 export function overMemory(memory: CountingLimiter, cached: boolean): OverStore {
-  const guard: Guard = { ask: (question) => question(), isLost: () => false }
-  const texts = memoryTexts()
+  const guard: Guard = { ask: (question) => question() }
+  const entries = memoryEntries()
   return {
     limiter: memory,
-    cache: cached ? createCache({ texts, guard }) : noCache,
+    cache: cached ? createCache({ entries, guard }) : noCache,
     isStoreThere: async () => true,
-    clearCache: texts.clear,
+    clearCache: entries.clear,
   }
 }

@@ -1,19 +1,18 @@
-/** Upstash's Redis by REST, through its own client; needs fetch and nothing else, so that it serves every runtime. */
+/** Upstash's Redis by REST, through its own client. It needs only fetch, and so runs on every runtime. */
 import { Redis } from '@upstash/redis/cloudflare'
 import type { RedisCommands } from './redis-store.ts'
 
-/** Longer than anybody waits: a call without an answer does not keep its connection for ever. */
+/** Longer than any caller waits; it frees the connection of a call without an answer. */
 const timeoutMs = 1500
 
-/** At the edge to be made for each request: commands of one turn share a call, which belongs to one request there. */
+/** On Workers make one for each request: commands of one turn share a call, which belongs to one request there. */
 export function upstashCommands({ url, token }: { url: string; token: string }): RedisCommands {
   const client = new Redis({
     url,
     token,
-    // By default five: that takes seconds to give up, and what was done but not answered would be done again, a stamp
-    // put back over a newer one.
+    // The default of five takes seconds to give up, and could put an old cache version back over a newer one.
     retry: { retries: 0 },
-    // For each call anew; one for all would be answered as if it were a result.
+    // A new signal for each call. The client would answer an aborted shared one as if it were a result.
     signal: () => AbortSignal.timeout(timeoutMs),
     enableAutoPipelining: true,
     // Text stays text.

@@ -1,7 +1,7 @@
 /**
- * Cached answers, each for one user. A user has a cache version, a random value. An entry stores the version that was read
- * before its statement ran, and is valid while the user has that version. A write gives a new version to every user who can
- * see its effect before it is answered, so that clients read their own writes.
+ * Cached answers, each for one user. A user has a cache version, a random value. An entry stores the version
+ * that was read before its statement ran, and is valid while the user has that version. A write gives a new
+ * version to every user who can see its effect before it is answered, so that clients read their own writes.
  */
 import type { Caller } from '../auth/caller.ts'
 import { withTimeout } from '../core/timeout.ts'
@@ -23,16 +23,20 @@ export type Lookup = {
 
 export type Cache = {
   /**
-   * Finds the caller's answer for `representation`, such as a path with its query, in one round trip. Keys include the
-   * session, and the end of a session changes the version, so that its tokens read nothing afterwards. Never rejects.
+   * Finds the caller's answer for `representation`, such as a path with its query, in one round trip. Keys
+   * include the session, and the end of a session changes the version, so that its tokens read nothing
+   * afterwards. Never rejects.
    */
   lookUp(caller: Caller, representation: string): Promise<Lookup>
-  /** Stores an answer that `fits` and was made after the look-up. Does nothing without a slot. Never rejects. */
+  /**
+   * Stores an answer that `fits` and was made after the look-up. Does nothing without a slot. Never rejects.
+   */
   store(lookup: Lookup, content: Content): Promise<void>
   /**
-   * Call it after the commit and before responding, for every user whose view has changed or whose session has ended, also
-   * when a retry changes nothing: the first attempt may have died before it invalidated. One round trip. Never rejects:
-   * a failed invalidation stays pending, and is sent before this process reads the cache again.
+   * Call it after the commit and before responding, for every user whose view has changed or whose session
+   * has ended, also when a retry changes nothing: the first attempt may have died before it invalidated. One
+   * round trip. Never rejects: a failed invalidation stays pending, and is sent before this process reads the
+   * cache again.
    */
   invalidate(userIds: Iterable<number | null | undefined>): Promise<void>
 }
@@ -52,7 +56,10 @@ const versionFormat = 1
 const answerFormat = 3
 
 export type SharedCacheState = {
-  /** Users whose versions could not be changed, with the time (ms since the epoch) at which that stops to matter. */
+  /**
+   * Users whose versions could not be changed, with the time (ms since the epoch) at which that stops to
+   * matter.
+   */
   pendingInvalidations: Map<number, number>
 }
 

@@ -29,7 +29,9 @@ export type Limiter = {
   take(rule: LimitRule, identity: string): Promise<Verdict>
   /** The verdict of `take`, without counting a request. */
   peek(rule: LimitRule, identity: string): Promise<Verdict>
-  /** Takes an allowed `take` back, once, from the bucket that counted it. Does nothing for any other verdict. */
+  /**
+   * Takes an allowed `take` back, once, from the bucket that counted it. Does nothing for any other verdict.
+   */
   refund(verdict: Verdict): Promise<void>
 }
 
@@ -37,8 +39,8 @@ export type Limiter = {
 export type CountingLimiter = Limiter & { counters: Counters }
 
 /**
- * The sliding window of `@upstash/ratelimit`, which reads `Date.now()` and no other clock. When the counters fail, `take`
- * and `peek` reject: see `withFallback`.
+ * The sliding window of `@upstash/ratelimit`, which reads `Date.now()` and no other clock. When the counters
+ * fail, `take` and `peek` reject: see `withFallback`.
  * @throws RangeError at a rule's first use if its figures are not whole numbers of at least 1
  */
 export function createLimiter({ counters }: { counters: Counters }): CountingLimiter {
@@ -116,8 +118,9 @@ function slidingWindow(rule: LimitRule, counters: Counters): Ratelimit {
 const prefixOf = (rule: LimitRule) => `limit:${rule.name}`
 
 /**
- * A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. An identity is any
- * text, such as a name at log-in: a brace in it would end the tag early, and an empty tag counts as none.
+ * A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. An
+ * identity is any text, such as a name at log-in: a brace in it would end the tag early, and an empty tag
+ * counts as none.
  */
 const tagged = (identity: string) => `{${identity.replace(/[{}%]/g, encodeURIComponent) || '%'}}`
 
@@ -127,7 +130,8 @@ const keyOf = (rule: LimitRule, identity: string, bucket: number) =>
 
 /**
  * Milliseconds until the window lets one request pass, 0 when it does already: the smallest `t` with
- * `floor((1 - t / window) * previous) + current < limit`, in this window or in the next, where `current` is `previous`.
+ * `floor((1 - t / window) * previous) + current < limit`, in this window or in the next, where `current` is
+ * `previous`.
  */
 export function msUntilAllowed(
   { limit, windowMs }: Pick<LimitRule, 'limit' | 'windowMs'>,
@@ -138,8 +142,8 @@ export function msUntilAllowed(
 }
 
 /**
- * The first ms of a window, from `fromMs` on, at which `previous` weighs less than `room`. A search by the expression of the
- * script: a closed form is off by 1 ms in a few cases of a hundred.
+ * The first ms of a window, from `fromMs` on, at which `previous` weighs less than `room`. A search by the
+ * expression of the script: a closed form is off by 1 ms in a few cases of a hundred.
  */
 function firstFit(previous: number, room: number, fromMs: number, windowMs: number): number {
   let low = fromMs
@@ -153,8 +157,8 @@ function firstFit(previous: number, room: number, fromMs: number, windowMs: numb
 }
 
 /**
- * Asks `primary` under the guard, and `memory` if that fails. `memory` does not know the counts of `primary`: a loss begins
- * a new window of this process.
+ * Asks `primary` under the guard, and `memory` if that fails. `memory` does not know the counts of `primary`:
+ * a loss begins a new window of this process.
  */
 export function withFallback({
   primary,

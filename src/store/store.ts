@@ -1,6 +1,6 @@
 /**
- * Storage of rate-limit counts and cached answers: a Redis by TCP, Upstash by REST, or this process's memory. All three
- * decide alike. A guard stands before a shared one and handles its loss.
+ * Storage of rate-limit counts and cached answers: a Redis by TCP, Upstash by REST, or this process's memory.
+ * All three decide alike. A guard stands before a shared one and handles its loss.
  */
 import { errorFields, type Logger } from '../core/log.ts'
 import { withTimeout } from '../core/timeout.ts'
@@ -37,8 +37,9 @@ export class StoreLostError extends Error {
 
 export type Guard = {
   /**
-   * Asks the store. Rejects with its failure, or when it takes longer than `timeoutMs`. For `pauseMs` after that it rejects
-   * at once with a StoreLostError, so that few requests wait for a dead store; then one question tries again.
+   * Asks the store. Rejects with its failure, or when it takes longer than `timeoutMs`. For `pauseMs` after
+   * that it rejects at once with a StoreLostError, so that few requests wait for a dead store; then one
+   * question tries again.
    */
   ask<T>(question: () => Promise<T>): Promise<T>
 }

@@ -1,6 +1,6 @@
 /**
- * A bounded map whose entries expire. It has no timer: each `set` drops the expired ones among the next two entries, which
- * passes through all of them before as many new ones have come.
+ * A bounded map whose entries expire. It has no timer: each `set` drops the expired ones among the next two
+ * entries, which passes through all of them before as many new ones have come.
  */
 export function expiringMap<V>({
   maxSize,

@@ -1,6 +1,6 @@
 /**
- * Invalidations that a command sends to the running API through the embedded database, for answers that are cached in the
- * API's own memory.
+ * Invalidations that a command sends to the running API through the embedded database, for answers that are
+ * cached in the API's own memory.
  */
 import postgres from 'postgres'
 import type { Database } from '../../ports/database.ts'
@@ -14,8 +14,8 @@ const channel = 'task_api_renewals'
 const idsPerNotice = 300
 
 /**
- * Resolves when it listens. postgres.js listens again after an outage; notifications were missed meanwhile, so the whole
- * cache is cleared.
+ * Resolves when it listens. postgres.js listens again after an outage; notifications were missed meanwhile,
+ * so the whole cache is cleared.
  */
 export async function subscribeToInvalidations(
   connection: EmbeddedPostgres['connection'],

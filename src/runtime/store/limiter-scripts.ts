@@ -1,6 +1,7 @@
 /**
- * The two scripts of @upstash/ratelimit 2.2.0 that a sliding window runs, by SHA-1. They begin with a line that only
- * Upstash's own servers accept (`#!lua flags=allow-key-locking`). A stock Redis gets them without it, under another hash.
+ * The two scripts of @upstash/ratelimit 2.2.0 that a sliding window runs, by SHA-1. They begin with a line
+ * that only Upstash's own servers accept (`#!lua flags=allow-key-locking`). A stock Redis gets them without
+ * it, under another hash.
  */
 export const limitScript = {
   published: '74740bb3d7792848093cdef586b6b6037c455fd6',

@@ -3,8 +3,8 @@ import type { Counters, Store } from '../../store/store.ts'
 import { stockHash, stockScript } from './limiter-scripts.ts'
 
 /**
- * Commands of one turn of the event loop travel together, in order, since clients pipeline them. Values are text, numbers
- * come as numbers or text, absent values as null.
+ * Commands of one turn of the event loop travel together, in order, since clients pipeline them. Values are
+ * text, numbers come as numbers or text, absent values as null.
  */
 export type RedisCommands = {
   evalsha(sha: string, keys: string[], args: string[]): Promise<unknown>

@@ -34,8 +34,8 @@ export type RedisOptions = {
 }
 
 /**
- * Resolves when connected, or after 3 s without a connection. Commands reject while there is none; the client keeps
- * reconnecting.
+ * Resolves when connected, or after 3 s without a connection. Commands reject while there is none; the client
+ * keeps reconnecting.
  * @throws StartError when the server refuses the user or the password
  */
 export async function connectRedis(
@@ -92,7 +92,10 @@ export async function connectRedis(
   watchdog.unref()
 
   let reopening: Promise<unknown> | undefined
-  /** Returns a promise only while reconnecting. Otherwise it is synchronous, so that commands of one turn are pipelined. */
+  /**
+   * Returns a promise only while reconnecting. Otherwise it is synchronous, so that commands of one turn are
+   * pipelined.
+   */
   function refresh() {
     if (Date.now() - usedAt > staleAfterMs) {
       const opened = reopen().finally(() => {
@@ -113,7 +116,8 @@ export async function connectRedis(
     try {
       return await command(client)
     } catch (error) {
-      // A primary that has become a replica keeps its connections; its address may lead to another server now.
+      // A primary that has become a replica keeps its connections; its address may lead to another server
+      // now.
       const isReadOnly = error instanceof Error && error.message.startsWith('READONLY')
       if (isReadOnly && Date.now() - reopenedAt >= reopenEveryMs) reopen()
       throw failure === undefined ? error : new Error('there is no connection to Redis', { cause: failure })

@@ -5,7 +5,10 @@ import type { RedisCommands } from './redis-store.ts'
 /** Longer than any caller waits; it frees the connection of a call without an answer. */
 const timeoutMs = 1500
 
-/** On Workers make one for each request: commands of one turn share a call, which belongs to one request there. */
+/**
+ * On Workers make one for each request: commands of one turn share a call, which belongs to one request
+ * there.
+ */
 export function upstashCommands({ url, token }: { url: string; token: string }): RedisCommands {
   const client = new Redis({
     url,

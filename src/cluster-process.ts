@@ -2,7 +2,7 @@
 import { readConfig } from './config/api.ts'
 import { createLogger } from './core/log.ts'
 import { runClusterWorker } from './runtime/cluster/process.ts'
-import { surviveLostWrites } from './runtime/postgres/lost-write.ts'
+import { surviveLostWrites } from './runtime/postgres/driver.ts'
 import { logOnOutput } from './runtime/process/output.ts'
 import { createStack } from './runtime/process/shutdown.ts'
 import { serve } from './runtime/serve.ts'

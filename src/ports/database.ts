@@ -1,7 +1,7 @@
 /** What queries are written against: one statement at a time, each within a deadline, or several in a transaction. */
 import type { ParameterOrJSON, PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
 
-/** How values travel where postgres.js would do otherwise: see runtime/database/postgres.ts. */
+/** The types of values that postgres.js would convert otherwise: see runtime/postgres/postgres.ts. */
 export type ValueTypes = { bigint: number; date: string; numeric: string }
 /** postgres.js's tag, for statements and fragments of them. */
 export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>

@@ -1,7 +1,10 @@
-/** The connections of a process: each a client of postgres.js of its own, so that one that has failed is thrown away alone. */
+/**
+ * The connections of a process. Each is a client of postgres.js of its own, so that a failed one is thrown
+ * away alone.
+ */
 import type { Notice, Sql } from 'postgres'
-import type { ValueTypes } from '../../ports/database.ts'
-import { createGate } from './gate.ts'
+import { createSemaphore } from '../../core/semaphore.ts'
+import { DeadlineError, type ValueTypes } from '../../ports/database.ts'
 
 /** Makes a client with these among its options. postgres.js connects at its first statement. */
 export type Connect = (own: {
@@ -12,49 +15,52 @@ export type Connect = (own: {
 
 export type Connection = {
   sql: Sql<ValueTypes>
-  /** Never again: postgres.js would make a new one for the next statement, which would be outside of a transaction under way. */
+  /** Stays true: postgres.js would reconnect for the next statement, outside of a transaction under way. */
   isClosed: () => boolean
-  /** Calls back once when it closes; answers what takes that back. A promise would keep whatever had ever waited for it. */
-  onClose: (act: () => void) => () => void
-  /** A commit on it was made here, but the server has given up waiting for its standby. */
+  /**
+   * Registers a one-shot close listener; returns a function that removes it. (A promise would retain past
+   * waiters.)
+   */
+  onClose: (listener: () => void) => () => void
+  /** The server has committed, but has stopped waiting for its synchronous standby. */
   isUnconfirmed: () => boolean
-  /** It is ended when it is given back. */
-  retire: () => void
+  /** The connection is closed once it is released. */
+  markStale: () => void
   /** On the clock of `performance.now()`. */
   openedAt: number
-  /** The server's last sign of life on it, on the same clock. */
+  /** The last sign of life of the server on it, on the same clock. */
   heardAt: number
 }
 
-export type Loan = {
+export type Lease = {
   connection: Connection
-  /** To be called once. One that is not `reusable` is ended, whatever it is at. */
-  giveBack: (reusable: boolean) => void
+  /** Call it once. Closes a connection that is not `reusable`, whatever it is doing. */
+  release: (reusable: boolean) => void
 }
 
 export type Connections = ReturnType<typeof createConnections>
 
-export function createConnections(connect: Connect, places: number) {
-  const gate = createGate(places)
-  /** Last come, first lent: a connection in use knows its statements, one too many is never asked. */
+export function createConnections(connect: Connect, poolSize: number) {
+  const semaphore = createSemaphore(poolSize)
+  /** Last in, first out: surplus connections stay unused, and those in use know their prepared statements. */
   const idle: Connection[] = []
-  const lent = new Set<Connection>()
-  const outdated = new WeakSet<Connection>()
+  const leased = new Set<Connection>()
+  const stale = new WeakSet<Connection>()
 
   function open(): Connection {
     let isClosed = false
     let isUnconfirmed = false
-    const waiting = new Set<() => void>()
+    const listeners = new Set<() => void>()
     const sql = connect({
       max: 1,
       onclose() {
         isClosed = true
-        for (const act of waiting) act()
-        waiting.clear()
-        const place = idle.indexOf(connection)
-        if (place >= 0) idle.splice(place, 1)
+        for (const listener of listeners) listener()
+        listeners.clear()
+        removeIdle(connection)
       },
-      // By the server's own name for the place: the text is in its language, and the code says no more than a warning.
+      // Identified by the server's own routine: the text depends on its language, and the code is that of any
+      // warning.
       onnotice({ routine }) {
         if (routine === 'SyncRepWaitForLSN') isUnconfirmed = true
       },
@@ -64,63 +70,68 @@ export function createConnections(connect: Connect, places: number) {
       sql,
       isClosed: () => isClosed,
       isUnconfirmed: () => isUnconfirmed,
-      onClose(act) {
-        waiting.add(act)
-        return () => waiting.delete(act)
+      onClose(listener) {
+        listeners.add(listener)
+        return () => listeners.delete(listener)
       },
-      retire: () => void outdated.add(connection),
+      markStale: () => void stale.add(connection),
       openedAt: now,
       heardAt: now,
     }
     return connection
   }
 
+  function removeIdle(connection: Connection) {
+    const index = idle.indexOf(connection)
+    if (index >= 0) idle.splice(index, 1)
+  }
+
   return {
     /** @throws DeadlineError when none was free within `ms` */
-    async lend(ms: number): Promise<Loan> {
-      const leave = await gate.enter(ms)
+    async acquire(ms: number): Promise<Lease> {
+      const late = () => new DeadlineError(`no connection was free within ${ms} ms`)
+      const releaseSlot = await semaphore.acquire(ms, late)
       try {
         const connection = idle.pop() ?? open()
-        lent.add(connection)
+        leased.add(connection)
         return {
           connection,
-          giveBack(reusable) {
-            lent.delete(connection)
+          release(reusable) {
+            leased.delete(connection)
             connection.heardAt = performance.now()
-            if (reusable && !connection.isClosed() && !outdated.has(connection)) idle.push(connection)
-            else end(connection)
-            leave()
+            if (reusable && !connection.isClosed() && !stale.has(connection)) idle.push(connection)
+            else close(connection)
+            releaseSlot()
           },
         }
       } catch (error) {
-        leave()
+        releaseSlot()
         throw error
       }
     },
-    /** Those there are now are lent to nobody any more; what is under way on them may end. */
-    renew() {
-      for (const connection of lent) outdated.add(connection)
-      for (const connection of idle.splice(0)) end(connection)
+    /** No connection of now is leased again. Statements under way may end. */
+    markAllStale() {
+      for (const connection of leased) stale.add(connection)
+      for (const connection of idle.splice(0)) close(connection)
     },
     /**
-     * Ends the idle ones that have not been heard from since then, on the clock of `performance.now()`: they may be dead. Of those
-     * that are lent, what is under way on them will tell.
+     * Closes the idle connections whose server was last heard before `since` (`performance.now()`), since
+     * they may be dead. Statements under way find out about theirs.
      */
-    endUnheard(since: number) {
+    closeSilentSince(since: number) {
       for (const connection of idle.filter(({ heardAt }) => heardAt < since)) {
-        idle.splice(idle.indexOf(connection), 1)
-        end(connection)
+        removeIdle(connection)
+        close(connection)
       }
     },
-    /** Lent, and waited for. */
-    load: gate.load,
+    load: semaphore.load,
     /** Statements under way have `seconds` to end. */
     async close(seconds: number) {
-      await Promise.all([...lent, ...idle].map(({ sql }) => sql.end({ timeout: seconds })))
+      await Promise.all([...leased, ...idle].map(({ sql }) => sql.end({ timeout: seconds })))
     },
   }
 }
 
-function end({ sql }: Connection) {
+function close({ sql }: Connection) {
   sql.end({ timeout: 0 }).catch(() => {})
 }

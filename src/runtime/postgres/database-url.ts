@@ -1,4 +1,7 @@
-/** What a database URL says, read as libpq reads it: https://www.postgresql.org/docs/current/libpq-connect.html */
+/**
+ * What a database URL says, read as libpq reads it:
+ * https://www.postgresql.org/docs/current/libpq-connect.html
+ */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
@@ -26,8 +29,9 @@ const serverParameters = ['application_name', 'options', 'search_path']
 const ownParameters = ['connect_timeout', 'ssl', 'sslmode', 'sslrootcert', 'sslcert', 'sslkey']
 
 /**
- * Options for postgres.js, which by itself gives sslmode other meanings (`verify-ca` checks the name, no name is checked for
- * an IP address), and has the server refuse every parameter it does not know. `unused` names those that mean nothing here.
+ * Options for postgres.js, which by itself gives sslmode other meanings (`verify-ca` checks the name, no name
+ * is checked for an IP address), and has the server refuse every parameter it does not know. `unused` names
+ * those that mean nothing here.
  * @throws StartError in one line, which never shows the URL
  */
 export function readDatabaseUrl({ databaseUrl, databaseCa, setting = 'DATABASE_URL' }: Source): {
@@ -62,7 +66,8 @@ function readTls(parameters: Record<string, string>, { host, databaseCa, setting
   const { sslrootcert, sslcert, sslkey } = parameters
   const root = sslrootcert ?? databaseCa
   const rootName = sslrootcert === undefined ? 'DATABASE_CA' : `${setting}: sslrootcert`
-  // libpq's word for the certificate authorities everybody trusts, which here are Node's (and NODE_EXTRA_CA_CERTS).
+  // libpq's word for the certificate authorities everybody trusts, which here are Node's (and
+  // NODE_EXTRA_CA_CERTS).
   const isPublic = root === 'system'
   const mode = parameters.sslmode ?? (parameters.ssl === 'true' ? 'require' : root ? 'verify-full' : 'prefer')
   if (!modes.includes(mode)) {
@@ -83,7 +88,8 @@ function readTls(parameters: Record<string, string>, { host, databaseCa, setting
       `${setting}: sslmode=verify-ca needs a CA; give sslrootcert or DATABASE_CA, or sslmode=verify-full`,
     )
   if (mode === 'disable') return false
-  // Both take what there is. libpq's `allow` begins without TLS, which only matters to a server that offers both.
+  // Both take what there is. libpq's `allow` begins without TLS, which only matters to a server that offers
+  // both.
   if (mode === 'allow' || mode === 'prefer') return 'prefer' as const
 
   const options: ConnectionOptions = {}
@@ -93,7 +99,8 @@ function readTls(parameters: Record<string, string>, { host, databaseCa, setting
   if (mode === 'require' && !root) return { ...options, rejectUnauthorized: false }
   // With a CA, `require` is `verify-ca`, as in libpq.
   if (mode !== 'verify-full') return { ...options, checkServerIdentity: () => undefined }
-  // postgres.js names the host to Node unless it is an address, which would leave "localhost" to be looked for.
+  // postgres.js names the host to Node unless it is an address, which would leave "localhost" to be looked
+  // for.
   return isIP(host) ? { ...options, host } : options
 }
 

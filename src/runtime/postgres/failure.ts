@@ -1,4 +1,4 @@
-/** Meanings of postgres.js' errors, by SQLSTATE: the texts are in the server's language. */
+/** Meanings of errors by SQLSTATE, since the server's texts are in its own language. */
 import postgres from 'postgres'
 import { DatabaseUnavailableError, DeadlineError, type UnavailableReason } from '../../ports/database.ts'
 
@@ -17,16 +17,16 @@ const reasons: [pattern: RegExp, reason: UnavailableReason][] = [
   [/^(42P01|42703|42883|3F000)$/, 'unmigrated'],
 ]
 
-/** Undefined for an error that is the statement's own. */
+/** Undefined for an error of the statement itself. */
 export function unavailableReason(error: unknown): UnavailableReason | undefined {
   if (!(error instanceof postgres.PostgresError)) return undefined
-  // Parallel plans share memory through files of this name; on a full disk the code is the same.
+  // Shared memory of parallel plans is a file of this name; a full disk has the same code.
   if (error.code === '53100' && error.message.includes('"/PostgreSQL.')) return 'shared memory'
   return reasons.find(([pattern]) => pattern.test(error.code))?.[1]
 }
 
-/** For a connection that could not be made, or broke; the cause is the server's own word, or the system's. */
-export function unavailable(cause: unknown): Error {
+/** For a connection that could not be made, or broke; the cause is the server's error, or the system's. */
+export function toUnavailable(cause: unknown): Error {
   if (cause instanceof DeadlineError) return cause
   return new DatabaseUnavailableError(unavailableReason(cause) ?? 'away', cause)
 }

@@ -1,23 +1,23 @@
-/** What is found out at the start about a server that was there before, and cannot be mended by waiting. */
+/** Checks of an existing server at the start, for faults that waiting does not mend. */
 import postgres, { type Sql } from 'postgres'
 import { errorFields, type Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
+import { withTimeout } from '../../core/timeout.ts'
 import { schemaVersion } from '../../ports/schema-version.ts'
-import { unavailable, unavailableReason } from './failure.ts'
-import { findSettingFaults } from './server-settings.ts'
+import { toUnavailable, unavailableReason } from './failure.ts'
+import { findSettingFaults, oldestPostgres } from './server-settings.ts'
 
-const oldestServer = 15
-/** How long the probes of a pooler may take, each. */
+/** For each probe of a pooler. */
 const probeMs = 2000
 
 type Hooks = { max: 1; debug?: () => void }
 type Open = (own: Hooks) => Sql
 
 /**
- * A schema that needs a newer program, an older server, a wrong password or certificate, and settings under which no answer is
- * right are refused. An older schema, or a server that is away or read-only, can be mended without a restart:
- * /readyz says so.
- * @throws StartError
+ * Warns about faults that can be mended without a restart, which /readyz reports: an older schema, a server
+ * that is away or read-only.
+ * @throws StartError for a schema that needs a newer program, an old server, a refused log-in, a certificate
+ * that does not hold, and settings under which no answer would be right
  */
 export async function inspectServer(
   open: Open,
@@ -33,7 +33,7 @@ export async function inspectServer(
       if (error instanceof StartError) throw error
       const refusal = refusalOf(error)
       if (refusal) throw new StartError(`DATABASE_URL: ${refusal}`, { cause: error })
-      log.warn('the database is not ready yet', errorFields(unavailable(error)))
+      log.warn('the database is not ready yet', errorFields(toUnavailable(error)))
     }
   })
 }
@@ -42,9 +42,9 @@ async function checkServer(sql: Sql) {
   const [row] = await sql.unsafe<[{ version: number; name: string }]>(
     `select current_setting('server_version_num')::int as version, current_setting('server_version') as name`,
   )
-  if (row.version < oldestServer * 10_000)
+  if (row.version < oldestPostgres * 10_000)
     throw new StartError(
-      `DATABASE_URL: the server is Postgres ${row.name}; give one of version ${oldestServer} or newer`,
+      `DATABASE_URL: the server is Postgres ${row.name}; give one of version ${oldestPostgres} or newer`,
     )
 }
 
@@ -71,10 +71,10 @@ async function checkSchema(sql: Sql, log: Logger) {
   if (version < schemaVersion) log.warn('the schema is older than the program: run npm run migrate')
 }
 
-/** Zeros where `npm run migrate` has never run, and where no file has said which programs it needs. */
+/** Zeros before the first `npm run migrate`, and for a schema beside which every program can run. */
 async function schemaOf(sql: Sql): Promise<{ version: number; oldestProgram: number }> {
   try {
-    // The column may not exist yet.
+    // Through jsonb, since the column may not exist yet.
     const [row] = await sql.unsafe<[{ version: number; oldestProgram: number }]>(
       `select coalesce(max(version), 0) as version,
         coalesce(max((to_jsonb(applied) ->> 'oldest_program')::int), 0) as "oldestProgram"
@@ -88,9 +88,10 @@ async function schemaOf(sql: Sql): Promise<{ version: number; oldestProgram: num
 }
 
 /**
- * Behind a pooler in transaction mode a client's statements run on one server connection now, on another then. One that
- * hands no prepared statements on (PgBouncer before 1.21) fails then, or hangs: this brings it about, by occupying the
- * connection on which a statement was prepared. `sql` is a connection that `open` made.
+ * A pooler in transaction mode runs a client's statements on changing server connections. One that does not
+ * support prepared statements (PgBouncer before 1.21) then fails or hangs. This provokes it, by occupying the
+ * connection on which a statement was prepared.
+ * @param sql a client that `open` made
  * @throws StartError
  */
 async function checkPreparedStatements(sql: Sql, open: Open) {
@@ -99,16 +100,20 @@ async function checkPreparedStatements(sql: Sql, open: Open) {
     (own) => open({ ...own, debug: () => sent++ }),
     async (other) => {
       const ask = () =>
-        inTime(other`select pg_backend_pid() pid, ${1}::int one`.then(([row]) => row?.pid as number))
+        withTimeout(
+          probeMs,
+          other`select pg_backend_pid() pid, ${1}::int one`.then(([row]) => row?.pid as number),
+        )
       const first = await ask()
       await sql.begin(async (tx) => {
         await tx`select 1`
-        // Without a second connection behind the pooler there is nothing to find out.
-        const elsewhere = await inTime(other.unsafe('select pg_backend_pid() pid')).catch(() => undefined)
+        // Without a second connection behind the pooler there is nothing to provoke.
+        const pid = other.unsafe('select pg_backend_pid() pid')
+        const elsewhere = await withTimeout(probeMs, pid).catch(() => undefined)
         if (!elsewhere || elsewhere[0]?.pid === first) return
         sent = 0
         const again = await ask().catch(() => undefined)
-        // postgres.js prepares once more what the server says it does not know.
+        // postgres.js prepares a statement again that the server does not know.
         if (again === undefined || sent > 1)
           throw new StartError(
             'DATABASE_PREPARE: there is a pooler before the database that keeps no prepared statements, such as PgBouncer before 1.21; give off',
@@ -118,18 +123,18 @@ async function checkPreparedStatements(sql: Sql, open: Open) {
   )
 }
 
-/** Why waiting is no use, or undefined. The server's own words name no password. */
+/** The reason why waiting does not help, or undefined. The server's messages name no password. */
 function refusalOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined
   const code = String(error.code)
-  // A login of any kind, or insufficient_privilege.
+  // A refused log-in, or insufficient_privilege.
   if (error instanceof postgres.PostgresError)
     return unavailableReason(error) === 'refused' || code === '42501'
       ? `the server refuses it: ${error.message} (${code})`
       : undefined
   if (/CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|^HOSTNAME_MISMATCH$|^INVALID_CA$/.test(code))
     return `the server's certificate is not accepted: ${error.message.replace(/\s+/g, ' ')}; give its CA as DATABASE_CA and the host that it names`
-  // Seen only when the server has answered the wish for TLS, and then went on without, or not at all.
+  // The server answered the request for TLS, and then went on without, or not at all.
   if (/^(ERR_SSL_|EPROTO)/.test(code) || /before secure TLS connection/.test(error.message))
     return 'the server takes no TLS; turn it on there, or give another sslmode'
   return undefined
@@ -141,18 +146,5 @@ async function using(open: Open, work: (sql: Sql) => Promise<unknown>) {
     await work(sql)
   } finally {
     await sql.end({ timeout: 1 })
-  }
-}
-
-async function inTime<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(reject, probeMs, new Error('no answer'))
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
-    work.catch(() => {})
   }
 }

@@ -12,25 +12,29 @@ export type Migration = {
   /** False for a file that begins with `outsideMark`. */
   isTransactional: boolean
   /**
-   * Only programs whose newest migration has this number or a higher one can run beside the file's schema; null where
-   * any can. See `needsMark`.
+   * Only programs whose newest migration has this number or a higher one can run beside the file's schema;
+   * null where any can. See `needsMark`.
    */
   oldestProgram: number | null
 }
 
 /**
- * First line of a file that must not run in a transaction, such as `create index concurrently`. It has one statement, which can
- * be run again: a process that is killed after it and before the file is recorded leaves it to the next one.
+ * First line of a file that must not run in a transaction, such as `create index concurrently`. It has one
+ * statement, which can be run again: a process that is killed after it and before the file is recorded leaves
+ * it to the next one.
  */
 const outsideMark = '-- migrate: outside a transaction\n'
 
 /**
- * A line of a file that older programs cannot run beside, such as one that drops a column: `-- migrate: needs program 0016`
- * names the newest migration of the oldest program that can. Older ones then refuse to start.
+ * A line of a file that older programs cannot run beside, such as one that drops a column: `-- migrate: needs
+ * program 0016` names the newest migration of the oldest program that can. Older ones then refuse to start.
  */
 const needsMark = /^-- migrate: needs program (\d{4})$/m
 
-/** Refuses names that don't parse, gaps and duplicates, so that a file's number is its place in the list plus one. */
+/**
+ * Refuses names that don't parse, gaps and duplicates, so that a file's number is its place in the list plus
+ * one.
+ */
 export async function readMigrations(directory: string): Promise<Migration[]> {
   const names = await listSqlFiles(directory)
   if (names.length === 0) throw new StartError(`there are no migrations in ${directory}`)

@@ -1,6 +1,6 @@
 /**
- * Brings a database to this program's schema: numbered SQL files, each applied once, in order, in its own transaction or, where
- * the file says so, outside of one.
+ * Brings a database to this program's schema: numbered SQL files, each applied once, in order, in its own
+ * transaction or, where the file says so, outside of one.
  */
 import postgres from 'postgres'
 import type { Logger } from '../../core/log.ts'
@@ -27,10 +27,10 @@ const lockKey = '5318008214071'
 const lockPollMs = 50
 
 /**
- * Applies what is missing. Any number of processes may do so at once: each file is run by one of them, the others
- * wait for it. Throws `StartError` with one line to show when the database and the files disagree (nothing is
- * changed) or a file fails (that file leaves no trace, those before it stay; one outside a transaction may leave an invalid index,
- * which the next attempt drops).
+ * Applies what is missing. Any number of processes may do so at once: each file is run by one of them, the
+ * others wait for it. Throws `StartError` with one line to show when the database and the files disagree
+ * (nothing is changed) or a file fails (that file leaves no trace, those before it stay; one outside a
+ * transaction may leave an invalid index, which the next attempt drops).
  */
 export async function migrate(
   sql: postgres.Sql,
@@ -68,13 +68,14 @@ export async function migrationStatus(
 }
 
 /**
- * Applies the first file that is missing and returns it; undefined when none is, `locked` while another installer is
- * at work, `prepared` when the bookkeeping had to be changed first.
+ * Applies the first file that is missing and returns it; undefined when none is, `locked` while another
+ * installer is at work, `prepared` when the bookkeeping had to be changed first.
  */
 async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
   const progress: { running?: Migration } = {}
   try {
-    // Read committed whatever the database's default: a snapshot taken before the lock would hide what the last holder did.
+    // Read committed whatever the database's default: a snapshot taken before the lock would hide what the
+    // last holder did.
     return await sql.begin('isolation level read committed', async (tx) => {
       if (!(await lock(tx))) return 'locked'
       const records = await prepareBookkeeping(tx)
@@ -109,12 +110,13 @@ const sameForAll = `
   set local array_nulls = on`
 
 /**
- * Held to the end of the transaction and no longer, which is what a transaction pooler can keep. Time-outs meant for
- * requests would end a long file: none applies here but the files' own. A file that waits for a lock holds up every later
- * read and write of the table, so that it gives up after 5 s.
+ * Held to the end of the transaction and no longer, which is what a transaction pooler can keep. Time-outs
+ * meant for requests would end a long file: none applies here but the files' own. A file that waits for a
+ * lock holds up every later read and write of the table, so that it gives up after 5 s.
  *
- * An installer that finds it taken ends its transaction and comes again. One that waited inside would never end: the holder's
- * `create index concurrently` waits for the end of every transaction that has a snapshot from before.
+ * An installer that finds it taken ends its transaction and comes again. One that waited inside would never
+ * end: the holder's `create index concurrently` waits for the end of every transaction that has a snapshot
+ * from before.
  */
 async function lock(tx: postgres.TransactionSql): Promise<boolean> {
   await tx.unsafe(sameForAll)
@@ -123,12 +125,16 @@ async function lock(tx: postgres.TransactionSql): Promise<boolean> {
   return row.isLocked
 }
 
-/** Runs the file's statement on a connection of its own, since that of `sql` is in the transaction that holds the lock. */
+/**
+ * Runs the file's statement on a connection of its own, since that of `sql` is in the transaction that holds
+ * the lock.
+ */
 async function runOutside(sql: postgres.Sql, { text }: Migration) {
   // postgres.js makes its own client for `listen` from parsed options in the same way.
   const outside = postgres({ ...sql.options, max: 1 } as object)
   try {
-    // A concurrent build that broke off leaves its index behind, invalid, and `if not exists` would pass over it.
+    // A concurrent build that broke off leaves its index behind, invalid, and `if not exists` would pass over
+    // it.
     const invalid = await outside<{ name: string }[]>`
       select relname as name from pg_index join pg_class on pg_class.oid = indexrelid
       where not indisvalid and relnamespace = current_schema()::regnamespace`
@@ -168,8 +174,9 @@ async function prepareBookkeeping(tx: postgres.TransactionSql): Promise<AppliedM
 }
 
 /**
- * Databases of before programs could run beside a newer schema lack the column. The transaction that adds it ends at
- * once: its lock keeps readers away, of whom an index that is built concurrently would wait for the end.
+ * Databases of before programs could run beside a newer schema lack the column. The transaction that adds it
+ * ends at once: its lock keeps readers away, of whom an index that is built concurrently would wait for the
+ * end.
  */
 async function addOldestProgram(tx: postgres.TransactionSql): Promise<boolean> {
   const [column] = await tx`
@@ -180,7 +187,10 @@ async function addOldestProgram(tx: postgres.TransactionSql): Promise<boolean> {
   return true
 }
 
-/** `exists` is about the schema that `create table` would use; the same name further down search_path is someone else's. */
+/**
+ * `exists` is about the schema that `create table` would use; the same name further down search_path is
+ * someone else's.
+ */
 async function findBookkeeping(sql: postgres.Sql | postgres.TransactionSql) {
   const [row] = await sql<[{ exists: boolean; role: string; schema: string | null }]>`
     select to_regclass(quote_ident(current_schema()) || '.schema_migrations') is not null as exists,
@@ -233,7 +243,10 @@ function fileError(migration: Migration, error: unknown) {
   })
 }
 
-/** Postgres knows the place of what it could not parse or find; for an error raised by a function it names that one's line. */
+/**
+ * Postgres knows the place of what it could not parse or find; for an error raised by a function it names
+ * that one's line.
+ */
 function errorPlace({ text }: Migration, error: unknown) {
   if (!(error instanceof postgres.PostgresError)) return ''
   if (error.position) {

@@ -13,8 +13,9 @@ type Place = {
 }
 
 /**
- * Options of postgres.js for the one that DATABASE_URL names, or without it for the one that a running `npm start` keeps under
- * DATA_DIR. One connection, and nothing that a transaction pooler would lose between statements.
+ * Options of postgres.js for the one that DATABASE_URL names, or without it for the one that a running `npm
+ * start` keeps under DATA_DIR. One connection, and nothing that a transaction pooler would lose between
+ * statements.
  * @throws StartError when there is none, or DATABASE_URL cannot be read
  */
 export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory, packageRoot }: Place) {

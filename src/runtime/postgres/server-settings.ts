@@ -1,21 +1,24 @@
 /**
- * Settings that a database, a role or the whole server may have and that change what statements do. Most
- * others do not matter here: times travel as numbers, and what is run again after a conflict runs in a
- * transaction that says its own isolation.
+ * Settings of a server, a database or a role that change what statements do. Most others do not matter: times
+ * travel as numbers, and a statement that is retried after a conflict runs in a transaction that sets its own
+ * isolation.
  */
 import type { Sql } from 'postgres'
+
+/** Major version. */
+export const oldestPostgres = 15
 
 export type SettingFault = {
   name: string
   /** The fault of the setting, and its consequence. */
   detail: string
-  /** `refused` where no answer would be right; nothing but the setting itself can mend it. */
+  /** `refused` when no answer would be right until the setting is changed. */
   weight: 'refused' | 'read only' | 'doubtful'
 }
 
 type Settings = Record<string, string>
 
-/** @param statementMs how long a statement may take, for what cuts it shorter */
+/** @param statementMs the time-out of a statement, which a setting may cut short */
 export async function findSettingFaults(sql: Sql, { statementMs }: { statementMs: number }) {
   const rows = await sql.unsafe<{ name: string; value: string }[]>(`
     select name, current_setting(name) as value from unnest(array[
@@ -40,7 +43,7 @@ function faultsOf(settings: Settings, statementMs: number): SettingFault[] {
     faults.push(fault('refused', 'session_replication_role', 'no trigger and no foreign key holds'))
   if (settings.exit_on_error === 'on')
     faults.push(fault('refused', 'exit_on_error', 'every refused statement ends its connection'))
-  // A commit that no standby has confirmed is told by a warning.
+  // A warning tells of a commit that no standby has confirmed.
   if (settings.client_min_messages === 'error' && settings.synchronous_standby_names)
     faults.push(fault('refused', 'client_min_messages', 'it hides that a standby has not confirmed a commit'))
   if (settings.in_hot_standby === 'on')

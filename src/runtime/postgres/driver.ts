@@ -1,0 +1,67 @@
+/**
+ * The private members and the faults of postgres.js 3.4.9 that this program depends on.
+ * test/runtime/driver.test.ts fails when an upgrade changes them.
+ */
+import postgres, { type PendingQuery, type Row, type RowList, type Sql } from 'postgres'
+import type { Logger } from '../../core/log.ts'
+import type { SqlTag, SqlValue } from '../../ports/database.ts'
+
+/** Whether the statement was handed to a connection. Before, it cannot have reached the server. */
+export function isSent(query: object): boolean {
+  return (query as { state?: unknown }).state !== null
+}
+
+/**
+ * Does what `query.cancel()` does, but handles a failure: there it would be unhandled and end the process.
+ */
+export async function cancel(query: object): Promise<void> {
+  const { canceller } = query as { canceller?: (query: object) => Promise<unknown> }
+  await canceller?.(query).catch(() => {})
+}
+
+/**
+ * One statement by the extended protocol, also without values. By default those would take the simple
+ * protocol.
+ */
+export function textQuery<T extends Row>(
+  sql: Pick<SqlTag, 'unsafe'>,
+  text: string,
+  values: readonly SqlValue[] = [],
+  prepare = false,
+): PendingQuery<T[]> {
+  const options = { prepare, simple: false }
+  return sql.unsafe<T[]>(text, [...values], options)
+}
+
+/** Another client with one connection, made as postgres.js makes its own for `listen`. */
+export const sameClient = (sql: Sql): Sql => postgres({ ...sql.options, max: 1 } as object)
+
+/** A host with a colon, which postgres.js would cut there. It takes lists, but its types do not say so. */
+export const hostWithColon = (host: string, port: number) =>
+  ({ host: [host], port: [port] }) as unknown as { host: string; port: number }
+
+/**
+ * After a failure within an answer postgres.js begins the next one at the index where that stopped (its issue
+ * 1181).
+ */
+export function withoutHoles<T extends readonly Row[]>(rows: RowList<T>): RowList<T> {
+  return rows.length === 0 || 0 in rows ? rows : (rows.filter(() => true) as unknown as RowList<T>)
+}
+
+/**
+ * When a statement of a transaction meets a connection that has just closed, postgres.js writes to a socket
+ * that is null, in a callback of its own. Only that statement waits for the write, and its deadline ends it.
+ */
+export const isLostWrite = (error: Error) =>
+  // The file is not checked: in a bundle it is the bundle.
+  error instanceof TypeError && /^ *at Immediate\.nextWrite /m.test(error.stack ?? '')
+
+/** Any other uncaught error still ends the process. */
+export function surviveLostWrites(log: Logger) {
+  process.on('uncaughtException', (error) => {
+    if (isLostWrite(error))
+      return log.warn('a connection closed in mid-transaction', { error: error.message })
+    log.error('crashed', { error: error.message, stack: error.stack })
+    process.exit(1)
+  })
+}

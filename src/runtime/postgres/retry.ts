@@ -1,0 +1,58 @@
+/** Retries of statements that cannot take effect twice. */
+import postgres from 'postgres'
+import { backoffMs } from '../../core/backoff.ts'
+import { DatabaseUnavailableError, DeadlineError } from '../../ports/database.ts'
+import { toUnavailable, unavailableReason } from './failure.ts'
+import { ConnectionLostError } from './statement.ts'
+
+/**
+ * serialization_failure, deadlock_detected: the statement was undone as a whole (PostgreSQL documentation,
+ * 13.5).
+ */
+const retryableSqlStates = new Set(['40001', '40P01'])
+/** lock_not_available. A statement that waited long was ended by its own time-out, and is not retried. */
+const lockTimeout = '55P03'
+/** query_canceled, by a cancellation that was meant for another statement. */
+const canceled = '57014'
+/** At least for conflicts, at most for cancellations. */
+const attempts = 3
+/** Clients do not see conflicts and outages that are shorter. */
+const retryBudgetMs = 2000
+const pause = { firstMs: 50, longestMs: 400, jitter: 0.5 }
+
+/**
+ * Retries reads, statements that Postgres has undone, and those that did not reach the server. A conflict
+ * shows that the database or the role has a stricter isolation than read committed by default, or a lock
+ * time-out: `act` is then told to run in a transaction without them.
+ * @throws DatabaseUnavailableError, DeadlineError, or else postgres.js's own errors
+ */
+export async function retrying<T>(
+  { timeoutMs, read }: { timeoutMs: number; read: boolean },
+  act: (ms: number, hasConflicted: boolean) => Promise<T>,
+): Promise<T> {
+  const begun = performance.now()
+  const spent = () => performance.now() - begun
+  let hasConflicted = false
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await act(Math.max(1, Math.ceil(timeoutMs - spent())), hasConflicted)
+    } catch (error) {
+      const pauseMs = backoffMs(attempt - 1, pause)
+      const hasTime = spent() + pauseMs < Math.min(retryBudgetMs, timeoutMs / 2)
+      if (error instanceof ConnectionLostError) {
+        if (!hasTime || (error.mayHaveRun && !read)) throw toUnavailable(error.cause)
+      } else if (!(error instanceof postgres.PostgresError)) throw error
+      else if (error.code === canceled) {
+        if (attempt >= attempts) throw new DeadlineError('cancelled by the server', { cause: error })
+      } else if (mayRetryConflict(error.code, attempt, hasTime)) hasConflicted = true
+      else {
+        const reason = unavailableReason(error)
+        throw reason ? new DatabaseUnavailableError(reason, error) : error
+      }
+      await new Promise((resolve) => setTimeout(resolve, pauseMs))
+    }
+  }
+}
+
+const mayRetryConflict = (code: string, attempt: number, hasTime: boolean) =>
+  retryableSqlStates.has(code) ? hasTime || attempt < attempts : code === lockTimeout && hasTime

@@ -16,8 +16,7 @@ import { createNodeHasher } from '../passwords/password-hasher.ts'
 import { connectDatabase } from '../postgres/service-database.ts'
 import type { Stack } from '../process/shutdown.ts'
 import type { StartContext } from '../start-checks.ts'
-import { commandsOf } from '../store/open-store.ts'
-import { redisStore } from '../store/redis-store.ts'
+import { openSharedStore } from '../store/open-store.ts'
 
 export type DoctorContext = StartContext & {
   env: NodeJS.ProcessEnv
@@ -80,7 +79,7 @@ const askDatabase = ({ config, log, stack }: DoctorContext): Promise<Readiness> 
 
 async function checkStore({ config: { store }, log, stack }: DoctorContext): Promise<string> {
   if (!store) return 'memory of each process'
-  await redisStore(await commandsOf(store, log, stack), store.prefix).ping()
+  await (await openSharedStore(store, log, stack)).ping()
   return `${store.kind} takes writes`
 }
 

@@ -1,7 +1,8 @@
-/** Which requests without a token count together. */
+/** Requests without a token are counted by the address of the client. */
 import { randomInt } from 'node:crypto'
 import { describe, expect, inject, test } from 'vitest'
 import { type Client, createClient, inOneWindow, inTurn, newAddress, statuses } from '../support/client.ts'
+import { words } from '../support/words.ts'
 
 const target = inject('small')
 const { limit, windowSeconds } = target.limits.anonymous
@@ -12,13 +13,13 @@ const spend = (client: Client) => client.request('GET', '/api/users/me/')
 const remaining = async (address: string): Promise<number> =>
   (await createClient(target, address).request('GET', '/api/rate-limit/')).body.remaining
 
-/** What is left for each of the addresses once one request has come from each of `spending`. */
+/** Requests that each of the addresses has left after one request from each of `spending`. */
 const leftAfter = (spending: string[], addresses: string[]) =>
   Promise.all(spending.map((address) => spend(createClient(target, address)))).then(() =>
     inTurn(addresses.length, (i) => remaining(addresses[i] ?? '')),
   )
 
-test('IPv6 counts by /64', async () => {
+test('IPv6 addresses of one /64 are counted together', async () => {
   const seen = await inOneWindow(windowSeconds, () => {
     const net = network()
     const next = `${net.slice(0, -4)}${((Number.parseInt(net.slice(-4), 16) + 1) % 0x10000).toString(16)}`
@@ -28,7 +29,7 @@ test('IPv6 counts by /64', async () => {
   expect(seen).toEqual([limit - 2, limit - 2, limit - 2, limit - 2, limit, limit])
 })
 
-test('a whole /64 has one limit', async () => {
+test('many addresses of one /64 have one limit', async () => {
   const answers = await inOneWindow(windowSeconds, () => {
     const net = network()
     return inTurn(limit + 2, (i) => spend(createClient(target, `${net}:${group()}::${i}`)))
@@ -36,7 +37,7 @@ test('a whole /64 has one limit', async () => {
   expect(statuses(answers)).toEqual([...Array(limit).fill(401), 429, 429])
 })
 
-test('an IPv4-mapped address counts as the IPv4 address, each of them by itself', async () => {
+test('an IPv4-mapped address counts as the IPv4 address', async () => {
   const seen = await inOneWindow(windowSeconds, () => {
     const address = newAddress()
     const [a = 0, b = 0, c = 0, d = 0] = address.split('.').map(Number)
@@ -51,7 +52,7 @@ test('an IPv4-mapped address counts as the IPv4 address, each of them by itself'
 })
 
 describe.runIf(target.addressHeader.toLowerCase() === 'x-forwarded-for')('X-Forwarded-For', () => {
-  test('counts by its last entry, whatever a client has written before it', async () => {
+  test('counts by its last entry, whatever entries the client sent', async () => {
     const { answers, left } = await inOneWindow(windowSeconds, async () => {
       const [address, victim] = [newAddress(), newAddress()]
       const forged = [
@@ -73,7 +74,7 @@ describe.runIf(target.addressHeader.toLowerCase() === 'x-forwarded-for')('X-Forw
     expect(left).toEqual([0, limit])
   })
 
-  test('is not evaded by another form of the same address', async () => {
+  test('counts other forms of the same address together', async () => {
     const seen = await inOneWindow(windowSeconds, () => {
       const [address, net] = [newAddress(), network()]
       return leftAfter(
@@ -85,17 +86,12 @@ describe.runIf(target.addressHeader.toLowerCase() === 'x-forwarded-for')('X-Forw
   })
 })
 
-describe('headers that nobody was told to trust', () => {
-  const headers = [
-    'X-Real-IP',
-    'CF-Connecting-IP',
-    'True-Client-IP',
-    'X-Client-IP',
-    'Forwarded',
-    'X-Forwarded-For',
-  ].filter((name) => name.toLowerCase() !== target.addressHeader.toLowerCase())
+describe('headers that no setting trusts', () => {
+  const headers = words(`
+    X-Real-IP CF-Connecting-IP True-Client-IP X-Client-IP Forwarded X-Forwarded-For
+  `).filter((name) => name.toLowerCase() !== target.addressHeader.toLowerCase())
 
-  test.each(headers)('%s does nothing', async (name) => {
+  test.each(headers)('%s is ignored', async (name) => {
     const { left } = await inOneWindow(windowSeconds, async () => {
       const [client, forged] = [createClient(target), newAddress()]
       const value = name === 'Forwarded' ? `for=${forged}` : forged

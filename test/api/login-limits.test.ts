@@ -1,4 +1,4 @@
-/** How often a password may be given. Every test counts in a window of its own users and addresses. */
+/** The limits of passwords. Every test has users and addresses of its own. */
 import { describe, expect, inject, test } from 'vitest'
 import {
   atOnce,
@@ -21,14 +21,14 @@ const logIn = (client: Client, username: string, password: string) =>
   client.request('POST', '/api/token/', { json: { username, password } })
 const remaining = async (client: Client, token: string): Promise<number> =>
   (await client.request('GET', '/api/rate-limit/', { token })).body.remaining
-/** What the address has left at the token endpoints; asking costs one. */
+/** Requests that the address has left at the token endpoints; asking counts as one. */
 async function tokensLeft(client: Client): Promise<number> {
   const { headers } = await client.request('POST', '/api/token/revoke/', { json: { refresh_token: 'none' } })
   expect(headers.get('RateLimit')).toMatch(/^"token";/)
   return Number(headers.get('X-RateLimit-Remaining')) + 1
 }
 
-/** Failed logins whose name differs in case only, or in the space around it. */
+/** The same name for the service, which ignores case and surrounding space. */
 const variants = (username: string) => [
   username,
   username.toUpperCase(),
@@ -36,14 +36,13 @@ const variants = (username: string) => [
   username.toLowerCase(),
 ]
 
-/** A name somebody has, with the right password; and one nobody has. */
 const names: [string, () => Promise<Pick<User, 'username' | 'password'>>, number][] = [
-  ['a user', newUser, 200],
-  ['nobody', async () => ({ username: newName(), password: 'correct horse' }), 401],
+  ['an existing user', newUser, 200],
+  ['a user that does not exist', async () => ({ username: newName(), password: 'correct horse' }), 401],
 ]
 
 describe.each(names)('failed logins with the name of %s', (_, make, right) => {
-  test('are limited by name and address: then even the right password is refused there, but not elsewhere', async () => {
+  test('are limited by name and address: the right password is then refused there, but not elsewhere', async () => {
     const seen = await inOneWindow(windowSeconds, async () => {
       const [client, { username, password }, other] = [newClient(), await make(), await newUser()]
       const names = variants(username)
@@ -82,12 +81,12 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
     for (const { answer, left } of refused) {
       expect(answer.status).toBe(429)
       expect(answer.headers.get('X-RateLimit-Limit')).toBe(String(name.limit))
-      // A request that is refused is counted nowhere.
+      // A refused request is not counted by any limit.
       expect(left).toBe(tokens.limit)
     }
   })
 
-  test('that come at once are counted before a password is looked at', async () => {
+  test('are counted before a password is checked', async () => {
     const answers = await inOneWindow(windowSeconds, async () => {
       const [client, { username }] = [newClient(), await make()]
       return atOnce(tokens.limit, () => logIn(client, username, 'wrong horse'))
@@ -98,7 +97,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
     ])
   })
 
-  test('tell what is left of the limit that is nearest', async () => {
+  test('tell what is left of the nearest limit', async () => {
     const answers = await inOneWindow(windowSeconds, async () => {
       const [client, { username }] = [newClient(), await make()]
       return inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
@@ -115,7 +114,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
     }
   })
 
-  test("tell of the address's limit where that is nearer", async () => {
+  test("tell the address's limit if that is nearer", async () => {
     const answer = await inOneWindow(windowSeconds, async () => {
       const [client, { username }] = [newClient(), await make()]
       await inTurn(tokens.limit - 1, () => client.request('GET', '/api/token/'))
@@ -126,7 +125,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
     expect(answer.headers.get('X-RateLimit-Remaining')).toBe('0')
   })
 
-  test('that are refused count neither for the address nor for the name', async () => {
+  test('are not counted by any limit when they are refused', async () => {
     const seen = await inOneWindow(windowSeconds, async () => {
       const [client, { username, password }] = [newClient(), await make()]
       await inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
@@ -147,7 +146,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
 })
 
 describe('a successful login', () => {
-  test('gives back what it took of the limits of failed ones, and counts for the address', async () => {
+  test('is refunded by the limits of failed logins, and counts for the address', async () => {
     const logins = Math.min(tokens.limit - 1, Math.max(login.limit, name.limit) + 2)
     const { answers, left } = await inOneWindow(windowSeconds, async () => {
       const [client, { username, password }] = [newClient(), await newUser()]
@@ -161,7 +160,7 @@ describe('a successful login', () => {
     )
   })
 
-  test('gives back nothing of what failed before', async () => {
+  test('does not refund earlier failures', async () => {
     const seen = await inOneWindow(windowSeconds, async () => {
       const [client, { username, password }] = [newClient(), await newUser()]
       const before = await inTurn(login.limit - 1, () => logIn(client, username, 'wrong horse'))
@@ -173,7 +172,7 @@ describe('a successful login', () => {
   })
 })
 
-describe('passwords of somebody logged in', () => {
+describe('passwords of an authenticated user', () => {
   const wrong = 'wrong horse'
   const change = (client: Client, token: string, from: string, to = 'a new password') =>
     client.request('PATCH', '/api/users/me/', { token, json: { password: to, current_password: from } })
@@ -182,7 +181,7 @@ describe('passwords of somebody logged in', () => {
   const guess = (i: number, client: Client, token: string) =>
     i % 2 ? remove(client, token, wrong) : change(client, token, wrong)
 
-  test('are limited by user, in all sessions and at all addresses', async () => {
+  test('are limited by user, across sessions and addresses', async () => {
     const seen = await inOneWindow(windowSeconds, async () => {
       const [ann, bob, client] = [await newUser(), await newUser(), newClient()]
       const again = await newClient().logIn(ann.username, ann.password)
@@ -195,7 +194,7 @@ describe('passwords of somebody logged in', () => {
         failed: statuses(failed),
         refused: statuses(refused),
         left: await remaining(client, ann.token),
-        // Nothing but that is refused, and nobody else.
+        // Other requests and other users are not refused.
         ann: (await client.request('GET', '/api/users/me/', { token: ann.token })).status,
         login: (await logIn(newClient(), ann.username, ann.password)).status,
         bob: (await change(client, bob.token, bob.password)).status,
@@ -211,7 +210,7 @@ describe('passwords of somebody logged in', () => {
     })
   })
 
-  test('that come at once are counted before a password is looked at', async () => {
+  test('are counted before a password is checked', async () => {
     const answers = await inOneWindow(windowSeconds, async () => {
       const { token } = await newUser()
       return atOnce(user.limit, (i) => guess(i, newClient(), token))
@@ -222,7 +221,7 @@ describe('passwords of somebody logged in', () => {
     ])
   })
 
-  test('count whether right or wrong, and the answer says so', async () => {
+  test('count whether right or wrong, and the answers tell what is left', async () => {
     const answers = await inOneWindow(windowSeconds, async () => {
       const [client, { token, password }] = [newClient(), await newUser()]
       const again = () => change(client, token, password, password)
@@ -236,7 +235,7 @@ describe('passwords of somebody logged in', () => {
     )
   })
 
-  test('do not count where none is sent', async () => {
+  test('are not counted in requests without one', async () => {
     const seen = await inOneWindow(windowSeconds, async () => {
       const [client, { token, password }] = [newClient(), await newUser()]
       const json = { email: 'ann@example.com' }
@@ -255,7 +254,7 @@ describe('the token endpoints', () => {
   const revoke = (client: Client) =>
     client.request('POST', '/api/token/revoke/', { json: { refresh_token: 'none' } })
 
-  test('have one limit by address, apart from all else that comes from there', async () => {
+  test('share one limit by address, apart from other requests', async () => {
     const seen = await inOneWindow(windowSeconds, async () => {
       const [client, { username, password, token }] = [newClient(), await newUser()]
       await inTurn(anonymous.limit, () => client.request('GET', '/api/tasks/'))
@@ -279,7 +278,7 @@ describe('the token endpoints', () => {
     })
   })
 
-  test('cost nothing of what is allowed without a token', async () => {
+  test('do not count as anonymous requests', async () => {
     const left = await inOneWindow(windowSeconds, async () => {
       const client = newClient()
       await inTurn(tokens.limit, () => refresh(client))

@@ -1,5 +1,4 @@
-/** The limits of users and addresses. Every test counts in a window of its own users and addresses. */
-import { setTimeout as sleep } from 'node:timers/promises'
+/** The limits of users and addresses. Every test has users and addresses of its own. */
 import { describe, expect, inject, test } from 'vitest'
 import {
   type Answer,
@@ -15,20 +14,21 @@ import {
 const target = inject('small')
 const { user, anonymous, token: tokens, register, login } = target.limits
 
-/** A client at an address that has not been seen yet. */
 const newClient = (address?: string) => createClient(target, address)
-/** Registered from elsewhere: neither the user nor the client's address has been counted yet. */
+/**
+ * Registered from another address, so that no request of the user or of a new client has been counted yet.
+ */
 const newUser = () => newClient().register()
 const getMe = (client: Client, token?: string) =>
   client.request('GET', '/api/users/me/', token === undefined ? {} : { token })
-/** What is left, asked for nothing. */
+/** Requests that are left; asking counts as none. */
 const remaining = async (client: Client, token?: string): Promise<number> =>
   (await client.request('GET', '/api/rate-limit/', token === undefined ? {} : { token })).body.remaining
 
 const countOf = (status: number, answers: Answer[]) => statuses(answers).filter((s) => s === status).length
 
 describe('a user', () => {
-  test('has exactly the limit, told down to nothing', async () => {
+  test('has exactly the limit, and every answer tells what is left', async () => {
     const answers = await inOneWindow(user.windowSeconds, async () => {
       const [client, { token }] = [newClient(), await newUser()]
       return inTurn(user.limit + 2, () => getMe(client, token))
@@ -44,7 +44,7 @@ describe('a user', () => {
     })
   })
 
-  test('is counted in all sessions and at all addresses, and apart from others', async () => {
+  test('is counted across sessions and addresses, and apart from other users', async () => {
     const seen = await inOneWindow(user.windowSeconds, async () => {
       const [client, ann, bob] = [newClient(), await newUser(), await newUser()]
       const again = await newClient().logIn(ann.username, ann.password)
@@ -70,7 +70,7 @@ describe('a user', () => {
 })
 
 describe('an address', () => {
-  test('has exactly the limit without a token, whatever is asked for', async () => {
+  test('has exactly the limit for requests without a token, on any path', async () => {
     const paths = ['/api/users/me/', '/api/nothing/', '/api/', '/api/tasks/1/']
     const answers = await inOneWindow(anonymous.windowSeconds, () => {
       const client = newClient()
@@ -103,7 +103,7 @@ describe('an address', () => {
     })
   })
 
-  test('counts bad tokens as no token, and refuses them before it looks at them', async () => {
+  test('counts requests with bad tokens as anonymous, and refuses them before the tokens are checked', async () => {
     const answers = await inOneWindow(anonymous.windowSeconds, async () => {
       const [client, { token }] = [newClient(), await newUser()]
       const bad = ['nonsense', '..', `${token}x`, token.slice(0, -3)]
@@ -113,9 +113,9 @@ describe('an address', () => {
   })
 
   test.each([
-    ['is refused for it', '/api/users/me/', 401],
-    ['is not even asked for it', '/api/nothing/', 404],
-  ])('counts the token of a session that has ended as no token, where it %s', async (_, path, status) => {
+    ['an operation that needs a token', '/api/users/me/', 401],
+    ['an unknown path', '/api/nothing/', 404],
+  ])('counts a request with the token of an ended session as anonymous: %s', async (_, path, status) => {
     const seen = await inOneWindow(anonymous.windowSeconds, async () => {
       const [client, ended] = [newClient(), await newUser()]
       const { token } = await newClient().logIn(ended.username, ended.password)
@@ -131,7 +131,7 @@ describe('an address', () => {
     ['refreshing', '/api/token/refresh/', () => ({ refresh_token: 'nonsense' }), 401],
     ['revoking', '/api/token/revoke', () => ({ refresh_token: 'nonsense' }), 200],
     ['logging in', '/api/token/', () => ({ username: newName(), password: 'correct horse' }), 401],
-  ])('counts %s at the token endpoints, whatever token comes with it', async (_, path, json, status) => {
+  ])('counts %s at the token endpoints, with any token', async (_, path, json, status) => {
     const seen = await inOneWindow(tokens.windowSeconds, async () => {
       const [client, { token }] = [newClient(), await newUser()]
       const answers = [
@@ -146,7 +146,7 @@ describe('an address', () => {
         left: [await remaining(client), await remaining(client, token)],
       }
     })
-    // A login that fails counts under other limits besides, of which one is nearer.
+    // A failed login counts under other limits too, and the login limit is nearer.
     const told = status === 401 && path === '/api/token/' ? [login.limit - 1, login.limit - 1] : undefined
     expect(seen).toMatchObject({ answers: [status, status, 405], left: [anonymous.limit, user.limit] })
     expect(seen.told).toEqual([
@@ -155,7 +155,7 @@ describe('an address', () => {
     ])
   })
 
-  test('counts registering among all that is asked without a token, whatever token comes with it', async () => {
+  test('counts a registration as anonymous, with any token', async () => {
     const seen = await inOneWindow(anonymous.windowSeconds, async () => {
       const [client, { token }] = [newClient(), await newUser()]
       const json = () => ({ username: newName(), password: 'correct horse' })
@@ -169,7 +169,7 @@ describe('an address', () => {
     expect(seen).toEqual([[201, 201, 400], anonymous.limit - 3, user.limit])
   })
 
-  test('has a limit of registrations besides, which keeps it from nothing else', async () => {
+  test('has a limit of registrations that refuses no other request', async () => {
     const seen = await inOneWindow(Math.max(register.windowSeconds, anonymous.windowSeconds), async () => {
       const client = newClient()
       const send = (from: Client) =>
@@ -180,7 +180,7 @@ describe('an address', () => {
         made: statuses(made),
         told: made.map(({ headers }) => headers.get('RateLimit')?.split(';t')[0]),
         refused: refused.map(({ status, body }) => [status, body['violated-policies']]),
-        // A request that is refused is counted nowhere.
+        // A refused request is not counted by any limit.
         left: await remaining(client),
         here: [
           (await getMe(client)).status,
@@ -199,7 +199,7 @@ describe('an address', () => {
     })
   })
 
-  test('counts a registration that is refused for all else nowhere', async () => {
+  test('refuses a registration by the anonymous limit', async () => {
     const seen = await inOneWindow(Math.max(register.windowSeconds, anonymous.windowSeconds), async () => {
       const client = newClient()
       await inTurn(anonymous.limit, () => client.request('GET', '/api/nothing/'))
@@ -211,7 +211,7 @@ describe('an address', () => {
 })
 
 describe('/api/rate-limit/', () => {
-  test("tells the caller's limit and costs nothing, not even where nothing is left", async () => {
+  test("tells the caller's limit without counting, even if none is left", async () => {
     const { fresh, counted, spent, begun } = await inOneWindow(user.windowSeconds, async () => {
       const begun = Date.now()
       const [client, { token }] = [newClient(), await newUser()]
@@ -236,7 +236,7 @@ describe('/api/rate-limit/', () => {
     }
   })
 
-  test("tells an address's without a token, and refuses a bad one, counting neither", async () => {
+  test("tells the address's limit without a token, refuses a bad token, and counts neither", async () => {
     const { asked, refused } = await inOneWindow(anonymous.windowSeconds, async () => {
       const client = newClient()
       const refused = await inTurn(3, () => client.request('GET', '/api/rate-limit/', { token: 'nonsense' }))
@@ -249,39 +249,4 @@ describe('/api/rate-limit/', () => {
       expect(headers.get('X-RateLimit-Remaining')).toBe(String(anonymous.limit))
     }
   })
-})
-
-test('the window slides: what was counted in the last one weighs by the time that is left of it', async () => {
-  const windowMs = user.windowSeconds * 1000
-  const windowNow = () => Math.floor(Date.now() / windowMs)
-  const room = () => user.limit - Math.floor((1 - (Date.now() % windowMs) / windowMs) * user.limit)
-
-  async function count() {
-    const client = newClient()
-    const { token, full } = await inOneWindow(user.windowSeconds, async () => {
-      const { token } = await newUser()
-      await atOnce(2 * user.limit, () => getMe(client, token))
-      return { token, full: windowNow() }
-    })
-    let first: Answer
-    do {
-      await sleep(20)
-      first = await getMe(client, token)
-    } while (first.status === 429)
-    // Whenever that is: as many pass as the formula says for the time of the first and of the last of them.
-    await sleep(Math.max(0, windowMs * 0.3 - (Date.now() % windowMs)))
-    const atLeast = room()
-    const told = await remaining(client, token)
-    const more = await inTurn(user.limit, () => getMe(client, token))
-    const atMost = room()
-    // The formula is about the window after the full one; a slow machine may be past it.
-    const sliding = windowNow() === full + 1
-    return { sliding, passed: 1 + countOf(200, more), atLeast: Math.max(1 + told, atLeast), atMost }
-  }
-
-  let seen = await count()
-  for (let attempt = 1; !seen.sliding && attempt < 5; attempt++) seen = await count()
-  expect(seen.sliding).toBe(true)
-  expect(seen.passed).toBeGreaterThanOrEqual(seen.atLeast)
-  expect(seen.passed).toBeLessThanOrEqual(seen.atMost)
 })

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, inject, test } from 'vitest'
 import { createClient } from '../support/client.ts'
 
@@ -13,9 +12,6 @@ const next = async (refreshToken: string): Promise<string> => {
   return body.refresh_token
 }
 const statusOfMe = async (token: string) => (await request('GET', '/api/users/me/', { token })).status
-
-/** Within this long a spent token answers its successor. */
-const graceMs = 10_000
 
 test('a refresh answers tokens of the same session', async () => {
   const { token, refreshToken, id } = await register()
@@ -38,7 +34,7 @@ test('a refresh answers tokens of the same session', async () => {
   expect(await next(body.refresh_token)).not.toBe(body.refresh_token)
 })
 
-test('a refresh takes a form, no slash at the end, and cares for no Authorization', async () => {
+test('a refresh takes a form and a path without the slash, and ignores Authorization', async () => {
   const { refreshToken } = await register()
   const answer = await request('POST', '/api/token/refresh', {
     form: { refresh_token: refreshToken },
@@ -48,7 +44,7 @@ test('a refresh takes a form, no slash at the end, and cares for no Authorizatio
 })
 
 describe('a spent refresh token', () => {
-  test('answers its successor, whether that is spent too or not', async () => {
+  test('answers its successor, even when that is spent too', async () => {
     const { refreshToken: first } = await register()
     const second = await next(first)
     expect(await next(first)).toBe(second)
@@ -62,7 +58,7 @@ describe('a spent refresh token', () => {
     expect(await next(third)).not.toBe(third)
   })
 
-  test('answers the same successor to twenty requests that come at once', async () => {
+  test('answers the same successor to twenty concurrent requests', async () => {
     for (let round = 0; round < 5; round++) {
       const { refreshToken } = await register()
       const answers = await Promise.all(Array.from({ length: 20 }, () => refresh(refreshToken)))
@@ -76,42 +72,7 @@ describe('a spent refresh token', () => {
     }
   })
 
-  test('ends the session when it comes later than 10 s: the newest token and the access tokens are dead too', async () => {
-    const user = await register()
-    const other = await client.logIn(user.username, user.password)
-    const before = Date.now()
-    const second = await refresh(user.refreshToken)
-    const after = Date.now()
-    const third = await refresh(second.body.refresh_token)
-    const alive = [user.token, second.body.access_token, third.body.access_token]
-    for (const token of alive) expect(await statusOfMe(token)).toBe(200)
-
-    const seen: { status: number; sent: number; received: number }[] = []
-    do {
-      const sent = Date.now()
-      const { status, body } = await refresh(user.refreshToken)
-      seen.push({ status, sent, received: Date.now() })
-      if (status === 200) expect(body.refresh_token).toBe(second.body.refresh_token)
-      else break
-      await sleep(500)
-    } while (Date.now() < after + graceMs + 5000)
-    for (const { status, received } of seen.filter(({ received }) => received < before + graceMs)) {
-      expect([status, received - before]).toEqual([200, received - before])
-    }
-    for (const { status, sent } of seen.filter(({ sent }) => sent >= after + graceMs)) {
-      expect([status, sent - after]).toEqual([401, sent - after])
-    }
-    expect(seen.length).toBeGreaterThan(1)
-    expect(seen.at(-1)?.status).toBe(401)
-
-    expect((await refresh(third.body.refresh_token)).status).toBe(401)
-    for (const token of alive) expect(await statusOfMe(token)).toBe(401)
-    const { body } = await request('GET', '/api/sessions/', { token: other.token })
-    expect(body.results).toMatchObject([{ current: true }])
-    expect((await refresh(other.refreshToken)).status).toBe(200)
-  })
-
-  test('answers nothing once the session is revoked, however lately it was spent', async () => {
+  test('is refused once the session is revoked', async () => {
     const { refreshToken: first } = await register()
     const second = await next(first)
     const revoked = await request('POST', '/api/token/revoke/', { json: { refresh_token: second } })
@@ -121,7 +82,7 @@ describe('a spent refresh token', () => {
   })
 })
 
-test('refreshes that a revocation overtakes leave nothing alive', async () => {
+test('refreshes concurrent with a revocation leave no valid token', async () => {
   for (let round = 0; round < 10; round++) {
     const { token, refreshToken } = await register()
     const refreshes = Array.from({ length: 4 }, () => refresh(refreshToken))
@@ -139,7 +100,7 @@ test('refreshes that a revocation overtakes leave nothing alive', async () => {
 })
 
 describe('an invalid refresh token', () => {
-  /** Digits stay digits: a number in a token must not be open to change either. */
+  /** Digits stay digits, so that changed numbers are tried too. */
   const changeAt = (text: string, at: number) =>
     text.slice(0, at) + text.charAt(at).replace(/./, changeCharacter) + text.slice(at + 1)
   const changeCharacter = (character: string) =>
@@ -157,7 +118,7 @@ describe('an invalid refresh token', () => {
     ]
     for (const invalid of ['', 'nonsense', token, `${third}x`, third.slice(0, -2), ...changed, ...spliced]) {
       const { status, headers } = await refresh(invalid)
-      // Whether what is no token at all is wrong (401) or malformed (400) is not settled.
+      // The contract leaves open whether a malformed token is a 400 or a 401.
       if (invalid.length === third.length) expect([invalid, status]).toEqual([invalid, 401])
       else expect([400, 401]).toContain(status)
       if (status === 401) expect(headers.get('WWW-Authenticate')).toMatch(/^Bearer\b/)
@@ -168,7 +129,7 @@ describe('an invalid refresh token', () => {
     expect(await next(stranger.refreshToken)).not.toBe(stranger.refreshToken)
   })
 
-  test('is no access token, nor the other way round', async () => {
+  test('is not an access token', async () => {
     const { refreshToken } = await register()
     expect(await statusOfMe(refreshToken)).toBe(401)
   })

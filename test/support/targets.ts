@@ -1,10 +1,14 @@
 /**
- * What the black-box suite runs against: one service with wide limits, one with small ones. The suite knows nothing of
- * them but a Target, so that another runtime is put behind it by starting its targets here.
+ * Services for the black-box suite: one with wide limits, one with small ones, one whose clock the tests set.
+ * The suite knows only a Target, so other runtimes provide targets of their own.
  */
+import { rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { TestProject } from 'vitest/node'
+import { startClock } from './clock.ts'
+import { temporaryDirectory } from './directories.ts'
 import { startDocumentCheck } from './document-check.ts'
+import { copyFirstStart } from './first-start.ts'
 import { startNginx } from './nginx.ts'
 import { listenOnLoopback } from './ports.ts'
 import { startApi } from './processes.ts'
@@ -17,13 +21,15 @@ export type Target = {
   baseUrl: string
   limits: Record<'user' | 'anonymous' | 'token' | 'register' | 'login' | 'username', Limit>
   jwtSecret: string
+  /** Takes the milliseconds at which the clock of the service is to stand. */
+  clockUrl?: string
   /** An origin whose pages may call the API. */
   corsOrigin: string
-  /** The header that says which address a request comes from: every test can have its own. */
+  /** The header with the address of the client, so every test can have its own. */
   addressHeader: string
-  /** Answers the events that the notifier has posted to its webhook so far, as a JSON array of `{ text, event }`. */
+  /** Answers the events that the notifier has posted so far, as a JSON array of `{ text, event }`. */
   notificationsUrl: string
-  /** Whether nginx stands before it, compressing answers and reading HTTP before the API does. */
+  /** Whether nginx is in front of the service. It compresses answers and parses HTTP before the API does. */
   behindNginx: boolean
 }
 
@@ -31,6 +37,8 @@ declare module 'vitest' {
   export interface ProvidedContext {
     wide: Target
     small: Target
+    /** Only one file may use it, as its clock is everybody's. */
+    clocked: Target
   }
 }
 
@@ -47,47 +55,72 @@ export const wideLimits: Target['limits'] = {
   login: wide,
   username: wide,
 }
-export const smallLimits: Target['limits'] = {
-  user: { limit: 8, windowSeconds: 4 },
-  anonymous: { limit: 12, windowSeconds: 4 },
-  token: { limit: 10, windowSeconds: 4 },
-  // Longer than the others', so that it can be the one to wait for.
-  register: { limit: 5, windowSeconds: 8 },
-  login: { limit: 3, windowSeconds: 4 },
-  username: { limit: 6, windowSeconds: 4 },
+function limitsPer(windowSeconds: number): Target['limits'] {
+  return {
+    user: { limit: 8, windowSeconds },
+    anonymous: { limit: 12, windowSeconds },
+    token: { limit: 10, windowSeconds },
+    // Longer than the others, so that it can be the one to wait for.
+    register: { limit: 5, windowSeconds: 2 * windowSeconds },
+    login: { limit: 3, windowSeconds },
+    username: { limit: 6, windowSeconds },
+  }
 }
+/** No test takes as long as a window. */
+export const smallLimits = limitsPer(3600)
+/** Several windows fit into the life of an access token. */
+export const clockedLimits = limitsPer(60)
 
 /**
- * TEST_PROXY=nginx puts nginx before the API, by the configuration in `deploy/nginx/`. TEST_PROXY=prism has every request
- * and answer held against the OpenAPI document.
+ * TEST_PROXY=nginx puts nginx with the configuration of `deploy/nginx/` in front of the API. TEST_PROXY=prism
+ * checks every request and answer against the OpenAPI document.
  */
 const behindNginx = process.env.TEST_PROXY === 'nginx'
 const behindPrism = process.env.TEST_PROXY === 'prism'
-/** nginx adds the address it sees to the list that the tests send. */
+const startProxy = behindNginx ? startNginx : startDocumentCheck
+/** nginx appends the address it sees to those that the tests send. */
 const frontEndSettings: Record<string, string> = behindNginx ? { TRUSTED_PROXY_HOPS: '2' } : {}
 
 export default async function setup(project: TestProject) {
-  const [webhook, store, database] = await Promise.all([
+  const [webhook, store, database, clock] = await Promise.all([
     startWebhook(),
     startSharedStore(),
     startTestDatabase(),
+    startClock(),
   ])
-  async function start(name: string, limits: Target['limits']) {
-    // As many processes as TEST_PROCESSES says serve, one by default; more need a store.
-    const processes = { WEB_CONCURRENCY: process.env.TEST_PROCESSES ?? '1' }
-    const settings = { ...settingsOf(limits, webhook.url), ...processes, ...store.settingsFor(name) }
-    const environment = { ...settings, ...frontEndSettings, ...(await database.settingsFor(name)) }
-    const api = await startApi({ environment })
-    if (!behindNginx && !behindPrism) return api
-    const proxy = await (behindNginx ? startNginx : startDocumentCheck)(api.baseUrl)
-    return { baseUrl: proxy.baseUrl, stop: () => Promise.all([proxy.stop(), api.stop()]) }
+  async function start(name: string, limits: Target['limits'], more: Record<string, string> = {}) {
+    const dataDirectory = await temporaryDirectory()
+    const databaseSettings = await database.settingsFor(name)
+    if (!databaseSettings.DATABASE_URL) await copyFirstStart(dataDirectory)
+    const environment = {
+      ...settingsOf(limits, webhook.url),
+      // More than one process needs a store.
+      WEB_CONCURRENCY: process.env.TEST_PROCESSES ?? '1',
+      ...store.settingsFor(name),
+      ...frontEndSettings,
+      ...databaseSettings,
+      ...more,
+    }
+    const api = await startApi({ environment, dataDirectory })
+    const proxy = behindNginx || behindPrism ? await startProxy(api.baseUrl) : undefined
+    return {
+      target: { ...targetOf(proxy?.baseUrl ?? api.baseUrl, limits, webhook.url), behindNginx },
+      async stop() {
+        await Promise.all([proxy?.stop(), api.stop()])
+        await rm(dataDirectory, { recursive: true, force: true })
+      },
+    }
   }
-  const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])
-  const target = (...of: Parameters<typeof targetOf>): Target => ({ ...targetOf(...of), behindNginx })
-  project.provide('wide', target(wide.baseUrl, wideLimits, webhook.url))
-  project.provide('small', target(small.baseUrl, smallLimits, webhook.url))
+  const [wide, small, clocked] = await Promise.all([
+    start('wide', wideLimits),
+    start('small', smallLimits),
+    start('clocked', clockedLimits, clock.environment),
+  ])
+  project.provide('wide', wide.target)
+  project.provide('small', small.target)
+  project.provide('clocked', { ...clocked.target, clockUrl: clock.url })
   return async () => {
-    await Promise.all([wide.stop(), small.stop()])
+    await Promise.all([wide.stop(), small.stop(), clocked.stop(), clock.close()])
     webhook.close()
     await Promise.all([store.stop(), database.stop()])
   }
@@ -116,7 +149,7 @@ export function targetOf(baseUrl: string, limits: Target['limits'], notification
   return { baseUrl, limits, jwtSecret, corsOrigin, addressHeader, notificationsUrl, behindNginx: false }
 }
 
-/** Keeps what is posted to it, and shows it to whoever asks. */
+/** A webhook that answers GET with all bodies that were posted to it. */
 export async function startWebhook() {
   const received: unknown[] = []
   const server = createServer(async (request, response) => {

@@ -17,7 +17,8 @@ const choices = ['embedded', 'postgres15', 'postgres15-odd', 'pgbouncer']
 export async function startTestDatabase() {
   const choice = process.env.TEST_DATABASE ?? 'embedded'
   if (!choices.includes(choice)) throw new Error(`TEST_DATABASE: give one of ${choices.join(', ')}`)
-  if (choice === 'embedded') return { settingsFor: async () => ({}), stop: async () => {} }
+  if (choice === 'embedded')
+    return { settingsFor: async (): Promise<Record<string, string>> => ({}), stop: async () => {} }
   const server = await startPostgresCluster({ installed: true })
   const pooler = choice === 'pgbouncer' ? await startPgBouncer(server) : undefined
 

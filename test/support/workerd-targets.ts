@@ -1,4 +1,4 @@
-/** Puts the Workers behind the black-box suite: Miniflare runs the very bundles that `wrangler deploy` would upload. */
+/** Targets in workerd: Miniflare runs the bundles that `wrangler deploy` would upload. */
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,15 @@ import { root } from './directories.ts'
 import { startTestPostgres } from './postgres.ts'
 import { migrateDatabase, wideAccountLimits } from './processes.ts'
 import { startSharedStore } from './shared-store.ts'
-import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
+import {
+  clockedLimits,
+  settingsOf,
+  smallLimits,
+  startWebhook,
+  type Target,
+  targetOf,
+  wideLimits,
+} from './targets.ts'
 
 export default async function setup(project: TestProject) {
   const [postgres, webhook, bundles, store] = await Promise.all([
@@ -22,18 +30,23 @@ export default async function setup(project: TestProject) {
   const start = async (name: string, limits: Target['limits']) => {
     const database = postgres.url(await postgres.createDatabase())
     await migrateDatabase(database)
-    // Whatever a Worker prints is printed here.
-    return startWorkers(bundles, database, {
+    const workers = await startWorkers(bundles, database, {
       ...settingsOf(limits, webhook.url),
       ...store.settingsFor(name),
       LOG_LEVEL: 'error',
     })
+    return { target: targetOf(workers.url, limits, webhook.url), stop: workers.stop }
   }
-  const [wide, small] = await Promise.all([start('wide', wideLimits), start('small', smallLimits)])
-  project.provide('wide', targetOf(wide.url, wideLimits, webhook.url))
-  project.provide('small', targetOf(small.url, smallLimits, webhook.url))
+  const [wide, small, clocked] = await Promise.all([
+    start('wide', wideLimits),
+    start('small', smallLimits),
+    start('clocked', clockedLimits),
+  ])
+  project.provide('wide', wide.target)
+  project.provide('small', small.target)
+  project.provide('clocked', { ...clocked.target, clockUrl: clocked.target.baseUrl + clockPath })
   return async () => {
-    await Promise.all([wide.stop(), small.stop()])
+    await Promise.all([wide.stop(), small.stop(), clocked.stop()])
     webhook.close()
     await Promise.all([postgres.stop(), store.stop()])
   }
@@ -41,7 +54,6 @@ export default async function setup(project: TestProject) {
 
 export type Bundles = { api: string; notifier: string }
 
-/** What `wrangler deploy` would upload. */
 export async function bundleWorkers(): Promise<Bundles> {
   const directory = await mkdtemp(join(tmpdir(), 'task-api-workers-'))
   const bundle = async (config: string, name: string) => {
@@ -67,15 +79,30 @@ export async function bundleWorkers(): Promise<Bundles> {
   }
 }
 
+const clockPath = '/set-the-clock'
 /**
- * Reads what a Worker has left unread of a request, as `wrangler dev` does with a middleware of its own: workerd otherwise
- * closes the connection after the answer, and a client that keeps connections open may be sending its next request on it.
+ * Sets the clock of the isolate for a request to `clockPath`. Reads the rest of every request, as `wrangler
+ * dev` does: workerd would close the connection after the answer, while the client may already send its next
+ * request.
  */
-const draining = `
+const wrapper = `
 import worker from './worker.js'
+const RealDate = Date
+let stoppedAt
+globalThis.Date = class StoppedDate extends RealDate {
+  constructor(...parameters) {
+    if (parameters.length > 0) super(...parameters)
+    else super(StoppedDate.now())
+  }
+  static now = () => stoppedAt ?? RealDate.now()
+}
 export default {
   ...worker,
   async fetch(request, env, context) {
+    if (new URL(request.url).pathname === '${clockPath}') {
+      stoppedAt = Number(await request.text())
+      return new Response()
+    }
     try {
       return await worker.fetch(request, env, context)
     } finally {
@@ -94,7 +121,7 @@ export async function startWorkers(bundles: Bundles, databaseUrl: string, settin
   const worker = (name: string, contents: string) => ({
     name,
     modules: [
-      { type: 'ESModule' as const, path: 'entry.js', contents: draining },
+      { type: 'ESModule' as const, path: 'entry.js', contents: wrapper },
       { type: 'ESModule' as const, path: 'worker.js', contents },
     ],
     compatibilityDate: '2026-04-01',

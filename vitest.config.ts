@@ -1,39 +1,48 @@
 import { defineConfig } from 'vitest/config'
 
-// Real servers start and stop in here: the time-outs are generous, so that a slow machine fails no test.
+// Tests start and stop real servers: the time-outs are generous, so that no test fails on a slow machine.
 const patient = { testTimeout: 300_000, hookTimeout: 300_000, teardownTimeout: 30_000 }
 
-/** What takes minutes, or needs a Redis: `npm run test:more`. */
+/** `npm run test:more` runs what takes minutes, needs a Redis or repeats the suite on another runtime. */
 const more = process.env.TEST_MORE === '1'
-const patientRuntime = [
+const slowRuntime = [
   'connections',
   'database-{deadlines,outages,settings}',
+  'dev-edge',
+  'embedded-postgres',
   'entity-tags',
   'event-*',
   'failover',
+  'kill',
   'lambda*',
   'metrics',
   'notifier-{channels,inspect}',
   'password-queue',
+  'provided-credentials',
   'proxy-addresses',
+  'rolling-upgrade',
   'search-text',
   'throttled-webhook',
   'unread-output',
   '*-command',
 ].map((name) => `test/runtime/${name}.test.ts`)
 
-/**
- * Where a server of ours reads the bytes, and no proxy or platform before it. nginx answers some naughty strings in paths
- * itself; they pass on workerd, but take a minute there.
- */
+/** Tests of our own HTTP server. nginx also answers some naughty strings in paths itself. */
 const ownHttp = ['test/api/{malformed-http,http-connections,fuzz,naughty-strings}.test.ts']
 
-/** JSON nested so deep that Prism, which checks it recursively, runs out of stack. */
+/** Has JSON that is nested too deep for Prism, which checks it recursively. */
 const beyondPrism = process.env.TEST_PROXY === 'prism' ? ['test/api/json-corpus.test.ts'] : []
+
+/** What could differ on workerd: time, randomness, keys, the store, work after the answer. */
+const differsOnWorkerd = [
+  'test/api/{access-tokens,accounts,client-addresses,completion-events,first-steps,login-limits}.test.ts',
+  'test/api/{order-of-checks,passing-time,rate-limit-answers,rate-limits,registration}.test.ts',
+  'test/api/{session-pages,sessions,tasks,user-search}.test.ts',
+]
 
 export default defineConfig({
   test: {
-    // One more than the cores there are to be: many a test waits, for a window, a lease or a process.
+    // One more than the cores of a small machine: many tests wait for a lease or a process.
     maxWorkers: 3,
     projects: [
       { test: { ...patient, name: 'unit', include: ['test/unit/**/*.test.ts'] } },
@@ -42,7 +51,7 @@ export default defineConfig({
           ...patient,
           name: 'api',
           include: ['test/api/**/*.test.ts'],
-          // A proxy answers malformed requests itself, and sees to connections.
+          // A proxy answers malformed requests itself and has connections of its own.
           exclude: process.env.TEST_PROXY ? [...ownHttp, ...beyondPrism] : [],
           globalSetup: ['test/support/build.ts', 'test/support/targets.ts'],
         },
@@ -51,9 +60,10 @@ export default defineConfig({
         test: {
           ...patient,
           name: 'api-workerd',
-          include: ['test/api/**/*.test.ts'],
-          // The edge reads HTTP before a Worker does, and here Miniflare, whose ways with odd requests are its own: it compresses
-          // answers, makes a GET of an Upgrade, and resets connections whose body it has not read.
+          include: more ? ['test/api/**/*.test.ts'] : differsOnWorkerd,
+          // Miniflare parses HTTP before a Worker does: it compresses answers, turns an Upgrade into a GET
+          // and
+          // resets connections whose body it has not read.
           exclude: ownHttp,
           globalSetup: ['test/support/build.ts', 'test/support/workerd-targets.ts'],
         },
@@ -63,7 +73,7 @@ export default defineConfig({
           ...patient,
           name: 'runtime',
           include: ['test/runtime/**/*.test.ts'],
-          exclude: patientRuntime,
+          exclude: slowRuntime,
           globalSetup: ['test/support/build.ts'],
         },
       },
@@ -73,7 +83,7 @@ export default defineConfig({
               test: {
                 ...patient,
                 name: 'api-lambda',
-                // Where AWS Lambda could differ: how a request arrives, what an answer takes along, work beside it, addresses.
+                // What could differ on AWS Lambda: requests, answers, addresses, work after the answer.
                 include: [
                   'test/api/{first-steps,conventions,conditional-requests,task-input}.test.ts',
                   'test/api/{completion-events,client-addresses}.test.ts',
@@ -101,13 +111,13 @@ export default defineConfig({
               test: {
                 ...patient,
                 name: 'runtime-more',
-                include: [...patientRuntime, 'test/runtime/dev-edge.test.ts'],
+                include: slowRuntime,
                 globalSetup: ['test/support/build.ts'],
               },
             },
           ]
         : []),
-      // Installs packages, and needs psql besides a Redis: .ci/run asks for it.
+      // Installs packages and needs psql and a Redis: only .ci/run asks for it.
       ...(process.env.TEST_IMAGE
         ? [{ test: { ...patient, name: 'image', include: ['test/image/**/*.test.ts'] } }]
         : []),

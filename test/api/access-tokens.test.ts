@@ -12,7 +12,7 @@ const now = () => Math.floor(Date.now() / 1000)
 
 type Forgery = { claims?: Record<string, unknown>; header?: Record<string, unknown>; secret?: Uint8Array }
 
-/** The token with other claims and header, signed anew; undefined leaves a claim or a header parameter out. */
+/** The token with other claims and header parameters, signed again; undefined removes one. */
 function forge(token: string, { claims = {}, header = {}, secret: key = secret }: Forgery = {}) {
   return new SignJWT({ ...decodeJwt(token), jti: randomUUID(), ...claims })
     .setProtectedHeader({ ...decodeProtectedHeader(token), alg: 'HS256', ...header })
@@ -25,7 +25,7 @@ const withAuthorization = (value: string, path = '/api/users/me/') =>
   request('GET', path, { headers: { Authorization: value } })
 
 describe('an access token', () => {
-  test('is a JWT that the secret verifies, for as long as the answer says', async () => {
+  test('is a JWT signed by the secret, valid for as long as the answer says', async () => {
     const { username, password, id } = await register()
     const login = await request('POST', '/api/token/', { json: { username, password } })
     const token: string = login.body.access_token
@@ -51,7 +51,7 @@ describe('an access token', () => {
     expect(JSON.stringify(payload)).not.toContain(username)
   })
 
-  test('is taken from the Authorization header, whatever the case of Bearer, and from nowhere else', async () => {
+  test('is read only from the Authorization header, with Bearer in any case', async () => {
     const { token, id } = await register()
     for (const scheme of ['Bearer', 'bearer', 'BEARER']) {
       const answer = await withAuthorization(`${scheme} ${token}`)
@@ -62,28 +62,28 @@ describe('an access token', () => {
     expect(inCookie.status).toBe(401)
   })
 
-  // The tests below would show nothing if what they forge were refused anyhow. And a secret's new name logs nobody out.
+  // Proves that the forged tokens below fail for their fault alone; and a renamed secret logs nobody out.
   test.each<[string, (token: string) => Forgery]>([
     ['with the claims it had', () => ({})],
     ['without a key id', () => ({ header: { kid: undefined } })],
     ['with an unknown key id', () => ({ header: { kid: 'of-old-days' } })],
     ['for several audiences', (token) => ({ claims: { aud: ['elsewhere', String(decodeJwt(token).aud)] } })],
     ['with a claim of somebody else', () => ({ claims: { 'https://example.com/role': 'x' } })],
-  ])('signed by the secret is good %s', async (_, forgery) => {
+  ])('signed by the secret is valid %s', async (_, forgery) => {
     const { token, id } = await register()
     const forged = await forge(token, forgery(token))
     expect(await getMe(forged)).toMatchObject({ status: 200, body: { id } })
   })
 })
 
-describe('a bad token is a 401 everywhere', () => {
+describe('a token is refused by every operation', () => {
   const bad: [string, (user: User, other: User) => string | Promise<string>][] = [
     ['that is no JWT', () => 'nonsense'],
     ['of three parts of nothing', () => '..'],
     ['of one part too many', ({ token }) => `${token}.x`],
     ['without its signature', ({ token }) => `${token.slice(0, token.lastIndexOf('.'))}.`],
     ['with padding', ({ token }) => `${token}=`],
-    // Of the last character's bits the last two mean nothing; in a token of ours they are 0.
+    // The last two bits of the last character mean nothing; in our tokens they are 0.
     [
       'in another spelling',
       ({ token }) => token.replace(/.$/, (last) => String.fromCharCode(last.charCodeAt(0) + 1)),
@@ -185,7 +185,7 @@ test.each([
   }
 })
 
-test('an answer about a bad token tells nobody what is wrong with it', async () => {
+test('the 401 for a bad token does not tell its fault', async () => {
   const { token } = await register()
   const expired = await forge(token, { claims: { exp: now() - 3600 } })
   const forged = await forge(token, { secret: secretOf('x'.repeat(40)) })

@@ -11,7 +11,7 @@ const logIn = (username: string, password: string) =>
   request('POST', '/api/token/', { json: { username, password } })
 
 describe('/api/users/me/', () => {
-  test('is the caller, as registered', async () => {
+  test('answers the account of the caller', async () => {
     const username = newName()
     const registered = await request('POST', '/api/register/', {
       json: { username, password: 'correct horse', email: 'ann@example.com' },
@@ -21,7 +21,7 @@ describe('/api/users/me/', () => {
     expect((await request('GET', '/api/users/me', { token })).body).toEqual(registered.body)
   })
 
-  test('takes a new e-mail address and, with null, none', async () => {
+  test('sets the e-mail address, and removes it with null', async () => {
     const { token, refreshToken } = await register()
     const before = (await me(token)).body
     const changed = { ...before, email: 'new@example.com' }
@@ -95,7 +95,7 @@ describe('DELETE /api/users/me/', () => {
     ['a wrong password', { password: 'wrong horse' }],
     ['no password', {}],
     ['a number as password', { password: 12345678 }],
-  ])('refuses %s, and the account stays', async (_, json) => {
+  ])('refuses %s and keeps the account', async (_, json) => {
     const { token } = await register()
     const { status, body } = await deleteMe(token, json)
     expect(status).toBe(400)
@@ -103,7 +103,7 @@ describe('DELETE /api/users/me/', () => {
     expect((await me(token)).status).toBe(200)
   })
 
-  test('ends every token at once, and the name is free', async () => {
+  test('invalidates every token at once and frees the name', async () => {
     const user = await register()
     const elsewhere = await client.logIn(user.username, user.password)
     await request('GET', '/api/tasks/', { token: elsewhere.token })
@@ -127,10 +127,10 @@ describe('DELETE /api/users/me/', () => {
     expect((await me(elsewhere.token)).status).toBe(401)
   })
 
-  test("takes the user's own tasks along and unassigns those of others", async () => {
+  test("deletes the user's own tasks and unassigns those of others", async () => {
     const [ann, bob] = [await register(), await register()]
     const [hers, his] = [await createTask(ann.token, bob), await createTask(bob.token, ann)]
-    // Whatever is kept in a cache must not outlive the account.
+    // Cached answers must not outlive the account.
     await request('GET', taskPath(hers), { token: bob.token })
     const before = await request('GET', taskPath(his), { token: bob.token })
     await request('GET', '/api/tasks/', { token: bob.token })
@@ -143,7 +143,7 @@ describe('DELETE /api/users/me/', () => {
     expect((await request('GET', '/api/tasks/', { token: bob.token })).body.results).toEqual([body])
   })
 
-  test('leaves no session behind when a login comes at the same time', async () => {
+  test('leaves no session of a concurrent login', async () => {
     for (let round = 0; round < 10; round++) {
       const { username, password, token } = await register()
       const logins = Array.from({ length: 4 }, () => logIn(username, password))

@@ -1,13 +1,16 @@
-/** Becoming completed records exactly one event; seen where the notifier has posted it to. */
-import { describe, expect, inject, test } from 'vitest'
+/** Completing a task records exactly one event, which the notifier posts to its webhook. */
+import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { createClient, newName, type Task, taskPath } from '../support/client.ts'
+import { registerBeforeAll } from '../support/users.ts'
 
 const client = createClient(inject('wide'))
 const { target, request, register, createTask, deleteAccount } = client
 
-const user = await register()
-const { token } = user
-const colleague = await register()
+let token: string
+beforeAll(async () => {
+  token = (await register()).token
+})
+const colleague = registerBeforeAll(client)
 
 type Event = {
   id: string
@@ -19,7 +22,7 @@ const patch = (task: Task, json: unknown, as = token, headers: Record<string, st
   request('PATCH', taskPath(task), { token: as, json, headers })
 const put = (task: Task, json: unknown) => request('PUT', taskPath(task), { token, json })
 
-/** Of tasks whose title begins so (ids are another service's too). Delivered twice, an event is still one. */
+/** Events of tasks whose title begins so (another service has the same ids), without duplicates. */
 async function receivedEvents(title: string): Promise<Event[]> {
   const response = await fetch(target.notificationsUrl)
   const notifications = (await response.json()) as { event: Event }[]
@@ -28,7 +31,7 @@ async function receivedEvents(title: string): Promise<Event[]> {
   return [...byId.values()].filter(({ detail }) => detail.task.title.startsWith(title))
 }
 
-/** Resolves when what was recorded before has been delivered, as far as one can tell from what was recorded after. */
+/** Waits for the delivery of two later events, so that earlier ones have most probably been delivered too. */
 async function delivered() {
   for (const title of [newName('sentinel'), newName('sentinel')]) {
     await createTask(token, { title, status: 'completed' })
@@ -36,7 +39,7 @@ async function delivered() {
   }
 }
 
-/** All events of these tasks, once they have come and no more are on the way. */
+/** All events of these tasks, after the last of them has been delivered. */
 async function events(title: string, expected: number): Promise<Event[]> {
   const enough = async () => (await receivedEvents(title)).length >= expected
   await expect.poll(enough, { timeout: 60_000, interval: 50 }).toBe(true)
@@ -50,7 +53,7 @@ const snapshots = async (title: string, expected: number) =>
   (await events(title, expected)).map(({ detail }) => detail.task)
 
 describe('one event', () => {
-  test('for a PATCH: a snapshot of the task, and who completed it', async () => {
+  test('for a PATCH, with the task and the user who completed it', async () => {
     const title = newName('patched')
     const task = await createTask(token, { title, assigned_to: colleague.id, description: 'Ärger "🐎"' })
     const { body: completed } = await patch(task, { status: 'completed' }, colleague.token)
@@ -69,13 +72,13 @@ describe('one event', () => {
     expect(await snapshots(title, 1)).toEqual([completed])
   })
 
-  test('for a POST of a task that is completed already', async () => {
+  test('for a POST of a completed task', async () => {
     const title = newName('posted')
     const task = await createTask(token, { title, status: 'completed' })
     expect(await snapshots(title, 1)).toEqual([task])
   })
 
-  test('for a POST that is repeated with its Idempotency-Key, several at once', async () => {
+  test('for concurrent POSTs with one Idempotency-Key', async () => {
     const title = newName('keyed')
     const post = () =>
       request('POST', '/api/tasks/', {
@@ -88,7 +91,7 @@ describe('one event', () => {
     expect(await snapshots(title, 1)).toEqual([first?.body])
   })
 
-  test('for completions at once, whoever makes them', async () => {
+  test('for concurrent completions by several users', async () => {
     const title = newName('concurrent')
     const tasks = await Promise.all(
       Array.from({ length: 5 }, (_, i) =>
@@ -111,7 +114,7 @@ describe('one event', () => {
 })
 
 describe('no event', () => {
-  test('for repeating completed, nor for other changes of a completed task', async () => {
+  test('for completing a completed task, or changing it', async () => {
     const title = newName('repeated')
     const task = await createTask(token, { title })
     const { body: completed } = await patch(task, { status: 'completed' })
@@ -133,7 +136,7 @@ describe('no event', () => {
     expect(await snapshots(title, 0)).toEqual([])
   })
 
-  test('for a change that is refused', async () => {
+  test('for a refused change', async () => {
     const title = newName('refused')
     const [task, stranger] = [await createTask(token, { title }), await register()]
     const refused = [
@@ -161,7 +164,7 @@ describe('no event', () => {
   })
 })
 
-test('re-opening and completing again records another', async () => {
+test('completing a reopened task records another event', async () => {
   const title = newName('reopened')
   const task = await createTask(token, { title })
   const completed: Task[] = []
@@ -173,8 +176,8 @@ test('re-opening and completing again records another', async () => {
   expect(received.sort((a, b) => (a.description ?? '').localeCompare(b.description ?? ''))).toEqual(completed)
 })
 
-describe('the event is a snapshot', () => {
-  test('delivered though the task is deleted right after', async () => {
+describe('the event has the task as it was completed', () => {
+  test('even if the task is deleted at once', async () => {
     const title = newName('deleted')
     const tasks: Task[] = []
     for (let i = 0; i < 5; i++) {
@@ -186,7 +189,7 @@ describe('the event is a snapshot', () => {
     expect(received.sort((a, b) => a.id - b.id)).toEqual(tasks)
   })
 
-  test('delivered as it was though the task is edited, re-opened and renamed right after', async () => {
+  test('even if the task is edited, reopened and renamed at once', async () => {
     const title = newName('edited')
     const task = await createTask(token, { title })
     const { body: completed } = await patch(task, { status: 'completed', description: 'as completed' })
@@ -194,7 +197,7 @@ describe('the event is a snapshot', () => {
     expect(await snapshots(title, 1)).toEqual([completed])
   })
 
-  test('delivered though the account that completed the task is deleted right after', async () => {
+  test('even if the account that completed it is deleted at once', async () => {
     const title = newName('account')
     const leaving = await register()
     const task = await createTask(leaving.token, { title, status: 'completed' })

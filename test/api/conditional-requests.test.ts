@@ -1,5 +1,5 @@
 /** Entity tags and preconditions (RFC 9110 section 13). */
-import { describe, expect, inject, test } from 'vitest'
+import { beforeAll, describe, expect, inject, test } from 'vitest'
 import {
   type Answer,
   createClient,
@@ -8,12 +8,16 @@ import {
   type Task,
   taskPath,
 } from '../support/client.ts'
+import { registerBeforeAll } from '../support/users.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, createTask } = client
 
-const { token } = await register()
-const colleague = await register()
+let token: string
+beforeAll(async () => {
+  token = (await register()).token
+})
+const colleague = registerBeforeAll(client)
 
 const etagOf = (answer: Answer) => {
   const etag = sentTag(client.target, answer)
@@ -27,7 +31,7 @@ const patch = (task: Task, json: unknown, headers: Record<string, string> = {}) 
   request('PATCH', taskPath(task), { token, json, headers })
 const currentTag = async (task: Task) => etagOf(await get(task))
 
-/** A tag as proxies send it on beside a body that they have compressed. */
+/** Forms of a tag that proxies send with a compressed body. */
 const compressedForms: ((etag: string) => string)[] = [
   (etag) => `W/${etag}`,
   ...['-gzip', '-br', '-zstd', '-deflate', '--gzip', ';gz', '-gzip-br', '-br-gzip-gzip'].flatMap((suffix) => {
@@ -36,7 +40,7 @@ const compressedForms: ((etag: string) => string)[] = [
   }),
 ]
 
-/** Every write there is, each with a body that changes something. */
+/** Every write, with a body that changes something. */
 const writes: [method: string, options: () => RequestOptions][] = [
   ['PUT', () => ({ json: { title: crypto.randomUUID() } })],
   ['PATCH', () => ({ json: { description: crypto.randomUUID() } })],
@@ -44,7 +48,7 @@ const writes: [method: string, options: () => RequestOptions][] = [
 ]
 
 describe('the entity tag', () => {
-  test('of a write is that of the next read', async () => {
+  test('is the same in the answer to a write and the next read', async () => {
     const created = await request('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
     const task: Task = created.body
     expect(await currentTag(task)).toBe(etagOf(created))
@@ -56,7 +60,7 @@ describe('the entity tag', () => {
     expect(new Set([created, put, patched].map(etagOf)).size).toBe(3)
   })
 
-  test('changes with each member, and never returns to what it was', async () => {
+  test('is new after every change, also after one back', async () => {
     const task = await createTask(token)
     const seen = [await currentTag(task)]
     const changes = [
@@ -73,7 +77,7 @@ describe('the entity tag', () => {
     expect(new Set(seen).size).toBe(seen.length)
   })
 
-  test('changes when the account of the assignee is deleted, and updated_at with it', async () => {
+  test('changes with updated_at when the account of the assignee is deleted', async () => {
     const leaving = await register()
     const task = await createTask(token, { assigned_to: leaving.id })
     const before = await get(task)
@@ -86,12 +90,12 @@ describe('the entity tag', () => {
     expect((await patch(task, { title: 'x' }, { 'If-Match': etagOf(before) })).status).toBe(412)
   })
 
-  test('is another for another task of the same version', async () => {
+  test('differs between tasks of the same version', async () => {
     const tasks = await Promise.all(Array.from({ length: 8 }, () => createTask(token, { title: 'Same' })))
     expect(new Set(await Promise.all(tasks.map(currentTag))).size).toBe(tasks.length)
   })
 
-  test('stays, as updated_at does, when a write changes no value', async () => {
+  test('stays the same, like updated_at, after a write that changes nothing', async () => {
     const values = {
       title: 'Buy milk',
       description: 'two bottles',
@@ -122,7 +126,7 @@ describe('the entity tag', () => {
 })
 
 describe('If-Match', () => {
-  test.each(writes)('%s happens while the tag is the current one', async (method, options) => {
+  test.each(writes)('%s succeeds with the current tag', async (method, options) => {
     const headersOf: ((etag: string) => string)[] = [
       (etag) => etag,
       (etag) => `"another", ${etag}`,
@@ -140,7 +144,7 @@ describe('If-Match', () => {
   })
 
   test.each(writes)(
-    '%s is refused when the task has changed since, and told the current tag',
+    '%s is refused with a stale tag, and the answer has the current one',
     async (method, options) => {
       const task = await createTask(token)
       const first = await currentTag(task)
@@ -177,7 +181,7 @@ describe('If-Match', () => {
     },
   )
 
-  test.each(writes)('%s of a task that is gone stays a 404, even for *', async (method, options) => {
+  test.each(writes)('%s of a deleted task is a 404, even with *', async (method, options) => {
     const task = await createTask(token)
     const etag = await currentTag(task)
     await request('DELETE', taskPath(task), { token })
@@ -187,14 +191,14 @@ describe('If-Match', () => {
     }
   })
 
-  test('holds for a write that would change nothing too', async () => {
+  test('is checked for a write that would change nothing', async () => {
     const task = await createTask(token)
     const first = await currentTag(task)
     const { body } = await patch(task, { title: 'Changed' })
     expect((await patch(task, { title: body.title }, { 'If-Match': first })).status).toBe(412)
   })
 
-  test('lets exactly one of several concurrent writers win', async () => {
+  test('lets exactly one of several concurrent writes succeed', async () => {
     for (let round = 0; round < 10; round++) {
       const task = await createTask(token)
       const headers = { 'If-Match': await currentTag(task) }
@@ -211,7 +215,7 @@ describe('If-Match', () => {
     }
   })
 
-  test('lets either a deletion or a change happen, not both', async () => {
+  test('lets either a deletion or a concurrent change succeed', async () => {
     for (let round = 0; round < 10; round++) {
       const task = await createTask(token)
       const headers = { 'If-Match': await currentTag(task) }
@@ -227,7 +231,7 @@ describe('If-Match', () => {
     }
   })
 
-  test('loses no update of writers who read, change and write again', async () => {
+  test('loses no update of writers that read, change and write', async () => {
     const task = await createTask(token, { description: '0' })
     const [writers, additions] = [6, 5]
     async function add() {
@@ -245,7 +249,7 @@ describe('If-Match', () => {
 })
 
 describe('If-None-Match', () => {
-  test.each(['GET', 'HEAD'])('%s answers 304 while the task is as it was', async (method) => {
+  test.each(['GET', 'HEAD'])('%s answers 304 with the current tag', async (method) => {
     const task = await createTask(token)
     const etag = await currentTag(task)
     const read = (ifNoneMatch: string) =>
@@ -264,13 +268,13 @@ describe('If-None-Match', () => {
     expect((await read(etag)).status).toBe(200)
   })
 
-  test('of a task that is not there is a 404', async () => {
+  test('of an absent task is a 404', async () => {
     const path = '/api/tasks/999999999999/'
     expect((await request('GET', path, { token, headers: { 'If-None-Match': '*' } })).status).toBe(404)
   })
 
   // RFC 9110 section 13.1.2: for other methods than GET and HEAD, a condition that is false is a 412.
-  test.each(writes)('%s is refused where the tag is the current one', async (method, options) => {
+  test.each(writes)('%s is refused with the current tag', async (method, options) => {
     const task = await createTask(token)
     const etag = await currentTag(task)
     for (const ifNoneMatch of ['*', etag, ...compressedForms.map((form) => form(etag))]) {
@@ -282,7 +286,7 @@ describe('If-None-Match', () => {
   })
 })
 
-test('If-Match on a read is refused when the task has changed since', async () => {
+test('If-Match on a read is refused with a stale tag', async () => {
   const task = await createTask(token)
   const etag = await currentTag(task)
   expect((await get(task, { 'If-Match': etag })).status).toBe(200)

@@ -1,9 +1,12 @@
-/** An e-mail address is whatever a browser's <input type="email"> takes, and comes back as it was sent. */
+/** An e-mail address is valid if a browser's <input type="email"> takes it, and is stored unchanged. */
 import { expect, inject, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
+import { registerBeforeAll } from '../support/users.ts'
+import { words } from '../support/words.ts'
 
-const { request, register } = createClient(inject('wide'))
-const owner = await register()
+const client = createClient(inject('wide'))
+const { request } = client
+const owner = registerBeforeAll(client)
 
 const change = (email: unknown) => request('PATCH', '/api/users/me/', { token: owner.token, json: { email } })
 const registration = (email: unknown) =>
@@ -22,50 +25,33 @@ const accepted = [
   '.ann.@example.com',
   '-@example.com',
   // Variable envelope return path, a tag, what a mail gateway makes.
-  'list-return-42-ann=example.org@lists.example.com',
-  'bounce+ann=example.org@example.com',
-  'ann+tag@example.com',
-  'x400/s=ann/o=org@gateway.example.com',
-  'user%example.org@relay.example.com',
-  'customer/department=shipping@example.com',
+  ...words(`
+    list-return-42-ann=example.org@lists.example.com bounce+ann=example.org@example.com
+    ann+tag@example.com x400/s=ann/o=org@gateway.example.com user%example.org@relay.example.com
+    customer/department=shipping@example.com
+  `),
   "o'hara@example.ie",
   `${'l'.repeat(242)}@example.com`,
   `ann@${long}.com`,
   `ann@${long}.${long}.${long}`,
-  'ann@1.2.3.4',
-  'ann@123.com',
-  'ann@0x7f.1',
-  'ann@a--b.com',
-  'ann@xn--mller-kva.de',
-  'ann@xn--a.example',
-  'ann@sub.sub.sub.example.co.uk',
+  ...words(`
+    ann@1.2.3.4 ann@123.com ann@0x7f.1 ann@a--b.com ann@xn--mller-kva.de ann@xn--a.example
+    ann@sub.sub.sub.example.co.uk
+  `),
   // Internationalised domains, in every script and form that a browser converts.
   'ann@müller.de',
   'ann@mu\u0308ller.de',
-  'ann@MÜLLER.de',
-  'ann@faß.de',
-  'ann@例え.jp',
-  'ann@例。jp',
-  'ann@пример.рф',
-  'ann@उदाहरण.भारत',
-  'ann@אבג.com',
-  'ann@مثال.إختبار',
-  'ann@ＡＢＣ.com',
-  'ann@ü.xn--p1ai',
-  'ann@é.1',
-  'ann@a-ü-b.de',
+  ...words(`
+    ann@MÜLLER.de ann@faß.de ann@例え.jp ann@例。jp ann@пример.рф ann@उदाहरण.भारत ann@אבג.com
+    ann@مثال.إختبار ann@ＡＢＣ.com ann@ü.xn--p1ai ann@é.1 ann@a-ü-b.de
+  `),
   `ann@${'ü'.repeat(57)}.de`,
 ]
 
 const refused = [
   '',
   ' ',
-  'ann',
-  'ann@',
-  '@example.com',
-  '@',
-  'ann@@example.com',
-  'ann@example.com@example.org',
+  ...words('ann ann@ @example.com @ ann@@example.com ann@example.com@example.org'),
   // Nothing is trimmed.
   ' ann@example.com',
   'ann@example.com ',
@@ -80,19 +66,11 @@ const refused = [
   'mailto:ann@example.com',
   '"ann"@example.com',
   '"a b"@example.com',
-  'ann(comment)@example.com',
-  'ann@[127.0.0.1]',
-  'ann@[IPv6:::1]',
-  'ann@example.com:25',
-  'ann@example.com/path',
-  'ann@user:pass@example.com',
-  'ann@example..com',
-  'ann@.example.com',
-  'ann@example.com.',
-  'ann@-example.com',
-  'ann@example-.com',
-  'ann@exam_ple.com',
-  'ann@exam%70le.com',
+  ...words(`
+    ann(comment)@example.com ann@[127.0.0.1] ann@[IPv6:::1] ann@example.com:25 ann@example.com/path
+    ann@user:pass@example.com ann@example..com ann@.example.com ann@example.com. ann@-example.com
+    ann@example-.com ann@exam_ple.com ann@exam%70le.com
+  `),
   `ann@${long}x.com`,
   `${'l'.repeat(243)}@example.com`,
   `ann@${`${long}.`.repeat(4)}com`,
@@ -103,22 +81,9 @@ const refused = [
   'ann＠example.com',
   '\ud800@example.com',
   // Internationalised domains that a browser does not convert.
-  'ann@ü..de',
-  'ann@ü.de.',
-  'ann@.ü.de',
-  'ann@-ü.de',
-  'ann@ü-.de',
-  'ann@－ü.de',
-  'ann@ab--ü.de',
-  'ann@ü_x.de',
+  ...words('ann@ü..de ann@ü.de. ann@.ü.de ann@-ü.de ann@ü-.de ann@－ü.de ann@ab--ü.de ann@ü_x.de'),
   'ann@ü x.de',
-  'ann@ü%41.de',
-  'ann@ü％41.de',
-  'ann@ü／x.de',
-  'ann@ü:80',
-  'ann@ü/x',
-  'ann@ü#x',
-  'ann@ü?x',
+  ...words('ann@ü%41.de ann@ü％41.de ann@ü／x.de ann@ü:80 ann@ü/x ann@ü#x ann@ü?x'),
   'ann@ü\\x',
   'ann@ü\t.de',
   'ann@\u0301a.com',
@@ -132,7 +97,7 @@ const refused = [
   `a@ü${`.${'x'.repeat(60)}`.repeat(4)}yyy`,
 ]
 
-test.each(accepted)('%j is accepted and comes back as it was sent', async (email) => {
+test.each(accepted)('%j is accepted and stored unchanged', async (email) => {
   expect(await change(email)).toMatchObject({ status: 200, body: { email } })
   expect(await request('GET', '/api/users/me/', { token: owner.token })).toMatchObject({ body: { email } })
 })
@@ -147,12 +112,12 @@ test.each([...refused, 7, true, [['ann@example.com']], { address: 'ann@example.c
   },
 )
 
-test('an account is made with an address of each kind', async () => {
+test('registering takes an address of each kind', async () => {
   for (const email of ["o'hara~&/=+x@example.ie", 'ann@müller.de', `ann@${long}.com`])
     expect(await registration(email)).toMatchObject({ status: 201, body: { email } })
 })
 
-test('an address may be left out, and be cleared', async () => {
+test('an address is optional and can be removed', async () => {
   expect(await registration(undefined)).toMatchObject({ status: 201, body: { email: null } })
   expect((await change('ann@example.com')).status).toBe(200)
   expect(await change(null)).toMatchObject({ status: 200, body: { email: null } })

@@ -3,7 +3,7 @@ import { createClient } from '../support/client.ts'
 
 const client = createClient(inject('wide'))
 
-test('a user registers, creates a task, finds it in the list and completes it, and the notifier hears of it', async () => {
+test('a user registers, creates, lists and completes a task, and the notifier posts it', async () => {
   const { token, username, id: userId } = await client.register()
   const created = await client.request('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
   expect(created.status).toBe(201)

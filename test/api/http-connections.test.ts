@@ -1,4 +1,4 @@
-/** What a client sees of its connection: bodies it asks about first, half-closed connections, pipelined requests. */
+/** Connections of a client: Expect: 100-continue, half-closed connections, pipelined requests. */
 import { connect } from 'node:net'
 import { describe, expect, inject, test, vi } from 'vitest'
 import { createClient, taskPath } from '../support/client.ts'
@@ -8,7 +8,7 @@ const client = createClient(target)
 const { hostname, port } = new URL(target.baseUrl)
 const patience = { timeout: 60_000, interval: 50 }
 
-/** A connection that the client closes only when it is told to. */
+/** A connection that stays open until the test closes it. */
 function open() {
   const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true })
   const chunks: Buffer[] = []
@@ -74,8 +74,8 @@ describe('Expect: 100-continue', () => {
       501,
     ],
     ['two Hosts', { line: 'POST /api/token/', headers: [...announced, 'Host: b'] }, 400],
-    ['a body that nobody reads', { line: 'GET /healthz', headers: announced }, 200],
-  ])('%s: the final status comes at once', async (_, request, status) => {
+    ['a body that no operation reads', { line: 'GET /healthz', headers: announced }, 200],
+  ])('%s gets the final status at once', async (_, request, status) => {
     const { socket, closed } = open()
     socket.write(head({ ...request, headers: [...(request.headers ?? []), ...expecting] }))
     const text = await closed()
@@ -85,7 +85,7 @@ describe('Expect: 100-continue', () => {
   })
 
   test.each([announced, ['Transfer-Encoding: chunked']])(
-    'a body that is taken is asked for (%s)',
+    'a body that will be read gets a 100 (%s)',
     async (framing) => {
       const { token } = await client.register()
       const { socket, receives, text } = open()
@@ -94,7 +94,7 @@ describe('Expect: 100-continue', () => {
       const chunked = framing !== announced[0]
       socket.write(chunked ? `${title.length.toString(16)}\r\n${title}\r\n0\r\n\r\n` : title)
       await receives(/ 201 Created/)
-      // The connection goes on.
+      // The connection stays open.
       socket.write(head({ line: 'GET /healthz' }))
       await receives(/ 200 OK/)
       expect(statusesIn(text())).toEqual([100, 201, 200])
@@ -102,7 +102,7 @@ describe('Expect: 100-continue', () => {
     },
   )
 
-  test('a body that is sent without waiting is not taken for the next request', async () => {
+  test('a body sent without waiting is not read as the next request', async () => {
     const smuggled = head({ line: 'GET /healthz' })
     const { socket, closed } = open()
     const headers = [`Content-Length: ${smuggled.length}`, ...expecting]
@@ -123,7 +123,7 @@ describe('a client that half-closes after its request', () => {
     expect((await client.request('GET', taskPath(task), { token: user.token })).body).toEqual(task)
   })
 
-  test('gets an answer that takes a while', async () => {
+  test('gets a slow answer', async () => {
     const { username, password } = await client.register()
     const body = JSON.stringify({ username, password })
     const { socket, closed } = open()
@@ -131,7 +131,7 @@ describe('a client that half-closes after its request', () => {
     expect(statusesIn(await closed())).toEqual([200])
   })
 
-  test('gets all answers, when it had several requests', async () => {
+  test('gets the answers to all its requests', async () => {
     const { socket, closed } = open()
     socket.end(
       head({ line: 'GET /healthz' }) + head({ line: 'GET /nothing' }) + head({ line: 'GET /readyz' }),
@@ -139,7 +139,7 @@ describe('a client that half-closes after its request', () => {
     expect(statusesIn(await closed())).toEqual([200, 404, 200])
   })
 
-  test('gets a large answer whole', async () => {
+  test('gets a whole large answer', async () => {
     const path = '/docs/swagger-ui-bundle.js'
     const { body } = await client.request('GET', path)
     const { socket, closed } = open()
@@ -150,11 +150,11 @@ describe('a client that half-closes after its request', () => {
   })
 })
 
-test('a client that is told to close and does not is closed', async () => {
+test('the connection of a client that ignores the end is closed', async () => {
   const { socket, closed } = open()
   socket.write('NONSENSE\r\n\r\n')
   expect(statusesIn(await closed())).toEqual([400])
-  // Its own half is open still; what it sends there is refused once the service has given the connection up.
+  // The client's half is still open. Sending fails once the service has destroyed the connection.
   await vi.waitFor(() => {
     socket.write('a')
     expect(socket.destroyed).toBe(true)
@@ -165,7 +165,7 @@ describe('pipelined requests', () => {
   const create = (token: string, last: string) =>
     head({ line: 'POST /api/tasks/', token, headers: [`Content-Length: ${last.length}`] }) + last
 
-  test('behind one that was refused with the end of the connection do nothing', async () => {
+  test('after a refused request that ends the connection have no effect', async () => {
     const { token } = await client.register()
     const refused = 'GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n'
     const { socket, closed } = open()
@@ -176,7 +176,7 @@ describe('pipelined requests', () => {
     expect(body.count).toBe(1)
   })
 
-  test('see what those before them have done', async () => {
+  test('see the effects of earlier ones', async () => {
     const { token } = await client.register()
     const { socket, text, receives } = open()
     const list = head({ line: 'GET /api/tasks/?count=true', token })
@@ -187,7 +187,7 @@ describe('pipelined requests', () => {
     socket.destroy()
   })
 
-  test('whose last has a broken body are answered, and then it is', async () => {
+  test('before one with a broken body are answered first', async () => {
     const broken = head({ line: 'POST /api/token/', headers: ['Transfer-Encoding: chunked'] })
     const { socket, closed } = open()
     socket.write(`${head({ line: 'GET /healthz' }) + head({ line: 'GET /nothing' }) + broken}zz\r\n`)

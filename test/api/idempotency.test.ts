@@ -1,4 +1,4 @@
-/** Idempotency-Key on POST /api/tasks/: whatever is lost on the way and sent again makes one task. */
+/** Idempotency-Key on POST /api/tasks/: a request that is sent again makes no second task. */
 import { describe, expect, inject, test } from 'vitest'
 import {
   type Answer,
@@ -8,19 +8,20 @@ import {
   type Task,
   taskPath,
 } from '../support/client.ts'
+import { registerBeforeAll } from '../support/users.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, logIn, deleteAccount } = client
 
-const { token, username, password } = await register()
+const owner = registerBeforeAll(client)
 
-const send = (key: string | undefined, json: unknown, as = token) =>
+const send = (key: string | undefined, json: unknown, as = owner.token) =>
   request('POST', '/api/tasks/', {
     token: as,
     json,
     ...(key === undefined ? {} : { headers: { 'Idempotency-Key': key } }),
   })
-const sendText = (key: string, body: string, headers: Record<string, string> = {}, as = token) =>
+const sendText = (key: string, body: string, headers: Record<string, string> = {}, as = owner.token) =>
   request('POST', '/api/tasks/', {
     token: as,
     body,
@@ -28,7 +29,7 @@ const sendText = (key: string, body: string, headers: Record<string, string> = {
   })
 
 const isReplay = ({ headers }: Answer) => headers.get('Idempotency-Replayed') === 'true'
-const countTitles = async (title: string, as = token): Promise<number> => {
+const countTitles = async (title: string, as = owner.token): Promise<number> => {
   const query = new URLSearchParams({ search: title, count: 'true' })
   return (await request('GET', `/api/tasks/?${query}`, { token: as })).body.count
 }
@@ -48,31 +49,31 @@ function expectReplay(answer: Answer, first: Answer) {
 }
 
 describe('a repeat', () => {
-  test('answers as the first did, and creates nothing', async () => {
+  test('gets the answer to the first request and creates nothing', async () => {
     const json = { title: newName('task'), description: 'once', status: 'completed' }
     const first = await send('repeat', json)
     expectFirst(first)
     for (let i = 0; i < 3; i++) expectReplay(await send('repeat', json), first)
     expect(await countTitles(json.title)).toBe(1)
-    expect((await request('GET', taskPath(first.body), { token })).body).toEqual(first.body)
+    expect((await request('GET', taskPath(first.body), { token: owner.token })).body).toEqual(first.body)
   })
 
-  test('is answered the same in another session, and without the slash at the end', async () => {
+  test('is recognised in another session and without the slash of the path', async () => {
     const json = { title: newName('task') }
     const first = await send('sessions', json)
-    const other = await logIn(username, password)
+    const other = await logIn(owner.username, owner.password)
     expectReplay(await send('sessions', json, other.token), first)
     const headers = { 'Idempotency-Key': 'sessions' }
-    expectReplay(await request('POST', '/api/tasks', { token, json, headers }), first)
+    expectReplay(await request('POST', '/api/tasks', { token: owner.token, json, headers }), first)
   })
 
-  test('without a key is no repeat', async () => {
+  test('without a key creates another task', async () => {
     const json = { title: newName('task') }
     for (let i = 0; i < 2; i++) expectFirst(await send(undefined, json))
     expect(await countTitles(json.title)).toBe(2)
   })
 
-  test('of concurrent ones, one creates and the others wait for it', async () => {
+  test('waits for a concurrent first request', async () => {
     const title = newName('task')
     const [keys, repeats] = [50, 8]
     for (let key = 0; key < keys; key++) {
@@ -89,7 +90,7 @@ describe('a repeat', () => {
     expect(await countTitles(title)).toBe(keys)
   })
 
-  test('with several keys at once, each makes its own', async () => {
+  test('with one of several concurrent keys replays the task of that key', async () => {
     const title = newName('task')
     const answers = await Promise.all(
       Array.from({ length: 40 }, (_, i) => send(`several-${i % 10}`, { title: `${title} ${i % 10}` })),
@@ -100,30 +101,30 @@ describe('a repeat', () => {
     expect(await countTitles(title)).toBe(10)
   })
 
-  test('carries the first answer although the task has changed since', async () => {
+  test('gets the first answer after the task has changed', async () => {
     const json = { title: newName('task') }
     const first = await send('edited', json)
     const changed = await request('PATCH', taskPath(first.body), {
-      token,
+      token: owner.token,
       json: { title: `${json.title} 2` },
     })
     expect(changed.status).toBe(200)
     expectReplay(await send('edited', json), first)
-    const now = await request('GET', taskPath(first.body), { token })
+    const now = await request('GET', taskPath(first.body), { token: owner.token })
     expect(now.body).toEqual(changed.body)
     expect(now.headers.get('ETag')).not.toBe(first.headers.get('ETag'))
   })
 
-  test('carries the first answer although the task has gone since', async () => {
+  test('gets the first answer after the task has been deleted', async () => {
     const json = { title: newName('task') }
     const first = await send('deleted', json)
-    expect((await request('DELETE', taskPath(first.body), { token })).status).toBe(204)
+    expect((await request('DELETE', taskPath(first.body), { token: owner.token })).status).toBe(204)
     expectReplay(await send('deleted', json), first)
-    expect((await request('GET', taskPath(first.body), { token })).status).toBe(404)
+    expect((await request('GET', taskPath(first.body), { token: owner.token })).status).toBe(404)
     expect(await countTitles(json.title)).toBe(0)
   })
 
-  test('carries the first answer although the assignee has gone since', async () => {
+  test('gets the first answer after the assignee has been deleted', async () => {
     const assignee = await register()
     const json = { title: newName('task'), assigned_to: assignee.id }
     const first = await send('unassigned', json)
@@ -136,7 +137,7 @@ describe('a repeat', () => {
 })
 
 describe('the body', () => {
-  test('has to be the same JSON value, whatever the order of its members and its form', async () => {
+  test('may differ in the order of members, white space and escapes', async () => {
     const title = newName('Ärger')
     const first = await sendText(
       'value',
@@ -174,7 +175,7 @@ describe('the body', () => {
     expect(await countTitles(title)).toBe(1)
   })
 
-  test('decides between concurrent requests too: one wins, those with its body replay it', async () => {
+  test('of one concurrent request wins: the same body replays it, another is refused', async () => {
     for (let round = 0; round < 10; round++) {
       const title = newName('task')
       const answers = await Promise.all(
@@ -188,7 +189,7 @@ describe('the body', () => {
     }
   })
 
-  test('is looked at first: what is refused otherwise is refused with a key that is bound', async () => {
+  test('is checked before the key: invalid requests are refused as without a key', async () => {
     const title = newName('task')
     expectFirst(await send('bound', { title }))
     expect((await send('bound', { title: 5 })).status).toBe(400)
@@ -207,11 +208,11 @@ test.each<[string, RequestOptions, number]>([
   ['an invalid title', { json: { title: '' } }, 400],
   ['an assignee who is no user', { json: { title: 'x', assigned_to: 2 ** 40 } }, 400],
   ['a token that is none', { json: { title: 'x' }, token: 'nonsense' }, 401],
-])('a request refused for %s binds no key', async (name, options, status) => {
+])('a request refused for %s does not use up the key', async (name, options, status) => {
   const key = name.replaceAll(' ', '-')
   const headers = { ...options.headers, 'Idempotency-Key': key }
   for (let i = 0; i < 2; i++) {
-    const refused = await request('POST', '/api/tasks/', { token, ...options, headers })
+    const refused = await request('POST', '/api/tasks/', { token: owner.token, ...options, headers })
     expect(refused.status).toBe(status)
     expect(isReplay(refused)).toBe(false)
   }
@@ -222,7 +223,7 @@ test.each<[string, RequestOptions, number]>([
 })
 
 describe('a key', () => {
-  test("is its user's own", async () => {
+  test('belongs to one user', async () => {
     const json = { title: newName('task') }
     const others = await Promise.all([register(), register()])
     const first = await send('shared', json)
@@ -237,7 +238,7 @@ describe('a key', () => {
     expectReplay(await send('shared', json), first)
   })
 
-  test('is taken as sent: quotes, case and all', async () => {
+  test('is compared as sent, with quotes and case', async () => {
     const keys = [
       'as-sent',
       '"as-sent"',
@@ -263,7 +264,7 @@ describe('a key', () => {
     }
   })
 
-  test('has 1 to 255 characters, all of which count', async () => {
+  test('has 1 to 255 characters, all of which are compared', async () => {
     const title = newName('task')
     const every = Array.from({ length: 94 }, (_, i) => String.fromCharCode(0x21 + i)).join('')
     for (const key of ['k', '7', every, `${'k'.repeat(254)}a`, `${'k'.repeat(254)}b`]) {
@@ -279,7 +280,7 @@ describe('a key', () => {
     ['with a space', 'two words'],
     ['with a tab', 'two\twords'],
     ['with a letter of Latin-1', 'schl\u00fcssel'],
-    // As a client sends it that writes headers in UTF-8.
+    // Some clients write headers in UTF-8.
     ['with UTF-8 in it', Buffer.from('schlüssel 🔑').toString('latin1')],
   ])('is refused when it is %s', async (_, key) => {
     const title = newName('task')
@@ -290,11 +291,11 @@ describe('a key', () => {
   })
 })
 
-test('a key says nothing to other methods', async () => {
+test('a key is ignored by other methods', async () => {
   const headers = { 'Idempotency-Key': 'methods' }
   const { body }: { body: Task } = await send('methods', { title: newName('task') })
   for (const title of ['one', 'two']) {
-    const answer = await request('PATCH', taskPath(body), { token, json: { title }, headers })
+    const answer = await request('PATCH', taskPath(body), { token: owner.token, json: { title }, headers })
     expect(answer).toMatchObject({ status: 200, body: { title } })
     expect(isReplay(answer)).toBe(false)
   }

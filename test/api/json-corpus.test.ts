@@ -1,13 +1,13 @@
-/**
- * Texts of the kinds that suites for parsers of JSON (RFC 8259) have: those that are no JSON, those that parsers may take
- * or leave, and those that they must take.
- */
+/** Kinds of texts as in test suites for JSON parsers (RFC 8259): invalid, valid, and left to the parser. */
 import { describe, expect, inject, test } from 'vitest'
 import { createClient, newName, problemFaults, taskPath } from '../support/client.ts'
 import { bytes, malformedDocuments, malformedValues, type Sent } from '../support/corpora/json.ts'
+import { registerBeforeAll } from '../support/users.ts'
+import { words } from '../support/words.ts'
 
-const { request, register, createTask } = createClient(inject('wide'))
-const user = await register()
+const client = createClient(inject('wide'))
+const { request, createTask } = client
+const user = registerBeforeAll(client)
 
 const send = (method: string, path: string, body: Sent, token?: string) =>
   request(method, path, {
@@ -17,7 +17,7 @@ const send = (method: string, path: string, body: Sent, token?: string) =>
   })
 const create = (body: Sent) => send('POST', '/api/tasks/', body, user.token)
 
-describe('what is no JSON', () => {
+describe('invalid JSON', () => {
   const show = (sent: Sent) =>
     typeof sent === 'string' ? JSON.stringify(sent.slice(0, 40)) : sent.toString('latin1').slice(0, 40)
   const all = [
@@ -33,30 +33,14 @@ describe('what is no JSON', () => {
     for (const body of all) {
       const answer = await send(method, path, body, authenticated ? user.token : undefined)
       expect([show(body), answer.status, problemFaults(answer)]).toEqual([show(body), 400, []])
-      // It has no members that could be wrong.
+      // No member can be named.
       expect([show(body), answer.body.errors]).toEqual([show(body), undefined])
     }
   })
 })
 
 test.each([
-  ...[
-    'null',
-    'true',
-    'false',
-    '0',
-    '-0',
-    '1',
-    '1.5',
-    '1E+2',
-    '1e-2',
-    '-1e-999',
-    '1e999',
-    '-1E999',
-    '0.1e1',
-    '""',
-    '"a"',
-  ],
+  ...words('null true false 0 -0 1 1.5 1E+2 1e-2 -1e-999 1e999 -1E999 0.1e1 "" "a"'),
   ...[
     '123456789012345678901234567890',
     `1${'0'.repeat(400)}`,
@@ -64,12 +48,7 @@ test.each([
     `1e${'9'.repeat(400)}`,
   ],
   ...[
-    '[]',
-    '[null]',
-    '{}',
-    '{"a":{}}',
-    '{"":0}',
-    '{"a":1,"a":2}',
+    ...words('[] [null] {} {"a":{}} {"":0} {"a":1,"a":2}'),
     ' \t\r\n[ ]\n',
     '"\\u0000"',
     '"\\ud800"',
@@ -79,11 +58,11 @@ test.each([
   `${'['.repeat(30_000)}${']'.repeat(30_000)}`,
   `${'{"a":'.repeat(10_000)}0${'}'.repeat(10_000)}`,
   `[${'0,'.repeat(30_000)}0]`,
-])('%s is JSON, and so an unknown member is what is wrong', async (value) => {
+])('%s is valid JSON, so only the unknown member is refused', async (value) => {
   const answer = await create(`{"title":"a","nope":${value}}`)
   expect(answer).toMatchObject({ status: 400, body: { errors: [{ pointer: '/nope' }] } })
   expect(answer.body.errors).toHaveLength(1)
-  // As a member that is ignored, and as one of each type.
+  // As an ignored member, and as a member of each type.
   const path = taskPath(await createTask(user.token))
   expect((await send('PUT', path, `{"title":"a","id":${value}}`, user.token)).status).toBe(200)
   for (const member of ['title', 'description', 'status', 'assigned_to']) {
@@ -93,13 +72,13 @@ test.each([
   }
 })
 
-/** Bodies and the title that comes of each; null for a 400. */
+/** Bodies and the title of the task; null for a 400. */
 test.each<[string, Sent, string | null]>([
   ['a byte order mark before it', bytes([0xef, 0xbb, 0xbf], '{"title":"a"}'), 'a'],
   ['white space around it', ' \t\r\n{"title":"a"}\n\n', 'a'],
   ['a member twice', '{"title":"a","title":"b"}', 'b'],
   ['a member twice, once escaped', '{"title":"a","\\u0074itle":"b"}', 'b'],
-  ['a member twice, right at first', '{"title":"a","title":7}', null],
+  ['a member twice, the first valid', '{"title":"a","title":7}', null],
   [
     'escapes of every kind',
     '{"title":"\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\uD83D\\uDE00x"}',
@@ -108,9 +87,9 @@ test.each<[string, Sent, string | null]>([
   ['controls that need no escape', '{"title":"a\u007f\u0080\u2028\u2029b"}', 'a\u007f\u0080\u2028\u2029b'],
   ['no characters', '{"title":"\ufffe\uffff\u{10ffff}"}', '\ufffe\uffff\u{10ffff}'],
   ['a replacement character', '{"title":"\ufffd"}', '\ufffd'],
-  ['half of a pair of surrogates', '{"title":"\\ud83d"}', null],
-  ['the other half', '{"title":"a\\ude00b"}', null],
-  ['a pair the wrong way round', '{"title":"\\ude00\\ud83d"}', null],
+  ['a high surrogate alone', '{"title":"\\ud83d"}', null],
+  ['a low surrogate alone', '{"title":"a\\ude00b"}', null],
+  ['swapped surrogates', '{"title":"\\ude00\\ud83d"}', null],
   ['U+0000', '{"title":"a\\u0000b"}', null],
   ['a prototype', '{"title":"a","__proto__":{"title":"b"}}', null],
   ['a constructor', '{"title":"a","constructor":{"prototype":{}}}', null],
@@ -124,7 +103,7 @@ test.each<[string, Sent, string | null]>([
   else expect(answer).toMatchObject({ status: 201, body: { title } })
 })
 
-test('numbers are compared by value: a spelling of an id is the id', async () => {
+test('numbers are compared by value: an id may be written in another way', async () => {
   for (const spelled of [
     `${user.id}`,
     `${user.id}.0`,
@@ -137,16 +116,10 @@ test('numbers are compared by value: a spelling of an id is the id', async () =>
       body: { assigned_to: user.id },
     })
   for (const none of [
-    '0',
-    '-0',
-    '-1',
-    '1.5',
-    '1e400',
-    '9007199254740991',
-    '9007199254740993',
-    '9223372036854775807',
-    '9223372036854775808',
-    '1e-400',
+    ...words(`
+      0 -0 -1 1.5 1e400 9007199254740991 9007199254740993 9223372036854775807 9223372036854775808
+      1e-400
+    `),
     `-${user.id}`,
   ])
     expect(await create(`{"title":"a","assigned_to":${none}}`)).toMatchObject({
@@ -155,7 +128,7 @@ test('numbers are compared by value: a spelling of an id is the id', async () =>
     })
 })
 
-test('the same JSON value with another spelling is the same request to an Idempotency-Key', async () => {
+test('an Idempotency-Key takes the same JSON value in another spelling as a repeat', async () => {
   const key = { 'Idempotency-Key': newName() }
   const post = (body: string) =>
     request('POST', '/api/tasks/', {

@@ -1,14 +1,12 @@
 /**
- * Bytes that are no HTTP request, or two at once, on a plain connection: each is answered with a problem document or
- * by closing, and nothing that follows is taken for something else.
+ * Invalid and ambiguous HTTP requests on a plain connection get a problem document or the end of the
+ * connection, and no later bytes are read as another request.
  */
 import { connect, type Socket } from 'node:net'
 import fc from 'fast-check'
 import { afterEach, describe, expect, inject, test } from 'vitest'
 import { type Answer, createClient, problemFaults } from '../support/client.ts'
-
-const seed = Number(process.env.FUZZ_SEED ?? 20261122)
-const numRuns = Number(process.env.FUZZ_RUNS ?? 300)
+import { numRuns, seed } from '../support/property-runs.ts'
 
 const target = inject('wide')
 const client = createClient(target)
@@ -20,8 +18,8 @@ afterEach(async () => {
 })
 
 /**
- * Sends the bytes (a character each) and resolves with what came back when the service has closed the connection.
- * `end`: no more is going to come, and the service is told; `quietMs`: so it is after this long without an answer.
+ * Sends the bytes, one a character, and resolves with the received text once the service has closed the
+ * connection. `end` closes the client's half at once, `quietMs` after this long without an answer.
  */
 function exchange(bytes: string, { end = false, quietMs }: { end?: boolean; quietMs?: number } = {}) {
   return new Promise<string>((resolve, reject) => {
@@ -38,7 +36,7 @@ function exchange(bytes: string, { end = false, quietMs }: { end?: boolean; quie
       quiet?.refresh()
     })
     socket.on('end', () => socket.end())
-    // A reset is one way to close.
+    // A reset closes the connection too.
     socket.on('error', () => {})
     socket.on('close', () => {
       clearTimeout(hang)
@@ -50,7 +48,7 @@ function exchange(bytes: string, { end = false, quietMs }: { end?: boolean; quie
   })
 }
 
-/** The answers in what came back; those to HEAD are not expected. Throws when there is anything else. */
+/** Parses answers, none of which is to HEAD. Throws on any other text. */
 function readAnswers(text: string): Answer[] {
   if (text === '') return []
   const [, head = '', status = ''] =
@@ -92,7 +90,7 @@ function readChunks(text: string, start: number): [string, number] {
   }
 }
 
-/** What is wrong with the answers, whatever was sent. */
+/** Reasons why no request may get these answers. */
 const faultsOf = (answers: Answer[]) =>
   answers.flatMap((answer) => [
     // A transfer coding that is not known is a 501 (RFC 9112 section 6.1).
@@ -109,7 +107,7 @@ const hosted = 'Host: localhost\r\n'
 const close = `${hosted}Connection: close\r\n`
 const get = (path: string, headers = close) => `GET ${path} HTTP/1.1\r\n${headers}\r\n`
 const health = get('/healthz')
-/** To an operation that reads its body before it asks who calls. */
+/** A request to an operation that reads its body without authentication. */
 const post = (headers: string, body: string) =>
   `POST /api/token/ HTTP/1.1\r\n${close}Content-Type: application/json\r\n${headers}\r\n${body}`
 
@@ -263,14 +261,14 @@ test.each([
   ['the path', '/api/tasks/é', 'binary'],
   ['the query', '/api/tasks/?search=é', 'binary'],
   ['the query, in Latin-1', '/api/tasks/?search=é', 'latin1'],
-])('text that is not percent-encoded in %s is a 400 that says so', async (_, path, encoding) => {
+])('text that is not percent-encoded in %s is a 400 that names the fault', async (_, path, encoding) => {
   const target = encoding === 'binary' ? Buffer.from(path).toString('latin1') : path
   const answers = readAnswers(await exchange(get(target)))
   expect(statuses(answers)).toEqual([400])
   expect(answers[0]?.body.detail).toMatch(/percent-encode/)
 })
 
-test('an expectation that nobody can meet is a 417', async () => {
+test('an unknown expectation is a 417', async () => {
   const answers = readAnswers(await exchange(get('/healthz', `${close}Expect: nonsense\r\n`)))
   expect([statuses(answers), faultsOf(answers)]).toEqual([[417], []])
 })
@@ -365,7 +363,7 @@ describe('Host', () => {
     expect(statuses(answers)).toEqual([status])
   })
 
-  test('any text is answered', async () => {
+  test('with any text is answered', async () => {
     const host = fc.string({
       unit: fc.integer({ min: 0x20, max: 0x7e }).map((code) => String.fromCharCode(code)),
     })
@@ -378,7 +376,7 @@ describe('Host', () => {
     await fc.assert(property, { seed, numRuns })
   })
 
-  test('no answer is made of it', async () => {
+  test('does not appear in answers', async () => {
     const { token } = await client.register()
     await Promise.all([client.createTask(token), client.createTask(token)])
     const from = (target: string, more = '') =>
@@ -413,7 +411,7 @@ describe('several requests on a connection', () => {
     `${target} HTTP/1.1\r\n${hosted}${headers}Transfer-Encoding: chunked\r\n\r\n` +
     `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
 
-  // What the service does not read, as it knows its answer before, must not be read as the next request.
+  // An unread body must not be read as the next request.
   test.each<[string, string, string, number, number]>([
     ['of a 404', 'POST /nothing', json, 100, 404],
     ['of a large 404', 'POST /nothing', json, 200_000, 404],
@@ -424,23 +422,23 @@ describe('several requests on a connection', () => {
     ['of a 400', 'POST /api/token/', json, 1000, 400],
     ['of a GET', 'GET /healthz', json, 100, 200],
     ['of a large GET', 'GET /healthz', json, 200_000, 200],
-  ])('do not come from the body %s', async (_, line, headers, size, status) => {
+  ])('are not read from the body %s', async (_, line, headers, size, status) => {
     for (const write of [withLength, inChunks]) {
       const answers = readAnswers(await exchange(write(line, headers, inside(size)) + health))
-      // Closing instead of reading on is fine too.
+      // Closing the connection is allowed too.
       expect([[status], [status, 200]]).toContainEqual(statuses(answers))
       expect(faultsOf(answers)).toEqual([])
     }
   })
 
-  test('each has its own answer when the last is nonsense', async () => {
+  test('are answered before a malformed one', async () => {
     const answers = readAnswers(await exchange(`${get('/healthz', hosted)}NONSENSE\r\n\r\n`))
     expect(faultsOf(answers)).toEqual([])
-    // None at all is a closed connection; a 400 first would be the answer to a request that was right.
+    // The connection may be closed without an answer. A 400 first would answer the valid request.
     expect([[], [200], [200, 400]]).toContainEqual(statuses(answers))
   })
 
-  test('nonsense behind a request does not end up in the middle of its answer', async () => {
+  test('a malformed request does not put its answer into an earlier one', async () => {
     const path = '/docs/swagger-ui-bundle.js'
     const { body } = await client.request('GET', path)
     const received = await new Promise<string>((resolve, reject) => {
@@ -456,12 +454,12 @@ describe('several requests on a connection', () => {
     const whole = Buffer.from(body).toString('latin1')
     const begun = received.slice(received.indexOf('\r\n\r\n') + 4)
     expect(begun.length).toBeGreaterThan(0)
-    // As much of the file as was sent before the connection was closed, and after all of it perhaps a 400.
+    // The beginning of the file, or all of it, perhaps with a 400 after it.
     expect(begun.slice(0, whole.length) === whole.slice(0, begun.length)).toBe(true)
   })
 })
 
-test('a body far too large is answered, and never by a closed connection alone', async () => {
+test('a body of 8 MiB is answered with 413 before the connection closes', async () => {
   const { token } = await client.register()
   const body = ' '.repeat(8 * 1024 * 1024)
   const headers = { 'Content-Type': 'application/json' }
@@ -471,7 +469,7 @@ test('a body far too large is answered, and never by a closed connection alone',
   }
 })
 
-describe('requests that are not whole', () => {
+describe('incomplete requests', () => {
   const halves: [string, string][] = [
     ['nothing', ''],
     ['empty lines', '\r\n\r\n'],
@@ -483,13 +481,13 @@ describe('requests that are not whole', () => {
     ['chunks without the last', post('Transfer-Encoding: chunked\r\n', '2\r\n{}\r\n')],
   ]
 
-  test.each(halves)('%s, and then no more, is a 400 or nothing', async (_, bytes) => {
+  test.each(halves)('%s before the end of the connection gets a 400 or no answer', async (_, bytes) => {
     const answers = readAnswers(await exchange(bytes, { end: true }))
     expect([[], [400]]).toContainEqual(statuses(answers))
     expect(faultsOf(answers)).toEqual([])
   })
 
-  test('many connections that send half a request keep nobody waiting', async () => {
+  test('200 connections with half a request do not delay other clients', async () => {
     const opened = await Promise.all(
       Array.from(
         { length: 200 },
@@ -511,7 +509,7 @@ describe('requests that are not whole', () => {
   })
 })
 
-test(`any change to a request is answered or refused (FUZZ_SEED=${seed} FUZZ_RUNS=${numRuns})`, async () => {
+test(`a randomly changed request is answered or refused (FUZZ_SEED=${seed} FUZZ_RUNS=${numRuns})`, async () => {
   const originals = [
     get('/healthz', hosted),
     get('/api/tasks/?limit=1&search=a', `${hosted}Authorization: Bearer a.b.c\r\nIf-None-Match: "1"\r\n`),
@@ -573,7 +571,7 @@ test(`any change to a request is answered or refused (FUZZ_SEED=${seed} FUZZ_RUN
         return text.slice(0, place) + piece + text.slice(place + removed)
       }, original),
     )
-  // Ten at a time: many of them wait for more to come.
+  // Ten at a time, as many of them wait for more bytes.
   const property = fc.asyncProperty(fc.array(changed, { minLength: 1, maxLength: 10 }), async (requests) => {
     const texts = await Promise.all(requests.map((bytes) => exchange(bytes, { quietMs: 100 })))
     for (const text of texts) expect(faultsOf(readAnswers(text))).toEqual([])

@@ -1,18 +1,20 @@
-/** Whatever text is sent, in whatever member or parameter: it comes back unchanged, or is refused by name. */
-import { describe, expect, inject, test } from 'vitest'
+/** Any text in any member or parameter is stored unchanged or refused, and the refusal names the place. */
+import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { createClient, newName, problemFaults, taskPath } from '../support/client.ts'
 import { blank, storable, unstorable } from '../support/corpora/naughty-strings.ts'
 
 const { request, register, createTask } = createClient(inject('wide'))
-const owner = await register()
-const { token } = owner
+let token: string
+beforeAll(async () => {
+  token = (await register()).token
+})
 
 type Answered = Awaited<ReturnType<typeof request>>
 
 const shown = (text: string) => JSON.stringify(text).slice(0, 60)
 const codePoints = (text: string) => [...text].length
 
-/** A 400 that names the place, and no other. */
+/** A 400 that names only this place. */
 function expectRefused(text: string, answer: Answered, place: Record<string, string>) {
   expect([shown(text), answer.status, problemFaults(answer)]).toEqual([shown(text), 400, []])
   for (const { detail, ...told } of answer.body.errors)
@@ -20,7 +22,7 @@ function expectRefused(text: string, answer: Answered, place: Record<string, str
 }
 
 describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
-  test('come back in a title and a description', async () => {
+  test('are stored unchanged as title and description', async () => {
     for (const text of texts) {
       const created = await request('POST', '/api/tasks/', {
         token,
@@ -40,7 +42,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are found by a search for them', async () => {
+  test('are found by a search', async () => {
     for (const text of texts) {
       const { id, title } = await createTask(token, { title: text })
       const query = new URLSearchParams({ search: title, limit: '100' })
@@ -54,7 +56,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are an Idempotency-Key, a User-Agent and a request id, as far as headers go', async () => {
+  test('are taken or refused as Idempotency-Key, User-Agent and request id', async () => {
     for (const text of texts.filter((each) => /^[\x20-\x7e\xa0-\xff]*$/.test(each) && each.trim() === each)) {
       const headers = {
         'Idempotency-Key': text.slice(0, 200) + newName(),
@@ -70,7 +72,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are passwords, or are refused as such', async () => {
+  test('are taken or refused as passwords', async () => {
     for (const text of texts.slice(0, 8)) {
       const username = newName()
       const registered = await request('POST', '/api/register/', { json: { username, password: text } })
@@ -87,7 +89,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are usernames and e-mail addresses, or are refused as such', async () => {
+  test('are taken or refused as usernames and e-mail addresses', async () => {
     for (const text of texts) {
       const username = text.trim()
       const registered = await request('POST', '/api/register/', {
@@ -102,7 +104,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are nobody, and no token', async () => {
+  test('are valid searches for users and invalid refresh tokens', async () => {
     for (const text of texts) {
       const found = await request('GET', `/api/users/?${new URLSearchParams({ search: text })}`, { token })
       if (codePoints(text) > 150) expectRefused(text, found, { parameter: 'search' })
@@ -112,7 +114,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are no right parameters, but for small numbers, and no cursor', async () => {
+  test('are refused as parameters and cursors, except small numbers', async () => {
     for (const text of texts) {
       const right = [
         ...(/^\d{1,3}$/.test(text) && Number(text) > 0 && Number(text) <= 100 ? ['limit'] : []),
@@ -132,9 +134,9 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are ids of nothing', async () => {
+  test('are ids of no task', async () => {
     for (const text of texts) {
-      // Without dots alone, which a URL takes away.
+      // Dots alone would be removed from the URL.
       for (const part of [`${text}x`, `x/${text}`]) {
         const { status } = await request('GET', `/api/tasks/${encodeURIComponent(part)}/`, { token })
         expect([shown(part), status]).toEqual([shown(part), 404])
@@ -142,7 +144,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
     }
   })
 
-  test('are no members and no parameters', async () => {
+  test('are refused as names of members and parameters', async () => {
     for (const text of texts) {
       const body = JSON.stringify({ title: 'a' }).replace('}', () => `,${JSON.stringify(text)}:1}`)
       const pointer = `/${text.replaceAll('~', '~0').replaceAll('/', '~1')}`
@@ -154,7 +156,7 @@ describe.concurrent.each(Object.entries(storable))('%s', (_, texts) => {
   })
 })
 
-/** Every place for text, each with the request that has the text there and nothing else wrong. */
+/** Every place for text, with a request that is otherwise valid. */
 const places: [string, (text: string) => Promise<Answered>, Record<string, string>][] = [
   ['title', (title) => request('POST', '/api/tasks/', { token, json: { title } }), { pointer: '/title' }],
   [
@@ -207,7 +209,7 @@ describe.each(places)('%s', (name, send, place) => {
     for (const whole of [text, `a${text}b`]) expectRefused(whole, await send(whole), place)
   })
 
-  test('of white space is refused where something is needed', async () => {
+  test('of white space is refused where text is required', async () => {
     for (const text of blank) {
       const answer = await send(text)
       if (['title', 'username', 'email'].includes(name)) expectRefused(text, answer, place)

@@ -1,4 +1,4 @@
-/** Rate limit, path and method, authentication, media type and size, body and parameters, visibility. */
+/** The order of checks: limit, path and method, authentication, media type and size, input, visibility. */
 import { describe, expect, inject, test } from 'vitest'
 import { createClient, type RequestOptions } from '../support/client.ts'
 
@@ -19,7 +19,7 @@ async function endedToken() {
   return token
 }
 
-describe('path and method come before authentication', () => {
+describe('path and method are checked before authentication', () => {
   test.each([undefined, 'nonsense'])('with token %s', async (token) => {
     const as = token === undefined ? {} : { token }
     for (const path of ['/api/nothing/', '/api/users/7/', '/api/users/me/tasks/', '/api/', '/api']) {
@@ -46,7 +46,7 @@ describe('path and method come before authentication', () => {
   })
 })
 
-describe('authentication comes before whatever else may be wrong', () => {
+describe('authentication is checked before the rest of the request', () => {
   const calls: Call[] = [
     ['PATCH', '/api/users/me/', text],
     ['PATCH', '/api/users/me/', broken],
@@ -67,8 +67,8 @@ describe('authentication comes before whatever else may be wrong', () => {
 
   test.each([
     ['no token', async () => undefined],
-    ['a forged one', async () => 'nonsense'],
-    ['one of a session that has ended', endedToken],
+    ['a forged token', async () => 'nonsense'],
+    ['the token of an ended session', endedToken],
   ])('with %s', async (_, make) => {
     const token = await make()
     for (const [method, path, options] of calls) {
@@ -79,7 +79,7 @@ describe('authentication comes before whatever else may be wrong', () => {
   })
 })
 
-test('media type and size come before body and parameters, and these before what is there to be seen', async () => {
+test('media type and size are checked before input, and input before visibility', async () => {
   const { token } = await register()
   const expected: [number, ...Call][] = [
     [415, 'PATCH', '/api/users/me/?nonsense=1', text],

@@ -1,6 +1,7 @@
-/** Which passwords are one and the same, and which ones an account cannot have. */
+/** Passwords that are equal, and passwords that are refused. */
 import { describe, expect, inject, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
+import { words } from '../support/words.ts'
 
 const { request, register } = createClient(inject('wide'))
 
@@ -11,7 +12,7 @@ const tryLogIn = async (username: string, password: string) =>
 const changePassword = (token: string, from: string, to: string) =>
   request('PATCH', '/api/users/me/', { token, json: { password: to, current_password: from } })
 
-/** Forms of the same password, as keyboards of different makers compose them. */
+/** Forms of one password that different keyboards compose. */
 const forms: [string, string, string][] = [
   ['composed and decomposed letters', 'Zażółć gęślą', 'Zażółć gęślą'.normalize('NFD')],
   ['Korean syllables and their parts', '비밀번호를바꾸다', '비밀번호를바꾸다'.normalize('NFD')],
@@ -28,7 +29,7 @@ describe.each(forms)('%s', (_, one, other) => {
   test.each([
     [one, other],
     [other, one],
-  ])('are one password: %j, then %j', async (first, second) => {
+  ])('are the same password: %j, then %j', async (first, second) => {
     const { username } = await register(newName(), first)
     expect(await tryLogIn(username, second)).toBe(200)
     expect(await tryLogIn(username, `${second}!`)).toBe(401)
@@ -41,7 +42,7 @@ describe.each(forms)('%s', (_, one, other) => {
   })
 })
 
-test('letters of another case, accent or script make another password', async () => {
+test('letters of another case, accent or script are another password', async () => {
   const { username } = await register(newName(), 'correct höße')
   for (const other of ['Correct höße', 'correct hoße', 'correct hösse', 'соrrect höße'])
     expect(await tryLogIn(username, other)).toBe(401)
@@ -71,7 +72,7 @@ test.each([
   expect(answer).toMatchObject({ status: 400, body: { errors: [{ pointer: '/password' }] } })
 })
 
-test('a password that no form of makes short enough is refused wherever one is given', async () => {
+test('a password that is too long in every form is refused by every operation', async () => {
   const user = await register()
   const tooLong = `a${'\u0301\u0316'.repeat(10_000)}`
   expect(await tryLogIn(user.username, tooLong)).toBe(400)
@@ -80,13 +81,13 @@ test('a password that no form of makes short enough is refused wherever one is g
   expect((await request('DELETE', '/api/users/me/', { token: user.token, json })).status).toBe(400)
 })
 
-describe('the name', () => {
+describe('the username', () => {
   const name = newName('Name')
   const wide = (text: string) =>
     text.replace(/[!-~]/g, (character) => String.fromCharCode(character.charCodeAt(0) + 0xfee0))
 
   test.each([name, name.toLowerCase(), name.toUpperCase(), wide(name)])(
-    '%s is no password of %s',
+    '%s is refused as password of %s',
     async (password) => {
       for (const username of [name, ` ${name.toUpperCase()} `]) {
         const answer = await tryRegister(password, username)
@@ -96,7 +97,7 @@ describe('the name', () => {
     },
   )
 
-  test('is no new password either, whatever its case', async () => {
+  test('is refused as new password, in any case', async () => {
     const user = await register(newName('Name'))
     for (const to of [user.username, user.username.toUpperCase(), wide(user.username)]) {
       const answer = await changePassword(user.token, user.password, to)
@@ -105,7 +106,7 @@ describe('the name', () => {
     expect(await tryLogIn(user.username, user.password)).toBe(200)
   })
 
-  test('may be part of a password, or be the password of somebody else', async () => {
+  test('may be part of a password, or the password of another user', async () => {
     const username = newName()
     expect((await tryRegister(`${username}!`, username)).status).toBe(201)
     expect((await tryRegister(username)).status).toBe(201)
@@ -113,40 +114,34 @@ describe('the name', () => {
 })
 
 describe('a common password', () => {
-  test.each([
-    'password',
-    '12345678',
-    'iloveyou',
-    'qwertyuiop',
-    'password123',
-    '11111111',
-    'passw0rd',
-    'trustno1',
-  ])('%s is refused in whatever case and form', async (password) => {
-    const user = await register()
-    for (const form of [
-      password,
-      password.toUpperCase(),
-      password.replace(/[a1]/, (of) => (of === 'a' ? 'ａ' : '１')),
-    ]) {
-      const errors = [{ pointer: '/password', detail: expect.stringContaining('most common') }]
-      expect(await tryRegister(form)).toMatchObject({ status: 400, body: { errors } })
-      const changed = await changePassword(user.token, user.password, form)
-      expect(changed).toMatchObject({ status: 400, body: { errors } })
-    }
-  })
+  test.each(words('password 12345678 iloveyou qwertyuiop password123 11111111 passw0rd trustno1'))(
+    '%s is refused in any case and form',
+    async (password) => {
+      const user = await register()
+      for (const form of [
+        password,
+        password.toUpperCase(),
+        password.replace(/[a1]/, (of) => (of === 'a' ? 'ａ' : '１')),
+      ]) {
+        const errors = [{ pointer: '/password', detail: expect.stringContaining('most common') }]
+        expect(await tryRegister(form)).toMatchObject({ status: 400, body: { errors } })
+        const changed = await changePassword(user.token, user.password, form)
+        expect(changed).toMatchObject({ status: 400, body: { errors } })
+      }
+    },
+  )
 
   test('may be part of a password', async () => {
     expect((await tryRegister('my password1')).status).toBe(201)
   })
 
-  test('is no other answer at login than any wrong password', async () => {
+  test('is answered like any wrong password at login', async () => {
     const { username } = await register()
     expect(await tryLogIn(username, 'password')).toBe(401)
   })
 })
 
-test('everything that is wrong with a password and a name is told at once', async () => {
+test('all errors of password and name are reported at once', async () => {
   const { status, body } = await request('POST', '/api/register/', {
     json: { username: 'pass word', password: 'pass word', email: 'none', nope: 1 },
   })

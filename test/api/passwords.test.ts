@@ -1,4 +1,4 @@
-/** What a password may be, wherever one is given, and what a new one does to the sessions there are. */
+/** Passwords that are accepted, and the effect of a new one on sessions. */
 import { describe, expect, inject, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
 
@@ -22,7 +22,7 @@ describe('a password', () => {
     ['of 72 bytes in 24 characters', '€'.repeat(24)],
     ['with spaces around it', ' correct horse '],
     ['with quotes, backslashes and percent signs', `'"\\%_$1{}`],
-  ])('%s is taken, at login and as a new one too', async (_, password) => {
+  ])('%s is accepted at registration, at login and as new password', async (_, password) => {
     const byRegistration = await register(newName(), password)
     expect(byRegistration.token).toEqual(expect.any(String))
     const byChange = await register()
@@ -58,7 +58,7 @@ describe('a password', () => {
   test.each([
     ['bytes', 'x'.repeat(72)],
     ['characters of several bytes', '€'.repeat(24)],
-  ])('that is too long is never cut to one of 72 %s', async (_, password) => {
+  ])('that is too long is never cut to 72 %s', async (_, password) => {
     const user = await register(newName(), password)
     const longer = `${password}x`
     expect((await tryLogIn(user.username, longer)).status).toBe(400)
@@ -74,7 +74,7 @@ describe('a password', () => {
     expect((await tryLogIn(user.username, `${password.slice(0, -1)}y`)).status).toBe(401)
   })
 
-  test('is as it was sent: neither trimmed nor folded', async () => {
+  test('is neither trimmed nor folded', async () => {
     const { username } = await register(newName(), ' Correct Horse ')
     for (const password of ['Correct Horse', ' Correct Horse', ' correct horse ', ' Correct Horse  ']) {
       expect((await tryLogIn(username, password)).status).toBe(401)
@@ -113,7 +113,7 @@ describe('a new password', () => {
     expect((await tryLogIn(user.username, 'a new password')).status).toBe(200)
   })
 
-  test('that is refused ends no session', async () => {
+  test('ends no session when it is refused', async () => {
     const user = await register()
     const other = await logIn(user.username, user.password)
     expect((await changePassword(user.token, 'wrong horse', 'a new password')).status).toBe(400)
@@ -121,11 +121,11 @@ describe('a new password', () => {
     expect((await refresh(other.refreshToken)).status).toBe(200)
   })
 
-  test('leaves no session of the old one alive, whenever logins with that come in between', async () => {
+  test('leaves no session of concurrent logins with the old one', async () => {
     for (let round = 0; round < 30; round++) {
       const user = await register()
       const logins = []
-      // The change starts before, between or after the logins, by turns.
+      // The change starts before, between or after the logins.
       let change: ReturnType<typeof request> | undefined
       for (let i = 0; i < 6; i++) {
         if (i === round % 6) change = changePassword(user.token, user.password, 'a new password')
@@ -144,14 +144,14 @@ describe('a new password', () => {
     }
   })
 
-  test('is one when two sessions set one each at once', async () => {
+  test('is set by exactly one of two concurrent changes', async () => {
     for (let round = 0; round < 10; round++) {
       const user = await register()
       const sessions = [user, await logIn(user.username, user.password)]
       const answers = await Promise.all(
         sessions.map(({ token }, i) => changePassword(token, user.password, `new password ${i}`)),
       )
-      // The other finds its session ended, or the current password no longer right.
+      // The other has an ended session or a wrong current password.
       const [winner, ...more] = answers.flatMap(({ status }, i) => (status === 200 ? [i] : []))
       expect(more).toEqual([])
       expect([400, 401]).toContain(answers.find((_, i) => i !== winner)?.status)

@@ -12,7 +12,7 @@ const me = (token: string) => request('GET', '/api/users/me/', { token })
 
 const timestamp = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
 
-test('answers the account and nothing of its password', async () => {
+test('answers the account without the password', async () => {
   const username = newName()
   const { status, body } = await send({ username, password, email: 'ann@example.com' })
   expect(status).toBe(201)
@@ -26,7 +26,7 @@ test('answers the account and nothing of its password', async () => {
   expect(Math.abs(Date.parse(body.created_at) - Date.now())).toBeLessThan(60_000)
 })
 
-test('needs no e-mail address, and no slash at the end', async () => {
+test('needs neither an e-mail address nor the slash of the path', async () => {
   const { status, body } = await send({ username: newName(), password }, '/api/register')
   expect(status).toBe(201)
   expect(body.email).toBeNull()
@@ -40,14 +40,14 @@ test('takes a form', async () => {
   expect((await logIn(form.username, form.password)).status).toBe(200)
 })
 
-test('refuses a member given twice in a form', async () => {
+test('refuses a repeated member of a form', async () => {
   const headers = { 'Content-Type': 'application/x-www-form-urlencoded' }
   const body = `username=${newName()}&username=${newName()}&password=correct+horse`
   const answer = await request('POST', '/api/register/', { body, headers })
   expect(answer).toMatchObject({ status: 400, body: { errors: [{ pointer: '/username' }] } })
 })
 
-test('answers 409 for a name that is taken, in whatever case, and leaves its account alone', async () => {
+test('answers 409 for a taken name in any case, and does not change its account', async () => {
   const user = await register(newName('Taken'))
   for (const username of [
     user.username,
@@ -65,7 +65,7 @@ test('answers 409 for a name that is taken, in whatever case, and leaves its acc
   expect((await logIn(user.username, 'another password')).status).toBe(401)
 })
 
-test('makes one account when one name is registered ten times at once', async () => {
+test('makes one account for ten concurrent registrations of a name', async () => {
   const name = newName('race')
   const answers = await Promise.all(
     Array.from({ length: 10 }, (_, i) =>
@@ -78,7 +78,7 @@ test('makes one account when one name is registered ten times at once', async ()
   expect(logins.map(({ status }) => status)).toEqual(answers.map((_, i) => (i === winner ? 200 : 401)))
 })
 
-test('trims a username and keeps its case, which never matters at login', async () => {
+test('trims a username and keeps its case, which login ignores', async () => {
   const username = newName('CamelCase')
   const registered = await send({ username: ` \t${username} \n`, password })
   expect(registered).toMatchObject({ status: 201, body: { username } })
@@ -94,11 +94,11 @@ test('trims a username and keeps its case, which never matters at login', async 
   }
 })
 
-test('takes names of 150 characters and of all that a name may have', async () => {
+test('takes names of 150 characters and of every allowed character', async () => {
   for (const username of [newName('x').padEnd(150, 'x'), `${newName('Aa0')}@.+-_`, `-${newName()}`]) {
     expect(await send({ username, password })).toMatchObject({ status: 201, body: { username } })
   }
-  // Somebody may have it, but it is a name.
+  // Another user may have the name.
   expect([201, 409]).toContain((await send({ username: 'a', password })).status)
 })
 
@@ -123,7 +123,7 @@ test.each([
   expect(body.errors).toContainEqual({ pointer: '/username', detail: expect.any(String) })
 })
 
-test('reports everything that is wrong at once, unknown members and parameters too, and makes no account', async () => {
+test('reports all errors at once, and makes no account', async () => {
   const username = newName()
   const wrong = { username: '', password: 'short', email: 'none', admin: true }
   const { status, headers, body } = await send(wrong, '/api/register/?next=%2F')

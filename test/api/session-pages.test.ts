@@ -1,6 +1,7 @@
 /** The list of sessions, page by page. */
 import { expect, inject, test } from 'vitest'
 import { createClient, inTurn } from '../support/client.ts'
+import { words } from '../support/words.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, logIn } = client
@@ -25,14 +26,14 @@ async function userWithSessions(count: number) {
   return { ...user, others }
 }
 
-/** Ids in the order in which the pages have them. */
+/** Ids in the order of the pages. */
 async function walk(token: string, path: string, follow: 'next' | 'previous' = 'next'): Promise<number[]> {
   const page = await get(token, path)
   const rest = page[follow] === null ? [] : await walk(token, page[follow], follow)
   return follow === 'next' ? [...ids(page), ...rest] : [...rest, ...ids(page)]
 }
 
-test('has the envelope of a list, newest first, 20 at a time', async () => {
+test('the list has pages of 20 sessions, newest first', async () => {
   const { token, others } = await userWithSessions(25)
   const first = await get(token)
   expect(Object.keys(first).sort()).toEqual(['link', 'next', 'next_cursor', 'previous', 'results'])
@@ -46,13 +47,13 @@ test('has the envelope of a list, newest first, 20 at a time', async () => {
   expect(new Set(all.map(({ id }) => id)).size).toBe(25)
   const places = all.map(({ created_at, id }) => [Date.parse(created_at), id] as const)
   expect(places).toEqual([...places].sort((a, b) => b[0] - a[0] || b[1] - a[1]))
-  // A session that is refreshed keeps its place, so that no page is skipped for it.
+  // A refreshed session keeps its position.
   const json = { refresh_token: others[0]?.refreshToken }
   expect((await request('POST', '/api/token/refresh/', { json })).status).toBe(200)
   expect(ids(await get(token))).toEqual(ids(first))
 })
 
-test('is walked to the end and back by its URLs, its cursor and its Link header', async () => {
+test('the list can be walked to the end and back by URLs, cursor and Link header', async () => {
   const { token } = await userWithSessions(7)
   const all = ids(await get(token))
   for (const limit of [1, 2, 3, 6, 7, 100])
@@ -69,36 +70,29 @@ test('is walked to the end and back by its URLs, its cursor and its Link header'
   expect(ids(await get(token, '/api/sessions/?cursor='))).toEqual(all)
 })
 
-test('a walk has every session once that lives throughout, whatever begins and ends meanwhile', async () => {
+test('a walk has every live session once, while others begin and end', async () => {
   const { username, password, token } = await userWithSessions(6)
   const all = ids(await get(token))
   const first = await get(token, '/api/sessions/?limit=2')
   await logIn(username, password)
-  // The one that the cursor was made from, and one that is still to come.
+  // The session of the cursor, and a later one.
   for (const id of [all[1], all[3]])
     expect((await request('DELETE', `/api/sessions/${id}/`, { token })).status).toBe(204)
   expect(await walk(token, needed(first.next))).toEqual([all[2], all[4], all[5]])
 })
 
-test.each([
-  'limit=0',
-  'limit=101',
-  'limit=-1',
-  'limit=1.5',
-  'limit=x',
-  'limit=',
-  'limit=1&limit=2',
-  'cursor=x',
-  'cursor=a.b',
-  'page=2',
-])('%s is refused', async (query) => {
+test.each(
+  words(`
+  limit=0 limit=101 limit=-1 limit=1.5 limit=x limit= limit=1&limit=2 cursor=x cursor=a.b page=2
+`),
+)('%s is refused', async (query) => {
   const { token } = await client.anyUser()
   const { status, body } = await request('GET', `/api/sessions/?${query}`, { token })
   expect(status).toBe(400)
   expect(body.errors).toMatchObject([{ parameter: query.split('=')[0] }])
 })
 
-test('a cursor of another list, of another user, or changed, is refused', async () => {
+test('a changed cursor, and one of another list or user, is refused', async () => {
   const [ann, bob] = [await userWithSessions(2), await userWithSessions(2)]
   await client.createTask(ann.token)
   await client.createTask(ann.token)
@@ -121,7 +115,7 @@ test('a cursor of another list, of another user, or changed, is refused', async 
   expect((await get(ann.token, `/api/sessions/?cursor=${own}`)).results).toHaveLength(1)
 })
 
-test('a session that has ended reads no page any more', async () => {
+test('a page is refused once the session has ended', async () => {
   const { token, refreshToken } = await userWithSessions(3)
   const all = ids(await get(token))
   const { next } = await get(token, '/api/sessions/?limit=2')

@@ -33,7 +33,7 @@ describe('POST /api/token/', () => {
     expect((await request('GET', '/api/users/me/', { token: body.access_token })).body.id).toBe(id)
   })
 
-  test('takes a form, and does without the slash at the end', async () => {
+  test('takes a form and a path without the slash', async () => {
     const { username, password } = await register(newName(), 'a+b & c=d')
     expect(await request('POST', '/api/token', { form: { username, password } })).toMatchObject({
       status: 200,
@@ -76,7 +76,7 @@ describe('POST /api/token/', () => {
 })
 
 describe('POST /api/token/revoke/', () => {
-  test('ends the session, and what its tokens may at once', async () => {
+  test('ends the session and invalidates its tokens at once', async () => {
     const { token, refreshToken, username, password } = await register()
     const other = await client.logIn(username, password)
     const task = await request('POST', '/api/tasks/', { token, json: { title: 'A task' } })
@@ -88,7 +88,7 @@ describe('POST /api/token/revoke/', () => {
       '/api/users/',
       '/api/rate-limit/',
     ]
-    // Twice, so that what can be answered from a cache is.
+    // Twice, so that the second answer may come from the cache.
     for (const path of [...paths, ...paths]) {
       expect((await request('GET', path, { token })).status).toBe(200)
     }
@@ -105,7 +105,7 @@ describe('POST /api/token/revoke/', () => {
     expect(left.body.results).toEqual([task.body])
   })
 
-  test('answers 200 whatever the token is', async () => {
+  test('answers 200 for invalid tokens and a revoked one', async () => {
     const { token, refreshToken } = await register()
     const changed = refreshToken.replace(
       /.(.{9})$/,
@@ -124,11 +124,11 @@ describe('POST /api/token/revoke/', () => {
   test.each([
     ['an access token', async () => (await register()).token],
     ['a long one', async () => 'x'.repeat(5000)],
-  ])('answers 200 even if the token is %s', async (_, make) => {
+  ])('answers 200 for %s', async (_, make) => {
     expect((await revoke(await make())).status).toBe(200)
   })
 
-  test('takes a form, no slash at the end, and a token that is spent', async () => {
+  test('takes a form, a path without the slash, and a spent token', async () => {
     const { token, refreshToken } = await register()
     expect(await statusOfRefresh(refreshToken)).toBe(200)
     const form = { refresh_token: refreshToken }
@@ -176,7 +176,7 @@ describe('GET /api/sessions/', () => {
     expect((await request('GET', '/api/sessions', { token })).body.results).toEqual(sessions)
   })
 
-  test('tells of a User-Agent as much as 200 characters, whatever its bytes', async () => {
+  test('shows at most 200 characters of a User-Agent of any bytes', async () => {
     const { username, password, token } = await register()
     const bytesOf = (text: string) => Buffer.from(text).toString('latin1')
     for (const end of ['', '😀', 'é', '\u{10ffff}', '日本', '\ufeff'])
@@ -197,7 +197,7 @@ describe('GET /api/sessions/', () => {
     }
   })
 
-  test('tells when a session was refreshed, and that it lasts longer for it', async () => {
+  test('shows when a session was refreshed and its later expiry', async () => {
     const { token, refreshToken } = await register()
     const [before] = await listSessions(token)
     await expect.poll(() => Date.now()).toBeGreaterThan(Date.parse(before.last_used_at) + 10)
@@ -229,7 +229,7 @@ describe('DELETE /api/sessions/{id}/', () => {
     expect((await end(token, id)).status).toBe(404)
   })
 
-  test("logs the caller's own out, without a slash too", async () => {
+  test("logs the caller's own session out, without the slash of the path too", async () => {
     const { token, refreshToken } = await register()
     const id = await idOfCurrent(token)
     expect((await request('DELETE', `/api/sessions/${id}`, { token })).status).toBe(204)
@@ -238,7 +238,7 @@ describe('DELETE /api/sessions/{id}/', () => {
     expect(await statusOfRefresh(refreshToken)).toBe(401)
   })
 
-  test("answers 404 for another user's as for one that does not exist", async () => {
+  test("answers 404 for another user's session as for an absent one", async () => {
     const [ann, bob] = [await register(), await register()]
     const id = await idOfCurrent(bob.token)
     const theirs = await end(ann.token, id)

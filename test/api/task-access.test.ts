@@ -1,4 +1,4 @@
-/** Who may see and do what with a task, and that no order of answers tells a stranger anything. */
+/** Who may see, change and delete a task, and that no answer tells a stranger that it exists. */
 import { describe, expect, inject, test } from 'vitest'
 import {
   type Answer,
@@ -8,12 +8,18 @@ import {
   type Task,
   taskPath,
 } from '../support/client.ts'
+import { registerBeforeAll } from '../support/users.ts'
+import { words } from '../support/words.ts'
 
 const target = inject('wide')
 const client = createClient(target)
 const { request, register, logIn, logOut, createTask, deleteAccount } = client
 
-const [creator, assignee, stranger] = [await register(), await register(), await register()]
+const [creator, assignee, stranger] = [
+  registerBeforeAll(client),
+  registerBeforeAll(client),
+  registerBeforeAll(client),
+]
 const assigned = () => createTask(creator.token, { assigned_to: assignee.id })
 
 const methods = ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE'] as const
@@ -23,7 +29,7 @@ const send = (method: string, path: string, token: string, options: RequestOptio
 const listIds = async (token: string): Promise<number[]> =>
   (await request('GET', '/api/tasks/?limit=100', { token })).body.results.map(({ id }: Task) => id)
 
-/** All that a client can tell answers apart by; what differs in any two answers is left out. */
+/** The answer without the parts that differ between any two answers. */
 function comparable({ status, headers, body }: Answer) {
   const differing = /^(date|x-request-id|(x-)?ratelimit.*)$/
   const { request_id, ...rest } = body
@@ -31,7 +37,7 @@ function comparable({ status, headers, body }: Answer) {
 }
 
 describe('a task', () => {
-  test('is seen and edited by its creator and its assignee', async () => {
+  test('can be read and changed by its creator and its assignee', async () => {
     for (const { token } of [creator, assignee]) {
       const task = await assigned()
       expect(await listIds(token)).toContain(task.id)
@@ -47,7 +53,7 @@ describe('a task', () => {
     }
   })
 
-  test('does not exist for anyone else, whatever the method', async () => {
+  test('is absent for other users, by every method', async () => {
     const task = await assigned()
     expect(await listIds(stranger.token)).not.toContain(task.id)
     for (const method of methods) {
@@ -56,7 +62,7 @@ describe('a task', () => {
     expect((await send('GET', taskPath(task), creator.token)).body).toEqual(task)
   })
 
-  test('is deleted by its creator only', async () => {
+  test('can be deleted only by its creator', async () => {
     const task = await assigned()
     const refused = await send('DELETE', taskPath(task), assignee.token)
     expect(refused.status).toBe(403)
@@ -125,7 +131,7 @@ describe('404', () => {
     },
   )
 
-  test('nobody can be told to be assigned what one cannot see, whether it exists or not', async () => {
+  test('assigning a task that the caller cannot see tells nothing', async () => {
     const gone = await assigned()
     await send('DELETE', taskPath(gone), creator.token)
     const json = { assigned_to: 2 ** 40 }
@@ -136,30 +142,11 @@ describe('404', () => {
     expect(comparable(theirs)).toEqual(comparable(absent))
   })
 
-  const ids = [
-    'abc',
-    '1.5',
-    '1e3',
-    '-1',
-    '0x1',
-    '%2B1',
-    '%201',
-    '1%20',
-    '1,2',
-    '%00',
-    '%FF',
-    '%E0%A4%A',
-    '%D9%A1',
-    '%F0%9F%90%8E',
-    'null',
-    'me',
-    '2147483648',
-    '9007199254740993',
-    '9223372036854775807',
-    '9223372036854775808',
-    '99999999999999999999999999999999',
-  ].filter((id) => reaches(target, id))
-  test.each(ids)('for the id %s, whatever the method', async (id) => {
+  const ids = words(`
+    abc 1.5 1e3 -1 0x1 %2B1 %201 1%20 1,2 %00 %FF %E0%A4%A %D9%A1 %F0%9F%90%8E null me 2147483648
+    9007199254740993 9223372036854775807 9223372036854775808 99999999999999999999999999999999
+  `).filter((id) => reaches(target, id))
+  test.each(ids)('for the id %s, by every method', async (id) => {
     for (const method of methods) {
       const { status } = await send(method, `/api/tasks/${id}/`, creator.token)
       expect([method, status]).toEqual([method, 404])
@@ -195,7 +182,7 @@ describe('checks come in order:', () => {
     }
   })
 
-  test('authentication before all that concerns the task', async () => {
+  test('authentication before everything about the task', async () => {
     const task = await assigned()
     const absent = '/api/tasks/999999999999/'
     const calls: [string, string, RequestOptions][] = [
@@ -219,7 +206,7 @@ describe('checks come in order:', () => {
     expect((await send('GET', taskPath(task), creator.token)).body).toEqual(task)
   })
 
-  test('a token that was logged out is told nothing but that', async () => {
+  test('a revoked token gets a 401 from every operation', async () => {
     const task = await createTask(creator.token, { assigned_to: assignee.id })
     const own = await createTask(assignee.token)
     const key = { 'Idempotency-Key': 'bound' }
@@ -254,7 +241,7 @@ describe('checks come in order:', () => {
       ['DELETE', '/api/tasks/abc/', {}],
     ]
     for (const [method, path, options] of calls) {
-      // A session for each: once a token has been refused, a service may remember that.
+      // A session for each request, since the service may remember a refused token.
       const session = await logIn(assignee.username, assignee.password)
       await logOut(session.refreshToken)
       const { status, headers } = await request(method, path, { ...options, token: session.token })
@@ -265,7 +252,7 @@ describe('checks come in order:', () => {
     expect((await send('GET', taskPath(task), assignee.token)).body).toEqual(task)
   })
 
-  test('media type and size before body and parameters, these before the task', async () => {
+  test('media type and size before input, input before the task', async () => {
     const text = { 'Content-Type': 'text/plain' }
     for (const path of [taskPath(await assigned()), '/api/tasks/999999999999/', '/api/tasks/abc/']) {
       for (const method of ['PUT', 'PATCH']) {

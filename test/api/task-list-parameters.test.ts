@@ -1,14 +1,15 @@
-/** What the parameters of a list may say: dates, the limit, and what is refused, naming it. */
+/** Parameters of the list: dates, the limit, and values that are refused. */
 import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { createClient, type Task, taskPath } from '../support/client.ts'
+import { words } from '../support/words.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, createTask } = client
 
 type Query = Record<string, string | number>
 
-const { token } = await register()
-/** All of the user's, as they are now. */
+let token: string
+/** The user's tasks as they are now. */
 let tasks: Task[]
 
 const list = (query: Query | string = {}, as = token) => {
@@ -23,6 +24,7 @@ async function listed(query: Query, as = token): Promise<Task[]> {
 const byId = (some: Task[]) => some.toSorted((a, b) => a.id - b.id)
 
 beforeAll(async () => {
+  token = (await register()).token
   tasks = []
   for (let i = 0; i < 9; i++) tasks.push(await createTask(token))
   // So that the order of changes is another than that of creation.
@@ -36,11 +38,11 @@ beforeAll(async () => {
 describe('dates', () => {
   const columns = ['created_at', 'updated_at'] as const
 
-  /** The same moment, told in another way. */
+  /** The same moment with another offset. */
   const shifted = (time: string, minutes: number, offset: string) =>
     new Date(Date.parse(time) + minutes * 60_000).toISOString().replace('Z', offset)
 
-  test.each(columns)('bound %s: inclusive after, exclusive before', async (column) => {
+  test.each(columns)('limit %s: after is inclusive, before is exclusive', async (column) => {
     const prefix = column.replace('_at', '')
     for (const { [column]: moment } of tasks) {
       const forms = [
@@ -68,7 +70,7 @@ describe('dates', () => {
     }
   })
 
-  test('alone mean their midnight, UTC', async () => {
+  test('without a time mean midnight UTC', async () => {
     const user = await register()
     const task = await createTask(user.token)
     const dayOf = (time: number) => new Date(time).toISOString().slice(0, 10)
@@ -97,7 +99,7 @@ describe('dates', () => {
     '2026-10-22T07:04:05+23:59',
     `2026-10-22T07:04:05.${'9'.repeat(300)}Z`,
     '0001-01-01T00:00:00+23:59',
-  ])('may be %s, as RFC 3339 has it', async (moment) => {
+  ])('may be %s, as in RFC 3339', async (moment) => {
     for (const prefix of ['created', 'updated']) {
       expect(byId(await listed({ [`${prefix}_after`]: moment }))).toEqual(byId(tasks))
       expect(await listed({ [`${prefix}_before`]: moment })).toEqual([])
@@ -105,30 +107,12 @@ describe('dates', () => {
   })
 
   test.each([
-    'yesterday',
-    'now',
-    'infinity',
-    '2026',
-    '2026-11',
-    '2026-1-2',
-    '20261122',
-    '2026-02-30',
-    '2026-13-01',
-    '2026-00-10',
-    '2025-02-29',
-    '2026-11-22T07:04',
-    '2026-11-22T07:04:05',
-    '2026-11-22T24:00:00Z',
-    '2026-11-22T07:60:00Z',
-    '2026-11-22T07:04:05+2:00',
-    '2026-11-22T07:04:05+02',
-    '2026-11-22T07:04:05.Z',
-    '2026-11-22T07:04:05+24:00',
-    '2026-11-22T07:04:05+07:60',
-    '2026-11-22T07:04:61Z',
-    '2026-11-22Z',
-    '-2026-11-22',
-    '1795331045',
+    ...words(`
+      yesterday now infinity 2026 2026-11 2026-1-2 20261122 2026-02-30 2026-13-01 2026-00-10
+      2025-02-29 2026-11-22T07:04 2026-11-22T07:04:05 2026-11-22T24:00:00Z 2026-11-22T07:60:00Z
+      2026-11-22T07:04:05+2:00 2026-11-22T07:04:05+02 2026-11-22T07:04:05.Z 2026-11-22T07:04:05+24:00
+      2026-11-22T07:04:05+07:60 2026-11-22T07:04:61Z 2026-11-22Z -2026-11-22 1795331045
+    `),
     ' 2026-11-22',
     '٢٠٢٦-١١-٢٢',
   ])('refuses %s', async (moment) => {
@@ -138,29 +122,21 @@ describe('dates', () => {
     expect(body.errors.map(({ parameter }: { parameter: string }) => parameter).sort()).toEqual(names)
   })
 
-  test('with a + that was not encoded are refused, not taken for another time', async () => {
+  test('with an unencoded + are refused', async () => {
     const { status, body } = await list('created_after=2026-11-22T07:04:05+02:00')
     expect([status, body.errors[0].parameter]).toEqual([400, 'created_after'])
   })
 })
 
 describe('limit', () => {
-  test.each([1, 2, 19, 99, 100])('%d is how many there are at most', async (limit) => {
+  test.each([1, 2, 19, 99, 100])('%d is the largest number of results', async (limit) => {
     const { status, body } = await list({ limit })
     expect(status).toBe(200)
     expect(body.results).toHaveLength(Math.min(limit, tasks.length))
   })
 
   test.each([
-    '0',
-    '101',
-    '1000',
-    '-1',
-    '1e2',
-    '1.5',
-    '10.0',
-    '0x10',
-    '+5',
+    ...words('0 101 1000 -1 1e2 1.5 10.0 0x10 +5'),
     ' 5',
     '5 ',
     'abc',
@@ -172,7 +148,7 @@ describe('limit', () => {
     expect(body.errors).toEqual([{ parameter: 'limit', detail: expect.any(String) }])
   })
 
-  test('with zeros before it is that number or refused, never the default', async () => {
+  test('with leading zeros is that number or is refused, but not the default', async () => {
     const { status, body } = await list({ limit: '007' })
     expect([200, 400]).toContain(status)
     if (status === 200) expect(body.results).toHaveLength(7)
@@ -192,7 +168,7 @@ describe('parameters', () => {
     }
   })
 
-  test('an empty search or cursor is as if absent', async () => {
+  test('an empty search or cursor is ignored', async () => {
     const expected = (await list({ limit: 3 })).body.results
     for (const query of ['search=', 'cursor=', 'search=&cursor=', 'search', 'cursor']) {
       const { status, body } = await list(`${query}&limit=3`)
@@ -201,44 +177,28 @@ describe('parameters', () => {
     }
   })
 
-  test.each([
-    'limit=5&limit=5',
-    'limit=5&limit=6',
-    'status=pending&status=pending',
-    'assigned_to=me&assigned_to=none',
-    'created_by=me&created_by=me',
-    'search=a&search=b',
-    'search=&search=',
-    'ordering=title&ordering=-title',
-    'count=true&count=true',
-    'created_after=2026-01-01&created_after=2026-01-01',
-    'cursor=&cursor=',
-    'limit=5&li%6Dit=6',
-  ])('given twice is refused: %s', async (query) => {
+  test.each(
+    words(`
+    limit=5&limit=5 limit=5&limit=6 status=pending&status=pending assigned_to=me&assigned_to=none
+    created_by=me&created_by=me search=a&search=b search=&search= ordering=title&ordering=-title
+    count=true&count=true created_after=2026-01-01&created_after=2026-01-01 cursor=&cursor=
+    limit=5&li%6Dit=6
+  `),
+  )('are refused when repeated: %s', async (query) => {
     const { status, body } = await list(query)
     expect(status).toBe(400)
     expect(body.errors).toEqual([{ parameter: query.split('=')[0], detail: expect.any(String) }])
   })
 
-  test('that are unknown are refused, named', async () => {
-    for (const name of [
-      'stauts',
-      'Status',
-      'page',
-      'offset',
-      'q',
-      '__proto__',
-      'constructor',
-      'status[]',
-      'ß',
-    ]) {
+  test('are refused and named when they are unknown', async () => {
+    for (const name of words('stauts Status page offset q __proto__ constructor status[] ß')) {
       const { status, body } = await list({ [name]: 'pending' })
       expect([name, status]).toEqual([name, 400])
       expect(body.errors).toEqual([{ parameter: name, detail: expect.any(String) }])
     }
   })
 
-  test('are all reported at once', async () => {
+  test('are all reported at once when they are invalid', async () => {
     const query = {
       status: 'x',
       limit: 0,

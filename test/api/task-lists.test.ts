@@ -1,6 +1,7 @@
-/** Lists of tasks: what is in them, by every filter, and how many. Search and cursors have files of their own. */
+/** Lists of tasks by every filter, and their count. Search and cursors have files of their own. */
 import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { createClient, type Task, taskPath, type User } from '../support/client.ts'
+import { registerBeforeAll } from '../support/users.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, createTask } = client
@@ -18,8 +19,8 @@ async function listed(as: User, query: Query = {}): Promise<Task[]> {
 }
 const byId = (tasks: Task[]) => tasks.toSorted((a, b) => a.id - b.id)
 
-const [ann, bob, cyd] = [await register(), await register(), await register()]
-/** All there are of these three, as they are now. */
+const [ann, bob, cyd] = [registerBeforeAll(client), registerBeforeAll(client), registerBeforeAll(client)]
+/** All tasks of these three users as they are now. */
 let tasks: Task[]
 const visibleTo = ({ id }: User) =>
   tasks.filter(({ created_by, assigned_to }) => created_by === id || assigned_to === id)
@@ -71,7 +72,7 @@ describe('a list', () => {
     for (const user of [ann, bob, cyd]) expect(byId(await listed(user))).toEqual(byId(visibleTo(user)))
   })
 
-  test('answers the same without the slash at the end, and to HEAD without a body', async () => {
+  test('is the same without the slash of the path, and has no body for HEAD', async () => {
     const { body, headers } = await list(ann)
     const options = { token: ann.token }
     expect((await request('GET', '/api/tasks', options)).body).toEqual(body)
@@ -80,7 +81,7 @@ describe('a list', () => {
     expect(head.headers.get('Cache-Control')).toBe(headers.get('Cache-Control'))
   })
 
-  test('has the newest first and 20 at most, unless asked otherwise', async () => {
+  test('has the newest 20 by default', async () => {
     const user = await register()
     const all: Task[] = []
     for (let i = 0; i < 23; i++) all.push(await createTask(user.token))
@@ -99,7 +100,7 @@ describe('a list', () => {
     }
   })
 
-  test('shows what was just written', async () => {
+  test('shows every write at once', async () => {
     const user = await register()
     for (let round = 0; round < 10; round++) {
       const task = await createTask(user.token)
@@ -116,15 +117,18 @@ describe('a list', () => {
 })
 
 describe('ordering', () => {
-  test.each(['created_at', 'updated_at', 'title'] as const)('by %s, up and down', async (column) => {
-    for (const sign of ['', '-']) {
-      const found = await listed(ann, { ordering: sign + column })
-      const values = found.map((task) => task[column])
-      // These titles are ASCII: comparing them by UTF-16 is comparing by code point.
-      expect(values).toEqual(sign ? values.toSorted().reverse() : values.toSorted())
-      expect(byId(found)).toEqual(byId(visibleTo(ann)))
-    }
-  })
+  test.each(['created_at', 'updated_at', 'title'] as const)(
+    'by %s, ascending and descending',
+    async (column) => {
+      for (const sign of ['', '-']) {
+        const found = await listed(ann, { ordering: sign + column })
+        const values = found.map((task) => task[column])
+        // These titles are ASCII: comparing them by UTF-16 is comparing by code point.
+        expect(values).toEqual(sign ? values.toSorted().reverse() : values.toSorted())
+        expect(byId(found)).toEqual(byId(visibleTo(ann)))
+      }
+    },
+  )
 
   test.each(['id', 'status', 'CREATED_AT', '--title', '+title', 'title,created_at', 'created_at desc', '-'])(
     'refuses %s',
@@ -153,7 +157,7 @@ describe('filters', () => {
     ['ann', ann],
     ['bob', bob],
     ['cyd', cyd],
-  ])('each, and each two together, find what %s may see and nothing else', async (_, user) => {
+  ])('alone and in pairs find exactly the matching tasks that %s may see', async (_, user) => {
     const filters = userFilters(user)
     for (const [first, firstMatches] of filters) {
       for (const [second, secondMatches] of filters) {
@@ -166,13 +170,13 @@ describe('filters', () => {
     }
   })
 
-  test('for users who do not exist find nothing', async () => {
+  test('by absent users find nothing', async () => {
     for (const query of [{ assigned_to: 2 ** 40 }, { created_by: 2 ** 40 }]) {
       expect(await listed(ann, query)).toEqual([])
     }
   })
 
-  test('go with search, dates and orderings', async () => {
+  test('can be combined with search, dates and orderings', async () => {
     const expected = visibleTo(ann).filter(
       ({ status, description, created_by }) =>
         status === 'completed' && description === 'edited' && created_by === ann.id,
@@ -197,7 +201,7 @@ describe('filters', () => {
     ],
     ['created_by', ['none', 'Me', '-1', '1.5', '0', 'ann', '99999999999999999999']],
     ['count', ['1', 'yes', 'TRUE', 'exact', 'null']],
-  ])('%s refuses what it does not know', async (parameter, values) => {
+  ])('%s refuses unknown values', async (parameter, values) => {
     for (const value of values) {
       const { status, body } = await list(ann, { [parameter]: value })
       expect([value, status]).toEqual([value, 400])
@@ -207,7 +211,7 @@ describe('filters', () => {
 })
 
 describe('count', () => {
-  test('is exact and of all that match, whatever the limit, and there only when asked for', async () => {
+  test('is that of all matching tasks for any limit, and absent unless requested', async () => {
     for (const limit of [1, 7, 100]) {
       const { body } = await list(ann, { count: 'true', limit })
       expect(body.count).toBe(visibleTo(ann).length)

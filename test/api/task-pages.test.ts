@@ -1,6 +1,7 @@
-/** Pages of a list: `next` and `previous`, and the cursors in them. Random walks have a file of their own. */
+/** Pages of a list, and their cursors. Random walks have a file of their own. */
 import { describe, expect, inject, test } from 'vitest'
 import { type Answer, createClient, newName, type Task, taskPath, type User } from '../support/client.ts'
+import { words } from '../support/words.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, logIn, createTask } = client
@@ -13,7 +14,7 @@ const get = async (url: string, { token }: Pick<User, 'token'>) => {
 const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: Task) => id)
 const remove = ({ token }: User, id: number) => request('DELETE', taskPath({ id }), { token })
 
-/** The URL with other parameters; undefined takes one out. */
+/** The URL with other parameters; undefined removes one. */
 function changed(url: string, parameters: Record<string, string | undefined>): string {
   const { pathname, searchParams } = new URL(url, 'http://somewhere')
   for (const [name, value] of Object.entries(parameters)) {
@@ -24,7 +25,7 @@ function changed(url: string, parameters: Record<string, string | undefined>): s
 }
 const cursorOf = (url: string) => new URL(url, 'http://somewhere').searchParams.get('cursor') ?? ''
 
-/** A new user with tasks of the same title: all of them tie when that is what they are ordered by. */
+/** A new user with tasks of one title, which tie when they are ordered by it. */
 async function userWithTasks(number: number, title = 'Same') {
   const user = await register()
   const ids: number[] = []
@@ -37,7 +38,7 @@ async function userWithTasks(number: number, title = 'Same') {
   return { user, ids: ids.sort((a, b) => a - b) }
 }
 
-/** Pages from here on, by `next` or by `previous`, to the end. */
+/** Follows `next` or `previous` to the end. */
 async function walk(user: Pick<User, 'token'>, url: string, direction: 'next' | 'previous' = 'next') {
   const pages: Answer[] = []
   for (let to: string | null = url; to !== null; to = pages.at(-1)?.body[direction]) {
@@ -55,7 +56,7 @@ async function expectBadCursor(user: Pick<User, 'token'>, url: string) {
 }
 
 describe('next and previous', () => {
-  test('are path-absolute, in the body and in Link, whatever host the client speaks of', async () => {
+  test('are absolute paths in body and Link, for any forwarded host', async () => {
     const { user } = await userWithTasks(3)
     const headers = {
       'X-Forwarded-Host': 'evil.example.com',
@@ -83,7 +84,7 @@ describe('next and previous', () => {
   })
 
   test.each([1, 2, 3, 5, 9, 10, 11, 20])(
-    'lead through all of 10 tasks, %d a page, and back',
+    'lead through 10 tasks and back with %d on a page',
     async (limit) => {
       const { user, ids } = await userWithTasks(10)
       const pages = await walk(user, `/api/tasks/?limit=${limit}`)
@@ -94,13 +95,13 @@ describe('next and previous', () => {
       const back = await walk(user, pages.at(-1)?.body.previous ?? '/api/tasks/?limit=20', 'previous')
       const others = pages.length > 1 ? found.slice(0, -idsOf(pages.at(-1) as Answer).length) : found
       expect(back.toReversed().flatMap(idsOf)).toEqual(others)
-      // And on again, from wherever the way back has ended.
+      // And forward again from the end of the way back.
       const again = await walk(user, back.at(-1)?.body.next ?? '/api/tasks/?limit=20')
       expect([...idsOf(back.at(-1) as Answer), ...again.flatMap(idsOf)].slice(0, found.length)).toEqual(found)
     },
   )
 
-  test('have pages of 100, no more and no fewer, for a limit of 100', async () => {
+  test('have pages of exactly 100 for a limit of 100', async () => {
     const { user, ids } = await userWithTasks(205)
     const pages = await walk(user, '/api/tasks/?limit=100&ordering=created_at&count=true')
     expect(pages.map((page) => [idsOf(page).length, page.body.count])).toEqual([
@@ -111,7 +112,7 @@ describe('next and previous', () => {
     expect(pages.flatMap(idsOf).sort((a, b) => a - b)).toEqual(ids)
   })
 
-  test.each(['title', '-title'])('visit ties once each, ordered by %s', async (ordering) => {
+  test.each(['title', '-title'])('visit ties once each, by %s', async (ordering) => {
     const { user, ids } = await userWithTasks(17)
     for (const limit of [1, 4]) {
       const pages = await walk(user, `/api/tasks/?ordering=${ordering}&limit=${limit}`)
@@ -119,7 +120,7 @@ describe('next and previous', () => {
     }
   })
 
-  test('keep the filters, whatever is in them', async () => {
+  test('keep filters with any characters', async () => {
     const { user } = await userWithTasks(3, 'a & b=c #d %25 + é "🐎" \\')
     await createTask(user.token, { title: 'another' })
     const query = new URLSearchParams({
@@ -138,7 +139,7 @@ describe('next and previous', () => {
   })
 
   test.each(['search=', 'cursor=', 'search=&cursor='])(
-    'can be followed from a list with %s',
+    'can be followed from a list with an empty %s',
     async (query) => {
       const { user, ids } = await userWithTasks(3)
       const pages = await walk(user, `/api/tasks/?${query}&limit=1`)
@@ -146,7 +147,7 @@ describe('next and previous', () => {
     },
   )
 
-  test('answer the same page as often as they are followed', async () => {
+  test('answer the same page every time', async () => {
     const { user } = await userWithTasks(4)
     const first = await get('/api/tasks/?limit=2', user)
     const next = await get(first.body.next, user)
@@ -158,7 +159,7 @@ describe('next and previous', () => {
   })
 })
 
-/** As many bytes of headers as an answer has, its status line left out. */
+/** Size of the headers without the status line. */
 const headerBytes = ({ headers }: Answer) =>
   [...headers].reduce((bytes, [name, value]) => bytes + Buffer.byteLength(`${name}: ${value}\r\n`), 0)
 
@@ -172,7 +173,7 @@ describe('long titles and parameters', () => {
     return { user, ids }
   }
 
-  test.each(['title', '-title'])('make no long headers and no long URLs, by %s', async (ordering) => {
+  test.each(['title', '-title'])('lead to short headers and URLs, by %s', async (ordering) => {
     const { user, ids } = await titled(Array(3).fill(emoji(255)))
     const longest = new URLSearchParams({
       search: emoji(100),
@@ -198,7 +199,7 @@ describe('long titles and parameters', () => {
     }
   })
 
-  test('leave the Link header out only where it would be long', async () => {
+  test('leave out the Link header only if it would be long', async () => {
     const { user } = await titled(Array(3).fill(emoji(255)))
     const first = await get('/api/tasks/?ordering=title&limit=1', user)
     expect(first.headers.get('Link')).toContain(first.body.next)
@@ -209,9 +210,9 @@ describe('long titles and parameters', () => {
     expect(middle.headers.get('Link')).toBeNull()
   })
 
-  // The tasks differ in the last character alone, and the one that each cursor was made from goes or is renamed.
+  // The tasks differ in the last character, and the task of each cursor is deleted or renamed.
   test.each(['title', '-title'])(
-    'are visited once each, whatever happens to them, by %s',
+    'are visited once each while they are deleted and renamed, by %s',
     async (ordering) => {
       const { user, ids } = await titled(['a', 'b', 'b', 'c', 'd', 'e'].map((end) => emoji(254) + end))
       const seen: number[] = []
@@ -222,7 +223,7 @@ describe('long titles and parameters', () => {
         if (id) seen.push(id)
         if (id && turn % 2) await remove(user, id)
         else if (id) {
-          // Back to where the walk has been already.
+          // Moves it to where the walk has already been.
           const title = ordering === 'title' ? '!' : '\u{10ffff}'
           await request('PATCH', taskPath({ id }), { token: user.token, json: { title } })
         }
@@ -238,10 +239,10 @@ describe('a page of very long tasks', () => {
     pages.flatMap(({ body }) => body.results.map(({ title }: Task) => title))
 
   test.each(['title', '-title', 'created_at'])(
-    'ends early, and the rest follows, by %s, forth and back',
+    'ends early and the rest follows, forward and back, by %s',
     async (ordering) => {
       const user = await register()
-      // Some 60,000 bytes each as JSON, which Lambda escapes once more; half of them tie.
+      // About 60,000 bytes each as JSON, which Lambda escapes again; half of them tie.
       const ids: number[] = []
       for (let i = 0; i < 60; i++) {
         const title = i % 2 ? 'same' : `task ${i}`
@@ -261,7 +262,7 @@ describe('a page of very long tasks', () => {
       const back = await walk(user, pages.at(-1)?.body.previous, 'previous')
       expect(back.toReversed().flatMap(idsOf)).toEqual(before)
       expect(back.length).toBeGreaterThan(1)
-      // And on again, from the page that the way back has ended with.
+      // And forward again from the end of the way back.
       const again = await walk(user, back.at(-1)?.body.next)
       expect([...idsOf(back.at(-1) as Answer), ...again.flatMap(idsOf)]).toEqual(pages.flatMap(idsOf))
     },
@@ -271,8 +272,8 @@ describe('a page of very long tasks', () => {
     (ordering === 'title' ? 1 : -1) * (a < b ? -1 : a > b ? 1 : 0)
 })
 
-describe('meanwhile', () => {
-  test('what is inserted neither hides a task nor shows one twice', async () => {
+describe('during a walk', () => {
+  test('an inserted task neither hides another nor repeats one', async () => {
     const { user, ids } = await userWithTasks(6)
     const first = await get('/api/tasks/?limit=2', user)
     await createTask(user.token, { title: 'newest: before the first page' })
@@ -280,7 +281,7 @@ describe('meanwhile', () => {
     expect([first, ...rest].flatMap(idsOf).sort((a, b) => a - b)).toEqual(ids)
   })
 
-  test('what is deleted, be it the task a cursor was made from, hides no other', async () => {
+  test('a deleted task, even that of the cursor, hides no other', async () => {
     for (const ordering of ['created_at', '-updated_at', 'title']) {
       const { user, ids } = await userWithTasks(7)
       const first = await get(`/api/tasks/?limit=3&ordering=${ordering}`, user)
@@ -291,7 +292,7 @@ describe('meanwhile', () => {
     }
   })
 
-  test('a page that was emptied has a way back and a way on', async () => {
+  test('an emptied page links to the pages before and after', async () => {
     const { user } = await userWithTasks(6)
     const pages = await walk(user, '/api/tasks/?limit=2')
     const [first, second, third] = pages.map(idsOf)
@@ -299,14 +300,14 @@ describe('meanwhile', () => {
     const emptied = await get(pages[1]?.body.next, user)
     expect(emptied.body).toMatchObject({ results: [], next: null })
     expect(idsOf(await get(emptied.body.previous, user))).toEqual(second)
-    // The other end: nothing is left before the second page.
+    // The other end: no task is left before the second page.
     for (const id of first ?? []) await remove(user, id)
     const emptiedToo = await get(pages[1]?.body.previous, user)
     expect(emptiedToo.body).toMatchObject({ results: [], previous: null })
     expect(idsOf(await get(emptiedToo.body.next, user))).toEqual(second)
   })
 
-  test('an end that was reached can be gone on from when there is more', async () => {
+  test('a walk can go on from its end once there are more tasks', async () => {
     const { user } = await userWithTasks(4)
     const pages = await walk(user, '/api/tasks/?limit=2&ordering=created_at')
     expect(pages).toHaveLength(2)
@@ -318,7 +319,7 @@ describe('meanwhile', () => {
 })
 
 describe('a cursor', () => {
-  test('lets limit and count change', async () => {
+  test('allows another limit and count', async () => {
     const { user } = await userWithTasks(9)
     const all = idsOf(await get('/api/tasks/', user))
     const first = await get('/api/tasks/?limit=2', user)
@@ -329,7 +330,7 @@ describe('a cursor', () => {
     expect(idsOf(await get(changed(third.body.previous, { limit: '1' }), user))).toEqual(all.slice(4, 5))
   })
 
-  test('serves every session of its user, and nobody else', async () => {
+  test('is valid in every session of its user, and for no other user', async () => {
     const { user } = await userWithTasks(3)
     const { user: other } = await userWithTasks(3)
     const first = await get('/api/tasks/?limit=1', user)
@@ -368,11 +369,11 @@ describe('a cursor', () => {
     }
     await expectBadCursor(user, changed(bare, { ordering: 'updated_at' }))
     await get(changed(bare, { ordering: '-created_at' }), user)
-    // A date told in another way, the default spelt out: the same list.
+    // An explicit default is the same list.
     await get(changed(full, { count: 'false' }), user)
   })
 
-  test('that was tampered with is refused, wherever', async () => {
+  test('is refused after any change', async () => {
     const { user } = await userWithTasks(3)
     const { next } = (await get('/api/tasks/?limit=1', user)).body
     const cursor = cursorOf(next)
@@ -395,19 +396,14 @@ describe('a cursor', () => {
   })
 
   test.each([
-    '1',
-    '.',
-    '..',
-    'null',
-    '====',
-    'é🐎',
+    ...words('1 . .. null ==== é🐎'),
     '\0',
     '%',
     Buffer.from('["2026-11-22T07:04:05.123Z",1,"after",false]').toString('base64url'),
     Buffer.from('cD0yMDI2LTExLTIy').toString('base64'),
     'x'.repeat(3000),
     'x'.repeat(10_000),
-  ])('that was made up is refused: %j', async (cursor) => {
+  ])('is refused when it is invented: %j', async (cursor) => {
     await expectBadCursor(await register(), `/api/tasks/?${new URLSearchParams({ cursor })}`)
   })
 })

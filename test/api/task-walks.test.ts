@@ -1,19 +1,21 @@
-/** Random walks through lists, compared with a model in memory; fast-check prints what leads to a failure again. */
+/** Random walks through lists, compared with a model in memory. A failure prints how to repeat it. */
 import fc from 'fast-check'
 import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { type Answer, createClient, type Task, taskPath, type User } from '../support/client.ts'
+import { numRuns, seed } from '../support/property-runs.ts'
 import { compareCodePoints, folded, isFoundBy } from '../support/search-model.ts'
+import { registerBeforeAll } from '../support/users.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, createTask } = client
 
 const columns = ['created_at', 'updated_at', 'title'] as const
 const orderings = columns.flatMap((column) => [column, `-${column}`])
-/** Few enough for ties, and in another order by code point than by UTF-16 or by a language's rules. */
+/** Few, so that some tie. Their order by code point differs from that by UTF-16 or by a locale. */
 const titles = ['a', 'B', 'b', 'É', 'e\u0301', '\ufb01', '🐎', 'a b', '_', 'ΟΔΟΣ οδος']
 
-const [ann, bob] = [await register(), await register()]
-const userIds = { ann: ann.id, bob: bob.id }
+const users = { ann: registerBeforeAll(client), bob: registerBeforeAll(client) }
+const { ann, bob } = users
 
 async function get(url: string, { token }: User): Promise<Answer> {
   const answer = await request('GET', url, { token })
@@ -47,7 +49,7 @@ type Filters = {
 
 const matches = (filters: Filters) => (task: Task) => {
   const { status, assigned_to, created_by, search } = filters
-  const ids = { ...userIds, me: ann.id, none: null }
+  const ids = { ann: ann.id, bob: bob.id, me: ann.id, none: null }
   return (
     (task.created_by === ann.id || task.assigned_to === ann.id) &&
     (status === undefined || task.status === status) &&
@@ -58,7 +60,7 @@ const matches = (filters: Filters) => (task: Task) => {
 }
 
 function urlOf(ordering: string, { assigned_to, created_by, ...filters }: Filters) {
-  const id = (name: string) => String(userIds[name as 'ann' | 'bob'] ?? name)
+  const id = (name: string) => String(users[name as 'ann' | 'bob']?.id ?? name)
   const query = new URLSearchParams({
     ordering,
     ...filters,
@@ -78,8 +80,8 @@ const someFilters: fc.Arbitrary<Filters> = fc.record(
   { requiredKeys: [] },
 )
 
-describe('with nothing written meanwhile', () => {
-  /** All of both users', as they are now. */
+describe('without writes', () => {
+  /** All tasks of both users as they are now. */
   let tasks: Task[]
 
   beforeAll(async () => {
@@ -101,7 +103,7 @@ describe('with nothing written meanwhile', () => {
   })
 
   test.each(orderings)(
-    'any walk by %s, forth and back, with any limits, shows what the model says',
+    'a walk by %s, forward and back with any limits, shows the same as the model',
     async (ordering) => {
       const step = fc.record({
         direction: fc.constantFrom('next', 'next', 'previous'),
@@ -139,13 +141,13 @@ describe('with nothing written meanwhile', () => {
             expect([next === null, previous === null]).toEqual([to === all.length, from === 0])
           }
         }),
-        { numRuns: 20 },
+        { seed, numRuns: Math.ceil(numRuns / 15) },
       )
     },
   )
 })
 
-describe('with writes meanwhile', () => {
+describe('with concurrent writes', () => {
   type Write = { kind: 'insert' | 'delete' | 'delete the last seen' | 'edit' | 'complete'; seed: number }
   const writes: fc.Arbitrary<Write[]> = fc.array(
     fc.record({
@@ -167,13 +169,13 @@ describe('with writes meanwhile', () => {
     )
   }
 
-  test.each(orderings)('a walk by %s visits what stayed exactly once', async (ordering) => {
+  test.each(orderings)('a walk by %s visits unchanged tasks exactly once', async (ordering) => {
     await fc.assert(
       fc.asyncProperty(meanwhile, async ([filters, steps]) => {
         const user = await register()
         const started = await startingTasks(user)
         const alive = new Map(started.map((task) => [task.id, task]))
-        /** Those that matched throughout and whose ordering value has not changed. */
+        /** Tasks that matched throughout and whose ordering value has not changed. */
         const stayed = new Set(
           idsOf(
             started.filter((task) => matches(filters)({ ...task, created_by: ann.id, assigned_to: null })),
@@ -201,7 +203,7 @@ describe('with writes meanwhile', () => {
 
         let url: string | null = urlOf(ordering, filters)
         for (let page = 0; url !== null; page++) {
-          // When all steps are taken, the rest of the walk is undisturbed, and so comes to an end.
+          // After all steps nothing is written any more, so the walk ends.
           const { limit, writes } = steps[page] ?? { limit: 3, writes: [] }
           const { body }: Answer = await get(limited(url, limit), user)
           seen.push(...idsOf(body.results))
@@ -214,8 +216,8 @@ describe('with writes meanwhile', () => {
         const now = await get(limited(urlOf(ordering, filters), 100), user)
         expect(idsOf(now.body.results)).toEqual(expect.arrayContaining([...stayed]))
       }),
-      // Every run has a user and tasks of its own: shrinking would make hundreds more.
-      { numRuns: 6, endOnFailure: true },
+      // Every run makes a user and tasks, so shrinking would make hundreds.
+      { seed, numRuns: Math.ceil(numRuns / 50), endOnFailure: true },
     )
   })
 })

@@ -1,6 +1,7 @@
-/** Creating, reading, changing and deleting a task of one's own. */
-import { describe, expect, inject, test } from 'vitest'
+/** Creating, reading, changing and deleting one's own task. */
+import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { createClient, etagOf, type Task, taskPath } from '../support/client.ts'
+import { registerBeforeAll } from '../support/users.ts'
 
 const client = createClient(inject('wide'))
 const { request, register, createTask } = client
@@ -8,15 +9,19 @@ const { request, register, createTask } = client
 const timestamp = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
 const entityTag = expect.stringMatching(/^"[^"]+"$/)
 
-const { token, id: userId } = await register()
-const colleague = await register()
+let token: string
+let userId: number
+beforeAll(async () => {
+  ;({ token, id: userId } = await register())
+})
+const colleague = registerBeforeAll(client)
 
 const get = (task: Task) => request('GET', taskPath(task), { token })
 const put = (task: Task, json: unknown) => request('PUT', taskPath(task), { token, json })
 const patch = (task: Task, json: unknown) => request('PATCH', taskPath(task), { token, json })
 
 describe('POST /api/tasks/', () => {
-  test('makes a task out of a title', async () => {
+  test('creates a task from a title', async () => {
     const { status, headers, body } = await request('POST', '/api/tasks/', {
       token,
       json: { title: 'Buy milk' },
@@ -97,7 +102,7 @@ describe('GET /api/tasks/{id}/', () => {
     expect((await request('HEAD', '/api/tasks/999999999999/', { token })).status).toBe(404)
   })
 
-  test('may be kept by the client alone, who asks before using it again', async () => {
+  test('may be stored by the client only, and has to be validated', async () => {
     const { headers } = await get(await createTask(token))
     expect(
       headers
@@ -128,13 +133,13 @@ describe('PUT /api/tasks/{id}/', () => {
     expect(body).toEqual({ ...task, title: 'New', updated_at: timestamp })
   })
 
-  test('clears by null', async () => {
+  test('removes values with null', async () => {
     const task = await createTask(token, { description: 'goes', assigned_to: colleague.id })
     const { body } = await put(task, { title: task.title, description: null, assigned_to: null })
     expect(body).toMatchObject({ title: task.title, description: null, assigned_to: null })
   })
 
-  test('takes what was read, edited', async () => {
+  test('takes the task as read, with changes', async () => {
     const task = await createTask(token)
     const { body: read } = await get(task)
     const { status, body } = await put(task, { ...read, title: 'Edited' })
@@ -144,13 +149,14 @@ describe('PUT /api/tasks/{id}/', () => {
 })
 
 describe('PATCH /api/tasks/{id}/', () => {
-  test.each([
-    { title: 'New' },
-    { description: 'new' },
-    { description: '' },
-    { assigned_to: colleague.id },
-    { title: 'New', assigned_to: null },
-  ])('%j changes that and nothing else', async (json) => {
+  test.each<[string, () => Partial<Task>]>([
+    ['title', () => ({ title: 'New' })],
+    ['description', () => ({ description: 'new' })],
+    ['an empty description', () => ({ description: '' })],
+    ['assignee', () => ({ assigned_to: colleague.id })],
+    ['title and assignee', () => ({ title: 'New', assigned_to: null })],
+  ])('changes only %s', async (_, change) => {
+    const json = change()
     const task = await createTask(token, { description: 'old' })
     const { status, body } = await patch(task, json)
     expect(status).toBe(200)
@@ -158,7 +164,7 @@ describe('PATCH /api/tasks/{id}/', () => {
     expect((await get(task)).body).toEqual(body)
   })
 
-  test('null clears', async () => {
+  test('removes values with null', async () => {
     const task = await createTask(token, { description: 'goes', assigned_to: colleague.id })
     expect((await patch(task, { description: null })).body).toMatchObject({
       description: null,
@@ -170,7 +176,7 @@ describe('PATCH /api/tasks/{id}/', () => {
     })
   })
 
-  test('takes what was read, edited, and application/merge-patch+json', async () => {
+  test('takes the task as read, with changes, as application/merge-patch+json', async () => {
     const task = await createTask(token)
     const { status, body } = await request('PATCH', taskPath(task), {
       token,
@@ -181,7 +187,7 @@ describe('PATCH /api/tasks/{id}/', () => {
     expect(body).toEqual({ ...task, title: 'Edited', updated_at: timestamp })
   })
 
-  test('concurrent ones of different members all take effect', async () => {
+  test('applies concurrent changes of different members', async () => {
     for (let round = 0; round < 10; round++) {
       const task = await createTask(token)
       const changes = [
@@ -198,10 +204,10 @@ describe('PATCH /api/tasks/{id}/', () => {
 })
 
 describe('times', () => {
-  test('updated_at moves on with a change, created_at never', async () => {
+  test('updated_at grows with a change, and created_at stays', async () => {
     const task = await createTask(token)
     let [changes, now] = [0, task]
-    // Both may fall into one millisecond, but not again and again.
+    // Both may fall into one millisecond, but not every time.
     while (now.updated_at === task.updated_at && changes < 100) {
       now = (await patch(task, { description: `change ${++changes}` })).body
     }
@@ -209,7 +215,7 @@ describe('times', () => {
     expect(now.created_at).toBe(task.created_at)
   })
 
-  test('completed_at is there while the task is completed', async () => {
+  test('completed_at is set while the task is completed', async () => {
     const task = await createTask(token)
     const { body: completed } = await patch(task, { status: 'completed' })
     expect(completed.completed_at).toEqual(timestamp)
@@ -238,13 +244,13 @@ describe('DELETE /api/tasks/{id}/', () => {
     expect(body.results.map(({ id }: Task) => id)).not.toContain(task.id)
   })
 
-  test('answers 204 once when asked several times at once', async () => {
+  test('answers 204 to one of several concurrent requests', async () => {
     const task = await createTask(token)
     const answers = await Promise.all([1, 2, 3, 4].map(() => request('DELETE', taskPath(task), { token })))
     expect(answers.map(({ status }) => status).sort()).toEqual([204, 404, 404, 404])
   })
 
-  test('of an account takes its tasks with it, for assignees too', async () => {
+  test('of an account deletes its tasks for assignees too', async () => {
     const leaving = await register()
     const task = await createTask(leaving.token, { assigned_to: userId })
     expect((await get(task)).status).toBe(200)

@@ -1,8 +1,11 @@
-import { expect, inject, test } from 'vitest'
+import { beforeAll, expect, inject, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
 
 const { request, register } = createClient(inject('wide'))
-const { token } = await register()
+let token: string
+beforeAll(async () => {
+  token = (await register()).token
+})
 
 const find = (query: Record<string, string> = {}) =>
   request('GET', `/api/users/?${new URLSearchParams(query)}`, { token })
@@ -11,7 +14,7 @@ const names = async (search: string) =>
 const make = (username: string, email?: string) =>
   request('POST', '/api/register/', { json: { username, password: 'correct horse', email } })
 
-test('finds users by how their name begins, without case, in the order of names', async () => {
+test('finds users by the beginning of their name in any case, ordered by name', async () => {
   const prefix = newName('Find')
   const ids = []
   for (const name of [`${prefix}-c`, `${prefix}-B`, `${prefix}-a`, `other-${prefix}`]) {
@@ -35,14 +38,14 @@ test('finds users by how their name begins, without case, in the order of names'
   ])
 })
 
-test('answers 20 at most, the first by name', async () => {
+test('answers at most 20 users, the first by name', async () => {
   const prefix = newName('many')
   const expected = Array.from({ length: 22 }, (_, i) => `${prefix}-${String.fromCharCode(97 + i)}`)
   await Promise.all(expected.toReversed().map((name) => make(name)))
   expect(await names(prefix)).toEqual(expected.slice(0, 20))
 })
 
-test('answers all, 20 of them at most, where nothing is searched for', async () => {
+test('answers at most 20 of all users without a search', async () => {
   await Promise.all(Array.from({ length: 20 }, () => make(newName('anybody'))))
   for (const query of [{}, { search: '' }]) {
     const { status, body } = await find(query)
@@ -53,7 +56,7 @@ test('answers all, 20 of them at most, where nothing is searched for', async () 
   }
 })
 
-test('takes _, % and \\ for themselves', async () => {
+test('takes _, % and \\ literally', async () => {
   const prefix = newName('like')
   for (const name of [`${prefix}_a`, `${prefix}-a`, `${prefix}xa`]) await make(name)
   expect(await names(`${prefix}_`)).toEqual([`${prefix}_a`])
@@ -68,14 +71,14 @@ test('takes _, % and \\ for themselves', async () => {
   ]) {
     expect(await names(search)).toEqual([])
   }
-  // A name may begin with it; all that are found do.
+  // Names may begin with it.
   await make(`_${prefix}`)
   const begin: string[] = await names('_')
   expect(begin.length).toBeGreaterThan(0)
   expect(begin.filter((name) => !name.startsWith('_'))).toEqual([])
 })
 
-test('neither searches e-mail addresses nor shows them', async () => {
+test('does not search or show e-mail addresses', async () => {
   const username = newName()
   const mailbox = newName('mailbox')
   expect((await make(username, `${mailbox}@example.com`)).status).toBe(201)
@@ -85,7 +88,7 @@ test('neither searches e-mail addresses nor shows them', async () => {
   expect(body.results).toEqual([{ id: expect.any(Number), username }])
 })
 
-test('no longer finds an account that was deleted', async () => {
+test('does not find a deleted account', async () => {
   const user = await register()
   expect(await names(user.username)).toEqual([user.username])
   const json = { password: user.password }
@@ -104,6 +107,6 @@ test.each([
   expect(body.errors).toEqual([{ parameter, detail: expect.any(String) }])
 })
 
-test('is for users only', async () => {
+test('needs a token', async () => {
   expect((await request('GET', '/api/users/')).status).toBe(401)
 })

@@ -1,4 +1,4 @@
-/** Conditional requests by a client that has its answers compressed on the way, as browsers do. */
+/** Conditional requests of a client whose answers a proxy compresses. */
 import { expect, test } from 'vitest'
 import { startApache } from '../support/apache.ts'
 import { createClient, taskPath } from '../support/client.ts'
@@ -12,7 +12,7 @@ const cases = [
 ]
 
 test.for(cases)(
-  '$name, asked for $accepted: a tag that came through works in conditions',
+  '$name, encoding $accepted: a tag from a compressed answer works in preconditions',
   async (front, context) => {
     const service = await createService(context)
     const api = await service.start()
@@ -33,7 +33,7 @@ test.for(cases)(
     const etag = etagOf(read)
     expect(read.body).toEqual(task)
     expect(read.headers.get('Content-Encoding')).toMatch(/^(gzip|br)$/)
-    // No longer the tag that the API has sent.
+    // The proxy has changed the tag.
     expect(etag).toMatch(front.form)
 
     for (const method of ['GET', 'HEAD']) {
@@ -47,7 +47,7 @@ test.for(cases)(
     expect(etagOf(changed)).not.toBe(etag)
     expect((await send('GET', { 'If-None-Match': etag })).status).toBe(200)
 
-    // A refusal tells a tag to go on with.
+    // A refusal has the current tag.
     const refused = await send('PATCH', { 'If-Match': etag }, { title: 'Buy oat milk' })
     expect(refused.status).toBe(412)
     const retried = await send('PATCH', { 'If-Match': etagOf(refused) }, { title: 'Buy oat milk' })

@@ -1,10 +1,10 @@
-/** Answers with long headers, through nginx, whose buffer for them has 4 KB by default; beyond it answers 502. */
+/** Long headers through nginx, which answers 502 when they exceed its buffer of 4 KB. */
 import { expect, test } from 'vitest'
 import { type Answer, createClient, type Task } from '../support/client.ts'
 import { startNginx } from '../support/nginx.ts'
 import { createService } from '../support/processes.ts'
 
-test('a walk by long titles, with a long search, is never a 502', async (context) => {
+test('a walk by long titles with a long search gets no 502', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const nginx = await startNginx(api.baseUrl)

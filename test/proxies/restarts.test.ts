@@ -1,4 +1,7 @@
-/** Two instances behind Debian's nginx or HAProxy, restarted in turn under writes: no request fails and nothing is lost. */
+/**
+ * Two instances behind nginx or HAProxy are restarted in turn during writes: no request fails and none is
+ * lost.
+ */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { type Client, createClient, type Task } from '../support/client.ts'
@@ -11,10 +14,10 @@ import { startTestRedis } from '../support/redis.ts'
 
 const writers = 8
 const rounds = 2
-/** HAProxy asks /readyz every second. */
+/** HAProxy requests /readyz every second. */
 const shutdownDelay = '3s'
 
-/** Each writer sends one request after the other, as many as it can until it is told to end. */
+/** Each writer sends one request after the other until `end`. */
 function startWriting({ request }: Client, token: string) {
   let ended = false
   const acknowledged: number[] = []
@@ -27,7 +30,7 @@ function startWriting({ request }: Client, token: string) {
           void (status === 201 ? acknowledged.push(body.id) : failures.push([status, body])),
         (error: unknown) => void failures.push(error),
       )
-      // Not all the time that a processor has: the instances are to start meanwhile.
+      // Leaves time of the processor for the instances that start.
       await sleep(10)
     }
   }
@@ -93,14 +96,14 @@ test.for([
       const before = writing.acknowledged.length
       expect(await instances[index]?.stop(setup.signal)).toBe(0)
       instances[index] = await start(port)
-      // Whatever keeps the two apart, a deployment waits until the new one is known to the balancer.
+      // Like a deployment, waits until the proxy knows the new instance.
       await sleep(1500)
       expect(writing.acknowledged.length).toBeGreaterThan(before)
     }
   }
   await writing.end()
 
-  // Refused connections are what a restart is about; whatever else the proxy complains of says what went wrong.
+  // A restart refuses connections; other complaints of the proxy explain a failure.
   const complaints = proxy.said().replace(/^.*Connection refused.*$/gm, '')
   expect(writing.failures, complaints).toEqual([])
   const stored = await allTasks(client, token)

@@ -1,4 +1,4 @@
-/** Debian's Apache before the API, by `deploy/apache/task-api.conf`. */
+/** Starts Apache with `deploy/apache/task-api.conf`. */
 import { deployed, startFrontEnd } from './front-end.ts'
 
 const modules = ['mpm_event', 'authz_core', 'filter', 'deflate', 'brotli', 'proxy', 'proxy_http']

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import { makeFirstStart } from './first-start.ts'
 
-/** Every project of the tests asks, each with a copy of this module: what they share is the process. */
+/** Every Vitest project has a copy of this module, but all are in one process. */
 const shared = globalThis as { taskApiBuild?: Promise<() => Promise<void>> }
 
-/** Tests run what `npm start` runs, the bundles in dist/, and what AWS Lambda runs, the zips beside them: made once for a run. */
+/** Builds once for a run of the tests: the bundles in dist/ and the zips for AWS Lambda. */
 export default function build() {
   shared.taskApiBuild ??= make()
   return shared.taskApiBuild

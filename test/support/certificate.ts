@@ -1,7 +1,7 @@
 /**
- * A certificate for localhost and 127.0.0.1 that vouches for itself, for servers in tests; its key is everybody's. Made by:
- * openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -days 36500
- *   -subj /CN=localhost -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1'
+ * A self-signed certificate for localhost and 127.0.0.1, for servers in tests. Its key is public. Made by:
+ * openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem
+ * -days 36500   -subj /CN=localhost -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1'
  */
 export const key = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg1uvd/WrnmtoIyYVp

@@ -1,4 +1,4 @@
-/** Runs a command for an operator to its end, as `npm run` does. */
+/** Runs an operator's command to its end, like `npm run`. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { root } from './directories.ts'
 
 export type Ran = { code: number | null; stdout: string; stderr: string }
 
-/** With nothing in its environment but PATH and what is given. */
+/** Its environment has only PATH and the given variables. */
 export async function runBuilt(
   name: string,
   args: string[],

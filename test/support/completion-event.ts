@@ -1,4 +1,4 @@
-/** A completion event as the trigger writes it, each with an id of its own. */
+/** A completion event as the trigger writes it, with a new id. */
 import type { CompletionEvent } from '../../src/outbox/completion-event.ts'
 
 export function makeCompletionEvent(

@@ -1,4 +1,7 @@
-/** A real HTTP server in the place of the one that ECS has for containers: lends whatever key pair it was last given. */
+/**
+ * A real HTTP server in the place of the one that ECS has for containers: lends whatever key pair it was last
+ * given.
+ */
 import { createServer, type ServerResponse } from 'node:http'
 import { listenOnLoopback } from './ports.ts'
 

@@ -1,6 +1,6 @@
 /**
- * Stands before the API and passes every request and answer on unchanged; copies of both go through Prism. So tests see
- * what the API says, also where Prism would refuse a request or rewrite it.
+ * A proxy that forwards requests and answers unchanged and sends copies of both through Prism, so that Prism
+ * neither refuses nor rewrites what tests see.
  */
 import { createServer } from 'node:http'
 import { buffer } from 'node:stream/consumers'
@@ -42,10 +42,10 @@ export async function startDocumentCheck(apiUrl: string) {
     }
   })
 
-  // The API's answers promise the client as much.
+  // The API's Keep-Alive header promises it.
   server.keepAliveTimeout = 70_000
 
-  /** Waits for what is still to be checked, then tells what contradicted the document. */
+  /** Waits for the remaining checks, then reports contradictions of the document. */
   async function stop() {
     server.close()
     server.closeAllConnections()
@@ -53,7 +53,7 @@ export async function startDocumentCheck(apiUrl: string) {
     await prism.stop()
     console.log(`Prism has seen ${checks.length} answers, to ${accepted} requests that were accepted`)
     if (found.size === 0) return
-    // Vitest does not fail for an error that is thrown here.
+    // Vitest ignores an error that is thrown here.
     process.exitCode = 1
     console.error('What contradicts the OpenAPI document:')
     for (const [violation, example] of found) console.error(`${violation}\n    ${example}`)
@@ -61,11 +61,11 @@ export async function startDocumentCheck(apiUrl: string) {
   return { baseUrl: `http://127.0.0.1:${await listenOnLoopback(server)}`, stop }
 }
 
-/** The document leaves out what HTTP has for all paths, and the reference page. */
+/** The document does not describe HEAD, OPTIONS and the reference page. */
 const isDocumented = ({ method, path }: RawRequest) =>
   method !== 'HEAD' && method !== 'OPTIONS' && !/^\/docs([/?]|$)/.test(path)
 
-/** Of a request that was refused only the answer matters: Prism ends when it cannot read a media type or a path. */
+/** Only the answer of a refused request is checked: Prism crashes on some media types and paths. */
 const readable = ({ method, path }: RawRequest): RawRequest => ({
   method,
   path: path.replaceAll('%', '-'),
@@ -76,8 +76,8 @@ const readable = ({ method, path }: RawRequest): RawRequest => ({
 const byteOrderMark = Buffer.from('\ufeff')
 
 /**
- * The document has paths with the last slash, which may be left out. To Prism a byte order mark is no JSON, and `BEARER` no
- * scheme, whose case does not matter (RFC 9110, section 11.1).
+ * The document has paths with the last slash, which is optional. Prism knows neither a byte order mark in
+ * JSON nor `BEARER`, though the case of a scheme does not matter (RFC 9110 section 11.1).
  */
 const canonical = ({ path, headers, body, ...rest }: RawRequest): RawRequest => ({
   ...rest,
@@ -86,7 +86,7 @@ const canonical = ({ path, headers, body, ...rest }: RawRequest): RawRequest => 
   body: body.subarray(0, 3).equals(byteOrderMark) ? body.subarray(3) : body,
 })
 
-/** Silence has to mean that all is well. */
+/** Proves that Prism checks both sides. */
 async function expectViolations({ check }: Awaited<ReturnType<typeof startPrism>>) {
   const headers = ['Content-Type', 'application/json', 'Authorization', 'Bearer x']
   const [method, path] = ['PATCH', '/api/tasks/1/']

@@ -1,6 +1,6 @@
 /**
- * A data directory as a first start leaves it, made once for a run of the tests and copied by those to which a first start
- * is nothing but its second of waiting.
+ * A data directory after a first start, made once for a run of the tests. Tests that do not test a first
+ * start copy it to save a second.
  */
 import { execFile } from 'node:child_process'
 import { rm } from 'node:fs/promises'
@@ -10,10 +10,10 @@ import { createLogger } from '../../src/core/log.ts'
 import { startEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.ts'
 import { root, temporaryDirectory } from './directories.ts'
 
-/** Names it to the tests' processes. */
+/** Has the path of the directory in the processes of the tests. */
 const variable = 'TEST_FIRST_START'
 
-/** Answers how to remove it. */
+/** Returns a function that removes it. */
 export async function makeFirstStart() {
   const directory = await temporaryDirectory()
   const server = await startEmbeddedPostgres({
@@ -23,7 +23,7 @@ export async function makeFirstStart() {
     parameters: { fsync: 'off' },
   })
   const sql = postgres({ ...server.connection, max: 1, onnotice: () => {} })
-  // A Worker logs in for each request; what makes a stolen hash of the password costly is nothing but a delay here.
+  // A Worker logs in for each request, so the cost of password hashes only delays tests.
   await sql.unsafe('set scram_iterations = 1')
   await sql.unsafe(`alter role current_user password '${server.connection.password}'`)
   await sql.end()
@@ -32,10 +32,10 @@ export async function makeFirstStart() {
   return () => rm(directory, { recursive: true, force: true })
 }
 
-/** Does nothing where none was made: the first start is then to come. */
+/** Does nothing if none was made: the service then makes its first start. */
 export async function copyFirstStart(dataDirectory: string) {
   const directory = process.env[variable]
   if (!directory) return
-  // Owners and modes are kept: both are checked at a start.
+  // A start checks owners and modes, so both are copied.
   await promisify(execFile)('cp', ['-a', `${directory}/.`, dataDirectory])
 }

@@ -1,4 +1,4 @@
-/** Starts a proxy of Debian's that stands before the API, on a port and with a directory of its own. */
+/** Starts a proxy of Debian in front of the API, with its own port and directory. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
@@ -11,12 +11,12 @@ import { findFreePort } from './ports.ts'
 
 export type FrontEnd = {
   baseUrl: string
-  /** What it has said on its standard error lately. */
+  /** The end of its standard error. */
   said(): string
   stop(): Promise<void>
 }
 
-/** @param configure answers the text of the file that `parameters` gets to hear of */
+/** @param configure returns the text of the file whose path `parameters` gets */
 export async function startFrontEnd(
   name: 'nginx' | 'apache2' | 'haproxy',
   configure: (place: { directory: string; port: number }) => Promise<string>,
@@ -48,7 +48,7 @@ export async function startFrontEnd(
   }
 }
 
-/** A configuration of `deploy/` with some of its text replaced, such as ports; each piece must be there. */
+/** A configuration of `deploy/` with replaced pieces, such as ports. Throws if a piece is missing. */
 export async function deployed(path: string, replacements: Record<string, string>): Promise<string> {
   let text = await readFile(join(root, 'deploy', path), 'utf8')
   for (const [piece, replacement] of Object.entries(replacements)) {
@@ -69,5 +69,5 @@ function accepts(port: number): Promise<boolean> {
   })
 }
 
-/** Root's workers would be of another user, who may not enter the directory. */
+/** Workers of a root process run as another user, who may not enter the directory. */
 export const isRoot = process.getuid?.() === 0

@@ -1,4 +1,4 @@
-/** Debian's HAProxy before two instances of the API, by `deploy/haproxy/task-api.cfg`. */
+/** Starts HAProxy with `deploy/haproxy/task-api.cfg` for two instances of the API. */
 import { deployed, startFrontEnd } from './front-end.ts'
 
 /** @param upstreams the base URLs of both */

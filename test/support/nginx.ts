@@ -1,4 +1,4 @@
-/** Debian's nginx before the API, by `deploy/nginx/task-api.conf`; all else is as nginx has it by default. */
+/** Starts nginx with `deploy/nginx/task-api.conf` and defaults. */
 import { deployed, isRoot, startFrontEnd } from './front-end.ts'
 
 const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']

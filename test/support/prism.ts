@@ -1,4 +1,4 @@
-/** Prism, the validating proxy: tells where requests and answers differ from the API's OpenAPI document. */
+/** Prism, a validating proxy, finds contradictions between requests, answers and the OpenAPI document. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
@@ -14,7 +14,7 @@ import { ask, headerOf, type RawAnswer, type RawRequest, withoutFraming } from '
 export type Violation = { location: string[]; message: string }
 
 const program = join(root, '.ci/openapi/node_modules/@stoplight/prism-cli/dist/index.js')
-/** Says which answer Prism's upstream is to give. */
+/** Has the id of the answer that Prism's upstream gives. */
 const answerHeader = 'X-Prism-Answer'
 
 export async function startPrism(apiUrl: string) {
@@ -34,7 +34,7 @@ export async function startPrism(apiUrl: string) {
   const host = `127.0.0.1:${port}`
   const url = `http://${host}`
 
-  /** Prism gets the request and, as its upstream's, this answer to it: the API is not asked again. */
+  /** Sends the request to Prism, whose upstream gives this answer. The API gets no second request. */
   async function check(request: RawRequest, answer: RawAnswer): Promise<Violation[]> {
     const id = upstream.remember(answer)
     const own = ['Host', host, 'Content-Length', String(request.body.length), answerHeader, id]
@@ -63,14 +63,14 @@ export async function startPrism(apiUrl: string) {
 function violationsOf({ status, headers, body }: RawAnswer): Violation[] {
   const told = headerOf(headers, 'sl-violations')
   if (told?.startsWith('[')) return JSON.parse(told)
-  // More than fit into a header.
+  // Too many violations for a header.
   if (told !== undefined) return [{ location: ['response'], message: told.slice(0, 500) }]
   if (headerOf(headers, answerHeader) !== undefined) return []
-  // It has not asked its upstream.
+  // Prism has refused the request.
   return [{ location: ['request'], message: `Prism answered ${status} ${body}` }]
 }
 
-/** Without the answers of last resort: each status that an operation answers has to be documented as such. */
+/** The document without default answers, so that every status has to be documented. */
 async function documentOf(apiUrl: string) {
   const response = await fetch(`${apiUrl}/openapi.json`)
   const document = (await response.json()) as { paths: Record<string, Record<string, Documented>> }
@@ -82,7 +82,7 @@ async function documentOf(apiUrl: string) {
 
 type Documented = { responses: Record<string, unknown> }
 
-/** Gives each request the answer that was remembered for it. */
+/** Answers each request with the answer that was stored for it. */
 async function startUpstream() {
   const answers = new Map<string, RawAnswer>()
   let count = 0

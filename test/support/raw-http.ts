@@ -1,13 +1,13 @@
-/** HTTP as it is on the wire, for proxies of the tests: headers in order, none added and none left out. */
+/** HTTP for the proxies of tests, with exactly the given headers in their order. */
 import { Agent, request } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 
-/** Names and values by turns, as node:http has them. */
+/** Names and values alternate, as in node:http. */
 export type RawHeaders = string[]
 export type RawRequest = { method: string; path: string; headers: RawHeaders; body: Buffer }
 export type RawAnswer = { status: number; headers: RawHeaders; body: Buffer }
 
-/** Bounds what a proxy of one thread has to do at a time. */
+/** Bounds the concurrent requests of a proxy. */
 const agent = new Agent({ keepAlive: true, maxSockets: 8 })
 
 export function ask(baseUrl: string, { method, path, headers, body }: RawRequest): Promise<RawAnswer> {
@@ -30,7 +30,7 @@ export const headerOf = (headers: RawHeaders, name: string): string | undefined 
 
 const ofTheMessage = /^(connection|keep-alive|transfer-encoding|content-length|expect|host)$/
 
-/** Those that would be wrong beside another body, or on another connection. */
+/** Removes headers that are wrong with another body or on another connection. */
 export const withoutFraming = (headers: RawHeaders): RawHeaders =>
   pairsOf(headers)
     .filter(([name]) => !ofTheMessage.test(name))

@@ -1,6 +1,6 @@
-/** What a search means, in plain JavaScript that shares nothing with the service. */
+/** A model of the search that shares no code with the service. */
 
-/** Without case, accents and Unicode forms. */
+/** The text without case, accents and Unicode forms. */
 export function folded(text: string): string {
   return text.normalize('NFKD').toLowerCase().replace(/\p{M}/gu, '').replaceAll('ς', 'σ')
 }
@@ -20,6 +20,6 @@ export function compareCodePoints(a: string, b: string): number {
   return 0
 }
 
-/** Has letters that Unicode got after 2017: the embedded server's ICU does not know the capitals among them. */
+/** Has letters added to Unicode after 2017, whose capitals the ICU of the embedded server does not know. */
 export const hasYoungLetters = (text: string) =>
   /[\u1c80-\u1c8a\u2c2f\ua7b8-\ua7f5\u{10570}-\u{16eff}\u{1ccd6}-\u{1ccf9}\u{1e030}-\u{1e06d}]/u.test(text)

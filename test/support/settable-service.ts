@@ -1,4 +1,4 @@
-/** An API on a database of its own, whose settings a test changes while it runs. */
+/** An API with its own database, whose settings a test changes. */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestContext } from 'vitest'
@@ -9,10 +9,10 @@ import { migrateDatabase, startApi } from './processes.ts'
 type Server = Pick<PostgresCluster, 'query' | 'url'>
 type Options = {
   server: Server
-  /** What the service connects to in its place, such as a pooler. */
+  /** What the service connects to instead, such as a pooler. */
   front?: Pick<PostgresCluster, 'url'>
   environment?: Record<string, string>
-  /** After `create database`. */
+  /** Options of `create database`. */
   with?: string
 }
 
@@ -26,7 +26,7 @@ export async function createDatabase({ server, front = server, with: options = '
     name,
     url: url.href,
     query: <T extends object>(statement: string) => server.query<T>(statement, name),
-    /** Of the database; connections that are there end, as only new ones get them. */
+    /** Changes settings of the database and ends its connections, as only new ones get the settings. */
     async set(settings: Record<string, string>) {
       for (const [setting, value] of Object.entries(settings))
         await server.query(`alter database ${name} set ${setting} = '${value}'`)
@@ -58,7 +58,7 @@ export async function createSettableService(context: Pick<TestContext, 'onTestFi
       ...database,
       async set(settings: Record<string, string>) {
         await database.set(settings)
-        // Until the service has seen that its connections are gone; reads are tried again by itself.
+        // Lets the service notice its closed connections. It retries reads.
         await sleep(50)
         await client.request('GET', '/readyz')
       },

@@ -1,4 +1,6 @@
-/** What stands behind the services of the black-box suite, as TEST_STORE says: memory (the default), redis or upstash. */
+/**
+ * The store of the services of the black-box suite, by TEST_STORE: memory (the default), redis or upstash.
+ */
 import { startTestRedis } from './redis.ts'
 import { startUpstashFront } from './upstash-front.ts'
 
@@ -10,7 +12,7 @@ export async function startSharedStore() {
   const redis = choice === 'memory' ? undefined : await startTestRedis()
   const front = choice === 'upstash' && redis ? await startUpstashFront(redis.url) : undefined
 
-  /** The settings of one of several services, each of which has users of its own. */
+  /** Settings of one service. Services have different users, so each has its own prefix. */
   function settingsFor(service: string): Record<string, string> {
     if (!redis) return {}
     const prefix = { REDIS_PREFIX: `${service}:` }

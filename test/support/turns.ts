@@ -1,4 +1,4 @@
-/** Counts a client's turns with a server: what it sends after it has been answered. */
+/** Counts round trips: how often a client sends after it has been answered. */
 import { startRelay } from './relay.ts'
 
 export async function startTurnCounter(serverPort: number) {

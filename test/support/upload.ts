@@ -1,4 +1,4 @@
-/** Requests that take their time, so that a process can be stopped in the middle of one. */
+/** Slow requests, so that a process can be stopped during one. */
 import { request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { expect, vi } from 'vitest'
@@ -7,7 +7,7 @@ import type { ApiProcess } from './processes.ts'
 
 const patience = { timeout: 60_000, interval: 50 }
 
-/** A POST of a task whose body is only begun. */
+/** Begins a POST of a task, with half of its body. */
 export async function beginUpload(api: Pick<ApiProcess, 'baseUrl' | 'addressHeader'>, { token }: User) {
   const body = JSON.stringify({ title: 'Sent in two halves' })
   const upload = request(new URL('/api/tasks/', api.baseUrl), {
@@ -29,7 +29,7 @@ export async function beginUpload(api: Pick<ApiProcess, 'baseUrl' | 'addressHead
   return { answered, finish: () => upload.end(body.slice(10)) }
 }
 
-/** Requests are counted when they arrive: so many of this user, or of this address, have. */
+/** Waits until this many requests of the user, or of the address, have arrived and been counted. */
 export async function untilCounted(
   api: Pick<ApiProcess, 'baseUrl' | 'addressHeader'>,
   count: number,

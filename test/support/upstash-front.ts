@@ -1,4 +1,4 @@
-/** Speaks Upstash's REST protocol in front of a Redis, as far as its client uses it: https://upstash.com/docs/redis/features/restapi */
+/** Upstash's REST protocol, as far as its client uses it: https://upstash.com/docs/redis/features/restapi */
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { createClient } from 'redis'
@@ -51,7 +51,7 @@ export async function startUpstashFront(redisUrl: string) {
   }
 }
 
-/** As `upstash-encoding: base64` asks for: every text, however deep, but OK. */
+/** The encoding for `upstash-encoding: base64`: every string but OK, at any depth. */
 function encoded(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(encoded)
   if (typeof value !== 'string' || value === 'OK') return value

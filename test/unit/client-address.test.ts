@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { isWithin, limitAddress, nearbyRanges, parseAddress, parseRange } from '../../src/core/addresses.ts'
 import { clientAddress } from '../../src/http/client-address.ts'
 
-describe('what limits count an address as', () => {
+describe('the identity of an address in limits', () => {
   test.each([
     ['192.0.2.7', '192.0.2.7'],
     [' 192.0.2.7 ', '192.0.2.7'],
@@ -39,11 +39,11 @@ describe('what limits count an address as', () => {
     '%eth0',
     '[]',
     '١.٢.٣.٤',
-  ])('%j is no address', (address) => {
+  ])('%j is not an address', (address) => {
     expect(limitAddress(address)).toBe('unknown')
   })
 
-  test('is the same for every way to write an address, and for every address of a /64', () => {
+  test('is the same for every form of an address and every address of a /64', () => {
     const group = fc.integer({ min: 0, max: 0xffff })
     const network = fc.tuple(fc.integer({ min: 0x2000, max: 0x3fff }), group, group, group)
     const host = fc.tuple(group, group, group, group)
@@ -89,7 +89,7 @@ describe("the client's address", () => {
     ['[fe80::7%eth0]:5678', 'fe80::7'],
     ['::ffff:192.0.2.7', '192.0.2.7'],
     ['[::ffff:192.0.2.7]:5678', '192.0.2.7'],
-  ])('is read out of an entry such as %s', (entry, expected) => {
+  ])('is parsed from an entry such as %s', (entry, expected) => {
     expect(forwarded(entry)).toBe(expected)
     expect(forwarded(`203.0.113.9, ${entry}`)).toBe(expected)
     expect(single(entry)).toBe(expected)
@@ -113,7 +113,7 @@ describe("the client's address", () => {
     expect(forwarded(`203.0.113.9,${entry}`)).toBe(connection)
   })
 
-  test('is the entry that many from the right', () => {
+  test('is the entry at the number of trusted hops from the right', () => {
     const header = '203.0.113.9, 192.0.2.1,192.0.2.2 , 192.0.2.3'
     expect([1, 2, 3, 4].map((hops) => forwarded(header, hops))).toEqual([
       '192.0.2.3',
@@ -124,16 +124,16 @@ describe("the client's address", () => {
     expect(forwarded(header, 5)).toBe(connection)
   })
 
-  test('counts empty entries, so that none can shift another into its place', () => {
+  test('counts empty entries, so that they shift no other', () => {
     expect(forwarded('203.0.113.9,,192.0.2.3', 2)).toBe(connection)
     expect(forwarded(',192.0.2.3', 1)).toBe('192.0.2.3')
   })
 
-  test('is the connection’s when a header of one address holds two', () => {
+  test('is the connection’s when a header for one address has two', () => {
     expect(single('203.0.113.9, 192.0.2.3')).toBe(connection)
   })
 
-  test('is never what the client itself wrote in front', () => {
+  test('is never an entry that the client sent', () => {
     fc.assert(
       fc.property(fc.string(), fc.integer({ min: 1, max: 4 }), (spoofed, hops) => {
         const appended = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'].slice(0, hops)
@@ -191,7 +191,7 @@ describe('the header Forwarded', () => {
     'for=192.0.2.1,',
     'for="010.0.0.1"',
     'xfor=192.0.2.1',
-  ])('%j names no address: the connection’s counts', (header) => {
+  ])('%j has no address, so the connection’s is used', (header) => {
     expect(read(header)).toBe(connection)
   })
 
@@ -205,7 +205,7 @@ describe('the header Forwarded', () => {
     ])
   })
 
-  test('is never what the client itself wrote in front, open quotes and all', () => {
+  test('is never an entry that the client sent, even with open quotes', () => {
     const appended = ['for="[2001:db8::1]:4711";proto=https', 'for=192.0.2.2', 'for="192.0.2.3:80";by="_x,y"']
     const spoofed = fc.oneof(
       fc.string(),
@@ -232,7 +232,7 @@ describe('the header Forwarded', () => {
   })
 })
 
-describe('a proxy header counts only from trusted peers', () => {
+describe('a proxy header is trusted from certain peers', () => {
   const read = (connection: string | undefined, ranges: string[]) => {
     const peers = ranges.map((range) => parseRange(range) ?? expect.unreachable(range))
     const proxy = { header: 'x-forwarded-for', hops: 1, peers }
@@ -255,11 +255,11 @@ describe('a proxy header counts only from trusted peers', () => {
     ['192.0.2.7', ['0.0.0.0/0'], forwarded],
     ['2001:db8::1', ['0.0.0.0/0'], '2001:db8::1'],
     ['10.9.9.9', ['10.1.2.3/8'], forwarded],
-  ])('%s, where %j are trusted: %s', (connection, ranges, expected) => {
+  ])('peer %s, trusted %j: the client is %s', (connection, ranges, expected) => {
     expect(read(connection, ranges)).toBe(expected)
   })
 
-  test('where the runtime knows no peer it counts', () => {
+  test('it is used if the runtime knows no peer', () => {
     expect(read(undefined, ['10.0.0.0/8'])).toBe(forwarded)
   })
 
@@ -272,12 +272,12 @@ describe('a proxy header counts only from trusted peers', () => {
     'fd00::1',
     '169.254.1.1',
     'fe80::1',
-  ])('%s is near', (address) => {
+  ])('%s is a private address', (address) => {
     expect(isNear(address)).toBe(true)
     expect(isNear(`::ffff:${address}`)).toBe(address.includes('.'))
   })
   test.each(['172.32.0.1', '192.0.2.1', '2001:db8::1', '100.64.0.1', '8.8.8.8', 'fec0::1'])(
-    '%s is not',
+    '%s is not a private address',
     (address) => {
       expect(isNear(address)).toBe(false)
     },
@@ -300,7 +300,7 @@ describe('a proxy header counts only from trusted peers', () => {
     '10.0.0.0/-1',
     '1.2.3.4/8/8',
     'fe80::1%eth0',
-  ])('%j is no range', (text) => {
+  ])('%j is not a range', (text) => {
     expect(parseRange(text)).toBeUndefined()
   })
 })

@@ -14,7 +14,7 @@ const unpredictable = String.fromCodePoint(
 )
 const values = [null, '', 'a', 'é"\\\n', '\u0001'.repeat(255), '🐎'.repeat(255), unpredictable]
 
-test.each(values)('a cursor leads to the very position it was made of: %j', (value) => {
+test.each(values)('a cursor contains its exact position: %j', (value) => {
   for (const direction of ['after', 'before'] as const) {
     for (const inclusive of [true, false]) {
       const here = { value, id: Number.MAX_SAFE_INTEGER, direction, inclusive }
@@ -23,7 +23,7 @@ test.each(values)('a cursor leads to the very position it was made of: %j', (val
   }
 })
 
-test('a cursor is short, whatever the title', () => {
+test('a cursor is short for any title', () => {
   const lengthOf = (value: string) => writeCursor(keyring, list, { ...position, value }).length
   expect(lengthOf(position.value ?? '')).toBeLessThan(100)
   expect(lengthOf('🐎'.repeat(255))).toBeLessThan(120)
@@ -33,7 +33,7 @@ test('a cursor is short, whatever the title', () => {
   expect(lengthOf(String.fromCodePoint(...syllables).normalize('NFD'))).toBeLessThan(1600)
 })
 
-test('a cursor is of one path, one user and one query; the limit and the count may change', () => {
+test('a cursor is bound to path, user and query, but not to limit and count', () => {
   const cursor = writeCursor(keyring, list, position)
   const read = (changed: Partial<List>) => readCursor(keyring, { ...list, ...changed }, cursor)
   const { query } = list
@@ -43,7 +43,7 @@ test('a cursor is of one path, one user and one query; the limit and the count m
   expect(read({ query: Object.assign({ status: 'pending' }, query) })).toBeNull()
 })
 
-test('a secret that was replaced still verifies, one that was dropped does not', () => {
+test('an older secret of the keyring verifies a cursor, a removed secret does not', () => {
   const [first, second] = keyring
   if (!first || !second) throw new Error('there are two secrets')
   const cursor = writeCursor([first], list, position)
@@ -51,7 +51,7 @@ test('a secret that was replaced still verifies, one that was dropped does not',
   expect(readCursor([second], list, cursor)).toBeNull()
 })
 
-test('a cursor with any bit changed, cut or made longer is refused', () => {
+test('a changed, cut or extended cursor is refused', () => {
   for (const value of values) {
     const cursor = writeCursor(keyring, list, { ...position, value })
     const bytes = Buffer.from(cursor, 'base64url')

@@ -5,7 +5,7 @@ import { createApp, operations } from '../../src/app.ts'
 import { describeOperations } from '../../src/http/openapi.ts'
 import { headersOf } from '../../src/http/operation.ts'
 
-/** Only mounted, never asked. */
+/** Mounted only; it gets no request. */
 const app = createApp({
   provide: () => {
     throw new Error('no request is made')
@@ -17,12 +17,12 @@ const app = createApp({
   referencePage: (_, next) => next(),
 })
 
-/** Not operations of the API: the page that shows the document, and what it loads. */
+/** The page that shows the document, and its files. */
 const referencePage = ['GET /docs', 'GET /docs/*']
 
 const withoutSlash = (path: string) => path.replace(/(.)\/$/, '$1')
 
-test('the app has the routes of the document, and those of the reference page', () => {
+test('the app has exactly the routes of the document and of the reference page', () => {
   const { paths } = describeOperations(operations, '') as { paths: Record<string, object> }
   const documented = Object.entries(paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${withoutSlash(path)}`),
@@ -33,7 +33,7 @@ test('the app has the routes of the document, and those of the reference page', 
   expect([...new Set(routes)].sort()).toEqual([...documented, ...referencePage].sort())
 })
 
-test('the document names the server that PUBLIC_URL says', () => {
+test('the document names the server of PUBLIC_URL', () => {
   expect(describeOperations(operations, 'https://tasks.example.com')).toMatchObject({
     servers: [{ url: 'https://tasks.example.com' }],
   })
@@ -57,16 +57,13 @@ const asSent = (values: object = {}) =>
   Object.fromEntries(Object.entries(values).map(([name, value]) => [name, String(value)]))
 const nothing = z.strictObject({})
 
-test.each(examples)(
-  '$id takes its example "$name", and answers with its members',
-  ({ operation, example }) => {
-    const { query = nothing, body, answers } = operation
-    expect(query.safeParse(asSent(example.query)).error).toBeUndefined()
-    expect(headersOf(operation).strict().safeParse(asSent(example.header)).error).toBeUndefined()
-    expect(body ? body.schema.safeParse(example.body).error : example.body).toBeUndefined()
-    const { status = Number(Object.keys(answers)[0]), answer } = example
-    const schema = answers[status]?.schema
-    // Members that the schema does not have would be left out.
-    expect(schema ? schema.parse(answer) : undefined).toEqual(answer)
-  },
-)
+test.each(examples)('the example "$name" of $id fits its schemas', ({ operation, example }) => {
+  const { query = nothing, body, answers } = operation
+  expect(query.safeParse(asSent(example.query)).error).toBeUndefined()
+  expect(headersOf(operation).strict().safeParse(asSent(example.header)).error).toBeUndefined()
+  expect(body ? body.schema.safeParse(example.body).error : example.body).toBeUndefined()
+  const { status = Number(Object.keys(answers)[0]), answer } = example
+  const schema = answers[status]?.schema
+  // Members that the schema does not have would be left out.
+  expect(schema ? schema.parse(answer) : undefined).toEqual(answer)
+})

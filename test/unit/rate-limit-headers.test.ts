@@ -24,7 +24,7 @@ const refused = (rule: LimitRule, retryAfterMs: number): Verdict => ({
 })
 
 describe('the headers', () => {
-  test('of an allowed request say the policy, what is left and until when', () => {
+  test('of an allowed request have policy, remaining requests and reset', () => {
     expect(rateLimitHeaders(allowed(user, 99), now)).toEqual({
       'RateLimit-Policy': '"user";q=100;w=60',
       RateLimit: '"user";r=99;t=42',
@@ -34,7 +34,7 @@ describe('the headers', () => {
     })
   })
 
-  test('of a refused one name the moment a retry succeeds', () => {
+  test('of a refused request have the moment at which a retry succeeds', () => {
     expect(rateLimitHeaders(refused(login, 17_000), now)).toEqual({
       'RateLimit-Policy': '"login";q=10;w=60',
       RateLimit: '"login";r=0;t=17',
@@ -62,15 +62,15 @@ describe('the headers', () => {
     }
   })
 
-  test('never shorten the wait because the answer took its time', () => {
+  test('do not shorten the wait of a slow answer', () => {
     expect(rateLimitHeaders(refused(user, 1500), now + 5000)['Retry-After']).toBe('2')
   })
 
-  test('say 0 seconds, not fewer, when the window ended while the request was served', () => {
+  test('have 0 seconds if the window ended during the request', () => {
     expect(rateLimitHeaders(allowed(user, 3), now + 43_000).RateLimit).toBe('"user";r=3;t=0')
   })
 
-  test('round parts of a second of the window up', () => {
+  test('round fractions of a second of the window up', () => {
     const rule: LimitRule = { ...user, windowMs: 1500 }
     expect(rateLimitHeaders(allowed(rule, 3), now + 1)).toMatchObject({
       'RateLimit-Policy': '"user";q=100;w=2',
@@ -80,23 +80,23 @@ describe('the headers', () => {
 })
 
 describe('the reported verdict', () => {
-  test('is the one that refused, whatever remains of the others', () => {
+  test('is the refusal, regardless of the other limits', () => {
     const refusal = refused(login, 5000)
     expect(reported([allowed(user, 0), refusal, allowed(user, 0)])).toBe(refusal)
     expect(reported([refusal, allowed(user, 0)])).toBe(refusal)
   })
 
-  test('of several refusals is the longest', () => {
+  test('is the refusal with the longest wait', () => {
     const long = refused(login, 9000)
     expect(reported([refused(user, 5000), long, refused(user, 8000)])).toBe(long)
   })
 
-  test('is else the one with least remaining, the first among equals', () => {
+  test('is otherwise the one with the fewest remaining requests, the first of equal ones', () => {
     const least = allowed(login, 3)
     expect(reported([allowed(user, 50), least, allowed(user, 3)])).toBe(least)
   })
 
-  test('is none of none', () => {
+  test('is undefined without verdicts', () => {
     expect(reported([])).toBeUndefined()
   })
 })

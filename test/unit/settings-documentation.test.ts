@@ -1,11 +1,11 @@
-/** The README's table and .env.example name every setting there is, with its default, and no other. */
+/** The README's table and .env.example have every setting with its default, and no other. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Settings, settingNames } from '../../src/config/api.ts'
 import { root } from '../support/directories.ts'
 
-/** As it would be written in the environment; undefined where there is none. */
+/** The default as written in the environment; undefined without one. */
 function defaultOf(name: keyof typeof Settings.shape): string | undefined {
   const { def } = Settings.shape[name]._zod
   return 'defaultValue' in def ? String(def.defaultValue) : undefined
@@ -23,7 +23,7 @@ describe('the README', () => {
     .map((line) => line.slice(2).split(' | '))
 
   test('names every setting in its table', () => {
-    // A row may name others that belong to its own.
+    // The meaning of a row may name related settings.
     const named = new Set(rows.flatMap(([names = '', , meaning = '']) => codes(`${names} ${meaning}`)))
     expect(settingNames.filter((name) => !named.has(name))).toEqual([])
   })
@@ -33,7 +33,7 @@ describe('the README', () => {
     expect(rows.flatMap(([names = '']) => codes(names)).filter((name) => !known.has(name))).toEqual([])
   })
 
-  test('tells every default as it is', () => {
+  test('has every default', () => {
     for (const [names = '', told = ''] of rows) {
       const parts = told.split(', ')
       for (const [index, name] of codes(names).entries()) {
@@ -58,7 +58,7 @@ describe('.env.example', () => {
     expect([...examples.keys()].sort()).toEqual([...settingNames].sort())
   })
 
-  test('shows every default as it is', () => {
+  test('has every default', () => {
     for (const [name, value] of defaults)
       if (value !== undefined) expect(examples.get(name), name).toBe(value)
   })

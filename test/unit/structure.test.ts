@@ -1,4 +1,4 @@
-/** Data flows one way, from the entries down to the statements; these rules keep it so. */
+/** Rules of imports: entries, runtime, app, features, what they share, core. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -18,7 +18,7 @@ const modules = new Map(
     .filter((name) => name.endsWith('.ts'))
     .map((name) => {
       const text = readFileSync(join(root, name), 'utf8')
-      // Imports at the head of a module, and those that are done when they are needed.
+      // Static and dynamic imports.
       const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(
         ([, specifier = '']) => specifier,
       )
@@ -35,34 +35,64 @@ const modules = new Map(
     }),
 )
 
-const entries = [
-  'src/node.ts',
-  'src/runtime/serve.ts',
-  'src/cluster-process.ts',
-  'src/workerd.ts',
-  'src/commands/dev-edge.ts',
-  'src/lambda.ts',
-  'src/lambda-migrate.ts',
-  'src/commands/migrate.ts',
-  'src/commands/outbox.ts',
-  'src/commands/users.ts',
-  'src/commands/doctor.ts',
-  'workers/notifier/node.ts',
-  'workers/notifier/invoke.ts',
-  'workers/notifier/inspect.ts',
-]
+/** Bundled programs: they connect the app to a runtime. */
+const isEntry = (name: string) =>
+  (/^src\/[^/]+\.ts$/.test(name) && name !== 'src/app.ts') ||
+  /^(src\/commands|workers\/notifier\/(node|invoke|inspect)\.ts)/.test(name)
+const isRuntime = (name: string) => name.startsWith('src/runtime/')
+const folderOf = (name: string) => /^src\/[^/]+(?=\/)/.exec(name)?.[0]
+const features = [...modules.keys()]
+  .filter((name) => name.endsWith('/operations.ts'))
+  .map((name) => dirname(name))
+
 /** Imports that break a rule, as `importer -> imported`. */
 const offending = (rule: (from: string, to: string, typeOnly: boolean) => boolean) =>
   [...modules].flatMap(([from, imports]) =>
     imports.filter(({ to, typeOnly }) => rule(from, to, typeOnly)).map(({ to }) => `${from} -> ${to}`),
   )
 
-test('the sources are read', () => {
-  expect(modules.get('src/app.ts')).toContainEqual({ to: 'src/tasks/handlers.ts', typeOnly: false })
-  for (const entry of entries) expect(modules.has(entry), entry).toBe(true)
+test('the imports of a module are found', () => {
+  const imported = modules.get('src/app.ts')?.map(({ to }) => folderOf(to)) ?? []
+  expect(features).toContain('src/tasks')
+  expect(features.filter((feature) => !imported.includes(feature))).toEqual([])
+  expect(offending((from, to) => isEntry(from) && isRuntime(to))).not.toEqual([])
+  expect(offending((_, __, typeOnly) => typeOnly)).not.toEqual([])
 })
 
-test('only the entries and runtime folders name a runtime', () => {
+test('src has no files beside its folders but the app and the bundled entries', () => {
+  const builds = ['scripts/build.mjs', 'scripts/build-lambda.mjs', 'wrangler.toml']
+  const bundled = builds.map((name) => readFileSync(join(root, name), 'utf8')).join()
+  const loose = [...modules.keys()].filter((name) => /^src\/[^/]+$/.test(name) && name !== 'src/app.ts')
+  expect(loose.filter((name) => !bundled.includes(name))).toEqual([])
+})
+
+test('the core imports only the core', () => {
+  const isOutside = (to: string) => /^(src|workers)\//.test(to) && folderOf(to) !== 'src/core'
+  expect(offending((from, to) => folderOf(from) === 'src/core' && isOutside(to))).toEqual([])
+})
+
+test('what features share imports no feature, no runtime and not the app', () => {
+  const shared = ['ports', 'auth', 'store', 'config', 'outbox', 'http'].map((name) => `src/${name}`)
+  expect(
+    offending(
+      (from, to) =>
+        shared.includes(folderOf(from) ?? '') &&
+        (features.includes(folderOf(to) ?? '') || isRuntime(to) || to === 'src/app.ts'),
+    ),
+  ).toEqual([])
+})
+
+test('a feature imports no other feature, no runtime and not the app', () => {
+  expect(
+    offending((from, to) => {
+      const [own = '', other = ''] = [folderOf(from), folderOf(to)]
+      const isOther = features.includes(other) && other !== own
+      return features.includes(own) && (isOther || isRuntime(to) || to === 'src/app.ts')
+    }),
+  ).toEqual([])
+})
+
+test('only entries and the runtime import packages of a runtime', () => {
   // Every runtime has these, workerd by its flag nodejs_compat.
   const everywhere = (from: string, to: string) =>
     (from === 'workers/lambda/log-capture.ts' && /^node:(async_hooks|util)$/.test(to)) ||
@@ -70,13 +100,13 @@ test('only the entries and runtime folders name a runtime', () => {
   const named = (to: string) =>
     /^(node:|@hono\/node-server|@node-rs\/|@aws-sdk\/|(?:nodemailer|redis|prom-client)$|cloudflare:)/.test(to)
   const mayName = (from: string) =>
-    entries.includes(from) ||
-    from.startsWith('src/runtime/') ||
+    isEntry(from) ||
+    isRuntime(from) ||
     /^workers\/(notifier\/(settings|node|invoke|inspect|task-event|email)|lambda\/destination)\b/.test(from)
   expect(offending((from, to) => named(to) && !everywhere(from, to) && !mayName(from))).toEqual([])
 })
 
-test('the notifier mails on Node alone: its handler and its Worker get by without', () => {
+test('the handler and the Worker of the notifier import no mail client', () => {
   const reached = new Set<string>()
   const walk = (name: string) => {
     if (reached.has(name)) return
@@ -88,39 +118,29 @@ test('the notifier mails on Node alone: its handler and its Worker get by withou
   expect([...reached].filter((name) => /email|nodemailer/.test(name))).toEqual([])
 })
 
-test('no import goes back up: features know no app, http knows no runtime, queries know no verbs', () => {
-  expect(offending((from, to) => to === 'src/app.ts' && !entries.includes(from))).toEqual([])
-  expect(
-    offending(
-      (from, to, typeOnly) =>
-        !typeOnly &&
-        to.startsWith('src/runtime/') &&
-        !entries.includes(from) &&
-        !from.startsWith('src/runtime/') &&
-        !from.startsWith('workers/'),
-    ),
-  ).toEqual([])
-  expect(
-    offending((from, to) => from.endsWith('/queries.ts') && /\/(verbs|routes|users|sessions)\.ts$/.test(to)),
-  ).toEqual([])
+test('only entries and the runtime import the app or values of the runtime', () => {
+  const mayImport = (from: string) => isEntry(from) || isRuntime(from) || from.startsWith('workers/')
+  const isHigher = (to: string, typeOnly: boolean) => to === 'src/app.ts' || (isRuntime(to) && !typeOnly)
+  expect(offending((from, to, typeOnly) => isHigher(to, typeOnly) && !mayImport(from))).toEqual([])
 })
 
-test('a feature never uses the statements of another', () => {
-  // Files of statements belong to their folder, however many features there will be.
+test('statements import no code of handlers or services', () => {
+  const isAbove = (to: string) => /\/(service|routes|handlers|users|sessions)\.ts$/.test(to)
+  expect(offending((from, to) => from.endsWith('/queries.ts') && isAbove(to))).toEqual([])
+})
+
+test('only the folder of a file of statements imports it', () => {
   const statements = /\/(queries|outbox)\.ts$/
   expect([...modules.keys()].filter((name) => statements.test(name)).length).toBeGreaterThan(2)
   expect(offending((from, to) => statements.test(to) && dirname(from) !== dirname(to))).toEqual([])
 })
 
-test('the environment is read by entries and runtime folders alone', () => {
+test('only entries and the runtime read the environment', () => {
   const readers = [...modules.keys()].filter((name) =>
     /process\.env|globalThis\.process/.test(readFileSync(join(root, name), 'utf8')),
   )
   expect(
-    readers.filter(
-      (name) =>
-        !entries.includes(name) && !name.startsWith('src/runtime/') && name !== 'workers/notifier/handler.ts',
-    ),
+    readers.filter((name) => !isEntry(name) && !isRuntime(name) && name !== 'workers/notifier/handler.ts'),
   ).toEqual([])
 })
 
@@ -137,7 +157,7 @@ test('no import cycle', () => {
   expect(cycles).toEqual([])
 })
 
-test('the program knows the newest migration', () => {
+test('the schema version is that of the newest migration', () => {
   const files = readdirSync(join(root, 'sql')).sort()
   expect(files.at(-1)).toMatch(new RegExp(`^${String(schemaVersion).padStart(4, '0')}_`))
 })

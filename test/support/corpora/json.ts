@@ -1,4 +1,4 @@
-/** Texts that are no JSON (RFC 8259), of the kinds that suites for its parsers have. */
+/** Invalid JSON (RFC 8259), of the kinds in test suites for parsers. */
 
 export type Sent = string | Buffer
 
@@ -10,7 +10,7 @@ const utf16 = (text: string, order: 'le' | 'be', mark = true) => {
   return order === 'le' ? little : little.swap16()
 }
 
-/** Separated by blanks, where no text has one. */
+/** Texts without blanks. */
 const words = String.raw`
   nul True TRUE undefined NaN Infinity -Infinity nan -NaN Inf 0x42 0b1 0o7 1n
   01 -01 -012 00 +1 ++1 --1 - -x .5 -.5 1. -1. 1.e1 0.e1 1e 1e+ 1E- 1eE2 0.3e 2.e3 9.e+ 1e1.5
@@ -24,12 +24,12 @@ const words = String.raw`
   .trim()
   .split(/\s+/)
 
-/** Sent where a value may stand; the rest of the body is right. */
+/** Sent as a value in a valid body. */
 export const malformedValues: Sent[] = [
   ...words,
   ...['', '1 000', '"a" "b"', '- 1', '[1 2]', '{"a" 1}', '{"a":1 "b":2}', '1 /* one */', 'true false'],
   ...['"a\tb"', '"a\nb"', '"a\rb"', '"\u0000"', '"\u001f"', '"\\\n"', '"\\ "', '1\f', '1\v', '1\0'],
-  // Bytes that are no UTF-8: alone, overlong, a surrogate, beyond U+10FFFF, of five bytes, cut short.
+  // Invalid UTF-8: a lone byte, overlong, a surrogate, beyond U+10FFFF, of five bytes, cut short.
   ...[[0xff], [0xc0, 0xaf], [0xe0, 0x80, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80]].map(quoted),
   ...[
     [0xf8, 0x88, 0x80, 0x80, 0x80],
@@ -64,7 +64,7 @@ export const malformedDocuments: Sent[] = [
   bytes([0xff, 0xfe]),
   bytes([0xef, 0xbb]),
   bytes([0xef, 0xbb, 0xbf, 0xef, 0xbb, 0xbf], right),
-  // gzip, and JSON's likes in bytes: BSON, CBOR, MessagePack.
+  // gzip, BSON, CBOR, MessagePack.
   bytes([0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 3]),
   bytes([0x16, 0, 0, 0, 2], 'title', [0, 2, 0, 0, 0], 'a', [0, 0]),
   bytes([0xa1, 0x65], 'title', [0x61], 'a'),

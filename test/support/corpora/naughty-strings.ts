@@ -1,8 +1,8 @@
-/** Text that has broken other programs, of the kinds that lists of naughty strings have. */
+/** Text that has broken other programs, of the kinds in lists of naughty strings. */
 
 const zalgo = 'Z\u0351\u036b\u0343\u032a\u0302\u036b\u033d\u034f\u0334\u0319\u0324\u031e\u0349\u035a\u032f'
 
-/** Each is text that can be stored, and has something besides white space. */
+/** Text that can be stored and is not only white space. */
 export const storable: Record<string, string[]> = {
   'words that are values somewhere': [
     ...[
@@ -280,7 +280,7 @@ export const storable: Record<string, string[]> = {
   ],
 }
 
-/** A space, a tab, a byte order mark: text of nothing but white space, which trimming leaves empty. */
+/** Only white space, so trimming leaves nothing. */
 export const blank = [' ', '\t', '\r\n', '\u00a0', '\u3000', '\ufeff', '\u2028', ' \u2003\v\f ']
 
 /** Postgres cannot store these. */

@@ -1,4 +1,4 @@
-/** What an operator does with accounts by hand. */
+/** Statements behind the operator's command for accounts. */
 import type { Database } from '../ports/database.ts'
 import { rfc3339 } from './queries.ts'
 
@@ -14,7 +14,7 @@ export type AccountSummary = {
 
 type Named = { id: number; username: string }
 
-/** By name; those whose name begins so, without case. */
+/** Accounts whose name begins with the prefix, ignoring case, by name. */
 export async function listAccounts(db: Database, prefix: string, now: number) {
   return db.run(
     (sql) => sql<AccountSummary[]>`
@@ -29,7 +29,7 @@ export async function listAccounts(db: Database, prefix: string, now: number) {
   )
 }
 
-/** The database ends the sessions of whoever becomes disabled. Undefined when there is nobody of that name. */
+/** A trigger ends the sessions of a user who becomes disabled. Undefined for an unknown name. */
 export async function setDisabled(db: Database, username: string, disabled: boolean) {
   const [row] = await db.run(
     (sql) => sql<Named[]>`
@@ -40,10 +40,11 @@ export async function setDisabled(db: Database, username: string, disabled: bool
   return row
 }
 
-/** Undefined when there is nobody of that name. Every session ends. */
+/** Ends every session of the user. Undefined for an unknown name. */
 export async function replacePassword(db: Database, username: string, passwordHash: string) {
   return db.transaction(async (tx) => {
-    // First: a login with the old password locks the row, too, and either has its session ended below or fails.
+    // Locks the row first: a login with the old password locks it too, and either fails or has its session
+    // ended below.
     const [row] = await tx.run(
       (sql) => sql<(Named & { disabled: boolean })[]>`
         update users set password_hash = ${passwordHash}
@@ -55,7 +56,7 @@ export async function replacePassword(db: Database, username: string, passwordHa
   })
 }
 
-/** Of one user, or null: of everybody. Answers how many ended, and whose they were. */
+/** Ends the sessions of one user, or of all users for null. Returns how many ended, and their users' ids. */
 export async function endSessionsOf(db: Database, userId: number | null) {
   const [row] = await db.run(
     (sql) => sql<[{ count: number; users: number[] }]>`

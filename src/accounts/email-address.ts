@@ -3,7 +3,7 @@
 /** https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address */
 const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?'
 const address = new RegExp(`^[a-zA-Z0-9.!#$%&'*+/=?^_\`{|}~-]+@${label}(?:\\.${label})*$`)
-/** RFC 1035. A converted name is longer than what was sent. */
+/** In characters (RFC 1035), of the converted name. */
 const maximumDomainLength = 253
 
 export function isEmailAddress(text: string): boolean {
@@ -13,16 +13,16 @@ export function isEmailAddress(text: string): boolean {
   return ascii.length <= maximumDomainLength && address.test(`${local}@${ascii}`)
 }
 
-/** Hyphens at either end of a label, or third and fourth in one that is not converted yet. */
+/** Hyphens at an end of a label, or third and fourth in a label that is not converted yet. */
 const misplacedHyphen = /(?:^|[.。])(?:-|(?!xn--)[^.。]{2}--)|-(?:[.。]|$)/i
 
-/** An internationalised name as browsers convert it; empty for one that they refuse. */
+/** Converts an internationalised name as browsers do; empty for a name that they refuse. */
 function asciiDomain(domain: string): string {
   const ascii = domain.replace(/\P{ASCII}/gu, '')
   if (ascii === domain) return domain
-  // The parser of URLs would take other ASCII characters for the end of the name, or for an escape.
+  // A URL parser would take other ASCII characters for the end of the name, or for an escape.
   if (/[^a-zA-Z0-9.-]/.test(ascii) || misplacedHyphen.test(domain.normalize('NFKC'))) return ''
-  // The last label keeps a number at the end of the name from being read as an IPv4 address.
+  // The added label keeps a number at the end of the name from being read as an IPv4 address.
   const url = `http://${domain}.a`
   return URL.canParse(url) ? new URL(url).hostname.slice(0, -2) : ''
 }

@@ -118,7 +118,8 @@ async function counting<T>(
 }
 
 /**
- * Runs a change that a password guards. A correct one counts too: one user could else keep the password queue full.
+ * Runs a change that a password guards. A correct one counts too: one user could else keep the password queue
+ * full.
  * @throws Problem 400 on the member `pointer` for a wrong one
  */
 async function guarded<T>(

@@ -34,7 +34,7 @@ export async function insertUser(
   return row
 }
 
-/** A disabled user is as unknown as nobody, for the answer and for the time it takes. */
+/** Leaves out disabled users, so that a login takes the same time for them as for unknown names. */
 export async function findUserByName(db: Database, username: string) {
   const [row] = await db.run(
     (sql) => sql<{ id: number; password_hash: string }[]>`
@@ -80,8 +80,9 @@ export async function updateEmail(db: Database, caller: Caller, email: string | 
 }
 
 /**
- * Locks the user's row first, so that a login with the old password, which locks it too, either comes before and has
- * its session ended, or comes after and fails. Undefined when the password was changed meanwhile, or the session ended.
+ * Locks the user's row first, so that a login with the old password, which locks it too, either comes before
+ * and has its session ended, or comes after and fails. Undefined when the password was changed meanwhile, or
+ * the session ended.
  */
 export async function updateUser(
   db: Database,
@@ -97,7 +98,7 @@ export async function updateUser(
   return row
 }
 
-/** For a login that found the hash to be of another cost than is set now. False when it was changed meanwhile. */
+/** Replaces a hash at a login. False when it was changed meanwhile. */
 export async function renewHash(db: Database, userId: number, change: { from: string; to: string }) {
   const rows = await db.run(
     (sql) => sql`
@@ -116,17 +117,19 @@ export async function lockUser(tx: Database, { sessionId, userId }: Caller, pass
   return (await tx.query(text, [sessionId, userId, passwordHash])).length > 0
 }
 
-/** The database deletes the creator's tasks, sessions and keys too, and unassigns the user from other tasks. */
+/**
+ * The database deletes the creator's tasks, sessions and keys too, and unassigns the user from other tasks.
+ */
 export async function deleteUser(tx: Database, userId: number, timeoutMs: number) {
   await tx.query('delete from users where id = $1', [userId], { timeoutMs })
 }
 
-/** A user has at most so many live sessions; past it the one that was used least recently ends. */
+/** Live sessions of a user at most; past it the least recently used one ends. */
 export const sessionsPerUser = 1000
 
 /**
- * Undefined when the password was changed, or the account disabled or deleted, since the hash was read: see updateUser. `ended`
- * is how many others had to go for it.
+ * Undefined when the password was changed, or the account disabled or deleted, since the hash was read: see
+ * updateUser. `evicted` is how many other sessions ended for it.
  */
 export async function insertSession(
   db: Database,
@@ -134,10 +137,10 @@ export async function insertSession(
   session: { salt: string; userAgent: string | null; expiresAt: number },
 ) {
   const [row] = await db.run(
-    (sql) => sql<{ id: number; ended: number }[]>`
+    (sql) => sql<{ id: number; evicted: number }[]>`
       with owner as (
         select id from users where id = ${user.id} and password_hash = ${user.passwordHash} for share
-      ), ended as (
+      ), evicted as (
         update sessions set ended_at = now()
         where ended_at is null and id in (
           select s.id from sessions s join owner on s.user_id = owner.id where s.ended_at is null
@@ -146,12 +149,12 @@ export async function insertSession(
       )
       insert into sessions (user_id, salt, user_agent, expires_at)
       select id, ${session.salt}, ${session.userAgent}, ${rfc3339(session.expiresAt)} from owner
-      returning id, (select count(*) from ended)::int ended`,
+      returning id, (select count(*) from evicted)::int evicted`,
   )
   return row
 }
 
-/** Of a session that has not ended and not run out. */
+/** Finds a session that has neither ended nor expired. */
 export async function findSession(db: Database, id: number, now: number) {
   const [row] = await db.run(
     (sql) => sql<SessionRow[]>`
@@ -166,7 +169,7 @@ export async function findSession(db: Database, id: number, now: number) {
 
 export type SessionKey = Pick<SessionRow, 'id' | 'user_id' | 'salt'>
 
-/** Whether it has ended or not. */
+/** Finds a session, ended or not. */
 export async function findSessionKey(db: Database, id: number) {
   const [row] = await db.run(
     (sql) => sql<SessionKey[]>`select id, user_id, salt from sessions where id = ${id}`,
@@ -175,7 +178,7 @@ export async function findSessionKey(db: Database, id: number) {
   return row
 }
 
-/** False when another refresh came first, or the session has ended meanwhile. */
+/** False when another refresh came first, or the session ended meanwhile. */
 export async function advanceSession(
   db: Database,
   session: Pick<SessionRow, 'id' | 'generation' | 'spent'>,
@@ -206,7 +209,9 @@ export async function endOtherSessions(db: Database, { userId, sessionId }: Call
   )
 }
 
-/** Whether the caller had such a live session. Null stands for an id that cannot be one. @throws SessionEnded */
+/**
+ * Whether the caller had such a live session. Null stands for an id that cannot be one. @throws SessionEnded
+ */
 export async function endOwnSession(db: Database, caller: Caller, id: number | null, now: number) {
   const text = `
     with ${actingCaller}, ended as (
@@ -223,8 +228,8 @@ export async function endOwnSession(db: Database, caller: Caller, id: number | n
 export type ListedSession = Omit<SessionRow, 'user_id' | 'salt' | 'generation' | 'spent'>
 
 /**
- * A page of the caller's live sessions, newest first, and one row more where there is one; in the reverse order for a
- * position with direction `before`. @throws SessionEnded
+ * A page of the caller's live sessions, newest first, and one row more where there is one; in the reverse
+ * order for a position with direction `before`. @throws SessionEnded
  */
 export async function findLiveSessions(
   db: Database,

@@ -1,4 +1,4 @@
-/** What the account operations take and answer. */
+/** Schemas of what the account operations take and answer. */
 import * as z from 'zod'
 import { maximumBodyBytes } from '../http/body.ts'
 import { Cursor, Limit } from '../http/page.ts'
@@ -36,12 +36,12 @@ const NewPassword = readablePassword
       'and none of the thousand most common passwords.',
   )
 
-/** As given at login: a short one is simply wrong. */
+/** A password at login: a short one is simply wrong. */
 const Password = readablePassword.pipe(
   text({ maximum: longestPassword }).refine((password) => passwordForms(password).length > 0, tooLong),
 )
 
-/** Longer ones are not looked at. */
+/** The rule is checked only for text of a right length. */
 const Email = text({ maximum: 254 })
   .refine(isEmailAddress, {
     error: 'It must be an e-mail address.',
@@ -100,7 +100,7 @@ export const Credentials = z
   .meta({ id: 'Credentials' })
 
 export const RefreshTokenGrant = z
-  // Whatever is no token of ours is answered as one that is not valid: RFC 7009 has a 200 for it.
+  // Any text counts as an invalid token, which RFC 7009 answers with 200.
   .strictObject({ refresh_token: text({ maximum: maximumBodyBytes }) })
   .meta({ id: 'RefreshTokenGrant' })
 

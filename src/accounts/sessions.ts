@@ -7,9 +7,9 @@ import type { Position } from '../resource/page.ts'
 import { pageOf } from '../resource/page.ts'
 import * as queries from './queries.ts'
 
-/** Presenting a spent token again within this time is two tabs or a lost answer; later it is theft. */
+/** A spent token presented again within this time means two tabs or a lost answer; later it means theft. */
 const graceMs = 10_000
-/** Other refreshes of one session that may come in between before a refresh is given up. */
+/** Attempts of a refresh while other refreshes of the session come first. */
 const refreshAttempts = 10
 
 export type TokenAnswer = {
@@ -32,11 +32,11 @@ export async function startSession(
   const expiresAt = expiry(deps, now, now)
   const session = await queries.insertSession(deps.db, user, { salt, userAgent, expiresAt })
   if (!session) return null
-  if (session.ended > 0) await tellEnded(deps, [user.id])
+  if (session.evicted > 0) await afterSessionsEnded(deps, [user.id])
   return answerTokens(deps, { id: session.id, userId: user.id, salt, generation: 1, expiresAt })
 }
 
-/** Null for a token that is not valid, or not any more; when it was spent long ago, its session ends with it. */
+/** Null for an invalid token. One that was spent longer than `graceMs` ago ends its session. */
 export async function refreshSession(
   deps: Deps,
   token: string,
@@ -71,27 +71,30 @@ export async function refreshSession(
 /** Ends the session that the token was issued for, spent or not; anything else changes nothing (RFC 7009). */
 export async function revokeSession(deps: Deps, token: string): Promise<void> {
   const claim = readRefreshToken(token)
-  // One that has ended as well: the request that did so may not have told the cache.
+  // Also for an ended session: the request that ended it may not have invalidated the cache.
   const row = claim && (await queries.findSessionKey(deps.db, claim.sessionId))
   if (row && (await deps.refreshTokens.isGenuine(token, row.salt))) await endSession(deps, row)
 }
 
-/** To be called once sessions of these users have ended, and before that is answered. */
-export async function tellEnded({ accessTokens, cache }: Deps, userIds: number[]): Promise<void> {
+/** Call after sessions of these users have ended and before responding. */
+export async function afterSessionsEnded({ accessTokens, cache }: Deps, userIds: number[]): Promise<void> {
   accessTokens.doubtAll()
   await cache.invalidate(userIds)
 }
 
 async function endSession(deps: Deps, { id, user_id }: queries.SessionKey): Promise<void> {
   await queries.endSession(deps.db, id)
-  await tellEnded(deps, [user_id])
+  await afterSessionsEnded(deps, [user_id])
 }
 
-/** False when the caller has no such live session. Null stands for an id that cannot be one. @throws SessionEnded */
+/**
+ * False when the caller has no such live session. Null stands for an id that cannot be one. @throws
+ * SessionEnded
+ */
 export async function endOwnSession(deps: Deps, caller: Caller, id: number | null): Promise<boolean> {
   const hasEnded = await queries.endOwnSession(deps.db, caller, id, deps.now())
   // Also where it had ended before: the request that did so may not have invalidated the cache.
-  await tellEnded(deps, [caller.userId])
+  await afterSessionsEnded(deps, [caller.userId])
   return hasEnded
 }
 
@@ -110,14 +113,14 @@ export async function listSessions(
   return { results: rows.map((row) => ({ ...row, current: row.id === caller.sessionId })), next, previous }
 }
 
-/** When a session that was begun at `createdAt` and used `now` runs out; ms since the epoch. */
+/** When a session expires that began at `createdAt` and is used `now`; all in ms since the epoch. */
 function expiry({ config: { tokens } }: Deps, createdAt: number, now: number) {
   return Math.min(now + tokens.sessionIdleTtlMs, createdAt + tokens.sessionMaxTtlMs)
 }
 
 async function answerTokens(deps: Deps, session: Session): Promise<TokenAnswer> {
   const now = deps.now()
-  // No access token outlives its session, so that requests need not ask whether the session has run out.
+  // No access token outlives its session, so requests need not check whether the session has expired.
   const expiresAt = Math.min(now + deps.config.tokens.accessTtlMs, session.expiresAt)
   return {
     access_token: await deps.accessTokens.issue({ userId: session.userId, sessionId: session.id }, expiresAt),

@@ -1,4 +1,4 @@
-/** Registering, logging in and what people may do with their own account. */
+/** Registration, login and changes of one's own account. */
 import postgres from 'postgres'
 import { type Caller, checkSession } from '../auth/caller.ts'
 import { invalidInput, Problem } from '../core/problem.ts'
@@ -7,19 +7,19 @@ import type { Database } from '../ports/database.ts'
 import type { PasswordHasher } from '../ports/passwords.ts'
 import { isName, isSameName, passwordForms } from './password-rules.ts'
 import * as queries from './queries.ts'
-import { startSession, type TokenAnswer, tellEnded } from './sessions.ts'
+import { afterSessionsEnded, startSession, type TokenAnswer } from './sessions.ts'
 
 export type User = queries.UserRow
 
 type NewUser = { username: string; password: string; email?: string | undefined }
 
-/** Throws a Problem: 403 when registration is closed, 409 when the name is taken. */
+/** @throws Problem 403 when registration is closed, 409 when the name is taken */
 export async function register({ config, db }: Deps, passwords: PasswordHasher, input: NewUser) {
   if (config.registration === 'closed') throw new Problem(403, 'Accounts are made by the operator here.')
   return createUser({ db, passwords }, input)
 }
 
-/** Throws a Problem, 409, when the name is taken. */
+/** @throws Problem 409 when the name is taken */
 export async function createUser(
   { db, passwords }: Pick<Deps, 'db'> & { passwords: PasswordHasher },
   input: NewUser,
@@ -41,7 +41,7 @@ export async function createUser(
   }
 }
 
-/** Null for a wrong name or password, after the same work for both. `identified` is told who has the name. */
+/** Null for a wrong name or password, after the same work for both. Calls `identified` for a known name. */
 export async function logIn(
   deps: Deps,
   passwords: PasswordHasher,
@@ -55,20 +55,17 @@ export async function logIn(
   let passwordHash = user.password_hash
   const [wanted = form] = passwordForms(password)
   if (form !== wanted || !passwords.isCurrent(passwordHash)) {
-    // Of another cost, its check takes another time than an unknown name's, which would tell who exists.
+    // A check at another cost takes another time than for an unknown name, which would reveal who exists.
     const renewed = await passwords.hash(wanted)
     const isRenewed = await queries.renewHash(deps.db, user.id, { from: passwordHash, to: renewed })
-    // Another login was first, or the password is another by now: look again.
+    // Another login replaced the hash first, or the password was changed: start again.
     if (!isRenewed) return logIn(deps, passwords, { username, password, userAgent }, identified)
     passwordHash = renewed
   }
   return startSession(deps, { id: user.id, passwordHash }, userAgent)
 }
 
-/**
- * The form of the password that was hashed; undefined for a wrong password. `hash` is null for an unknown user, who
- * costs as much time.
- */
+/** The form of the password that was hashed; undefined for a wrong one. A null hash costs the same time. */
 async function formOf(passwords: PasswordHasher, password: string, hash: string | null) {
   for (const form of passwordForms(password)) if (await passwords.verify(form, hash)) return form
   return undefined
@@ -99,15 +96,18 @@ export async function changeAccount(
     return row
   })
   if (!changed) return changedMeanwhile(deps, caller)
-  if (to !== from) await tellEnded(deps, [caller.userId])
+  if (to !== from) await afterSessionsEnded(deps, [caller.userId])
   return changed
 }
 
-/** Deleting an account's tasks costs a few index entries each: with hundreds of thousands it takes seconds. */
+/** Deleting an account with hundreds of thousands of tasks takes seconds: each has several index entries. */
 const deletionTimeoutMs = 60_000
 
 export type DeletionParts = {
-  /** Locks the tasks that the user created; returns the ids of all other users who see one of the user's tasks. */
+  /**
+   * Locks the tasks that the user created; returns the ids of all other users who see one of the user's
+   * tasks.
+   */
   lockTasksOf: (tx: Database, userId: number, timeoutMs: number) => Promise<number[]>
 }
 
@@ -123,7 +123,7 @@ export async function deleteAccount(
   const { userId } = caller
   const audience = await deps.db.transaction(
     async (tx) => {
-      // From here on nobody can be given a task by, or to, this user.
+      // From here on no task can be assigned by, or to, this user.
       if (!(await queries.lockUser(tx, caller, user.password_hash))) return null
       const users = await deps.lockTasksOf(tx, userId, deletionTimeoutMs)
       await queries.deleteUser(tx, userId, deletionTimeoutMs)
@@ -132,11 +132,13 @@ export async function deleteAccount(
     { timeoutMs: deletionTimeoutMs },
   )
   if (!audience) return changedMeanwhile(deps, caller)
-  await tellEnded(deps, [userId, ...audience])
+  await afterSessionsEnded(deps, [userId, ...audience])
   return null
 }
 
-/** Between the check of the password and the write it was changed, or the session ended. @throws SessionEnded */
+/**
+ * Between the check of the password and the write it was changed, or the session ended. @throws SessionEnded
+ */
 async function changedMeanwhile({ db }: Deps, caller: Caller): Promise<Wrong> {
   await checkSession(db, caller)
   return 'wrong password'

@@ -1,4 +1,4 @@
-/** Access tokens: JWTs signed by HS256 that any holder of the secret can verify. */
+/** Access tokens: JWTs signed by HS256. */
 import { decodeProtectedHeader, errors, jwtVerify, SignJWT } from 'jose'
 import type { Caller } from './caller.ts'
 import { fromBase64Url, type Keys } from './keyring.ts'
@@ -6,25 +6,25 @@ import { fromBase64Url, type Keys } from './keyring.ts'
 export type AccessTokens = {
   /** `expiresAt` (ms since the epoch) is cut to whole seconds, as `exp` is. */
   issue(caller: Caller, expiresAt: number): Promise<string>
-  /** Null for whatever is no valid token of ours; why is nobody's business. */
+  /** Null for an invalid token, whatever the reason. */
   verify(token: string): Promise<Caller | null>
-  /** For a token whose session was found to have ended: from now on it is no valid token for this process. */
+  /** Makes a token invalid in this process, once its session was found to have ended. */
   forget(token: string): void
   /**
-   * To be called before asking whether a token's session lives; call what it returns when it does. Then the token
+   * Call before checking a token's session, and call the returned function if it lives. The token
    * `isConfirmed` for a second from the first call on, unless a session ends in this process.
    */
   startConfirming(token: string): () => void
   isConfirmed(token: string): boolean
-  /** Some session has ended, whosever it was. */
+  /** Withdraws all confirmations, once any session has ended. */
   doubtAll(): void
 }
 
-/** When it was, in ms since the epoch, and how many sessions had ended in this process then. */
+/** The moment in ms since the epoch, and how many sessions had ended in this process by then. */
 type Confirmation = { at: number; sessionsEnded: number }
 
 const confirmedMs = 1000
-/** Tokens remembered by one process; past this the oldest is verified again. */
+/** Tokens remembered by one process; the oldest are forgotten, and verified again. */
 const remembered = 10_000
 
 export function createAccessTokens(options: {
@@ -36,7 +36,7 @@ export function createAccessTokens(options: {
   const { keyring, issuer, audience, now } = options
   const [signing] = keyring
   if (!signing) throw new RangeError('a keyring needs a key')
-  /** Verifying costs some 20 µs, a look-up 0.1 µs: a busy client pays once. `caller` is null for an ended session's. */
+  /** Verifying costs some 20 µs, a look-up 0.1 µs. `caller` is null for the token of an ended session. */
   const known = new Map<string, { caller: Caller | null; expiresAt: number; confirmed?: Confirmation }>()
   let sessionsEnded = 0
 
@@ -53,7 +53,7 @@ export function createAccessTokens(options: {
   }
 
   async function check(token: string): Promise<Caller | null> {
-    // Decoders pass over spare bits and padding; a token has one spelling here.
+    // Decoders ignore spare bits and padding; here a token has one spelling.
     if (fromBase64Url(token.slice(token.lastIndexOf('.') + 1)) === null) return null
     for (const { accessToken } of candidates(token)) {
       try {

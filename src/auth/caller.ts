@@ -13,8 +13,8 @@ export class SessionEnded extends Error {
 export const isLive = 's.id = $1 and s.user_id = $2 and s.ended_at is null'
 
 /**
- * CTE of statements that write: `caller` has one row, with `user_id`, unless the session has ended. It tells the
- * triggers who acts, for this transaction only.
+ * CTE of statements that write: `caller` has one row, with `user_id`, unless the session has ended. It tells
+ * the triggers who acts, for this transaction only.
  */
 export const actingCaller = `
   caller as materialized (
@@ -22,8 +22,8 @@ export const actingCaller = `
   )`
 
 /**
- * Runs a statement for the caller. Its text answers no row exactly when the session has ended; `$1` and `$2` are as
- * in `isLive`, and `values` begin at `$3`.
+ * Runs a statement for the caller. Its text answers no row exactly when the session has ended; `$1` and `$2`
+ * are as in `isLive`, and `values` begin at `$3`.
  * @throws SessionEnded
  */
 export async function queryAs<R extends Row>(

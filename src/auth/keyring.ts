@@ -1,4 +1,4 @@
-/** Keys out of JWT_SECRET: it signs access tokens itself; every other purpose has a key of its own derived from it. */
+/** Keys from JWT_SECRET: it signs access tokens itself; for other purposes keys are derived from it. */
 
 const utf8 = new TextEncoder()
 const hmac = { name: 'HMAC', hash: 'SHA-256' } as const
@@ -7,11 +7,11 @@ type Key = Awaited<ReturnType<typeof crypto.subtle.importKey>>
 
 /** Key material is imported once: a CryptoKey verifies about twice as fast as raw bytes do. */
 export type Keys = {
-  /** Names the secret in tokens; reveals nothing of it. */
+  /** Names the secret in tokens without revealing it. */
   kid: string
   accessToken: Key
   refreshToken: Key
-  /** Raw: cursors are signed by node:crypto, at once; WebCrypto goes through a pool of threads. */
+  /** Raw: cursors are signed synchronously by node:crypto. WebCrypto goes through a thread pool. */
   cursor: Uint8Array
 }
 
@@ -45,7 +45,7 @@ export async function sign(key: Key, message: string): Promise<string> {
   return toBase64Url(new Uint8Array(await crypto.subtle.sign('HMAC', key, utf8.encode(message))))
 }
 
-/** Compares in constant time, inside WebCrypto. A signature that is no base64url is a wrong one. */
+/** Compares in constant time, inside WebCrypto. False for a signature that is not base64url. */
 export async function verify(key: Key, signature: string, message: string): Promise<boolean> {
   const bytes = fromBase64Url(signature)
   return bytes !== null && crypto.subtle.verify('HMAC', key, bytes, utf8.encode(message))
@@ -55,7 +55,7 @@ export function toBase64Url(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes)).replace(/[+/=]/g, (c) => ({ '+': '-', '/': '_' })[c] ?? '')
 }
 
-/** Null for anything but base64url, in the one spelling of these bytes: spare bits at the end are 0. */
+/** Null for anything but canonical base64url: spare bits at the end must be 0. */
 export function fromBase64Url(text: string): Uint8Array<ArrayBuffer> | null {
   if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return null
   const binary = atob(text.replace(/[-_]/g, (c) => (c === '-' ? '+' : '/')))

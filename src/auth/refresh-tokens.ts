@@ -1,17 +1,20 @@
-/** Refresh tokens are derived, not stored: session, generation and a MAC that also covers the session row's salt. */
+/**
+ * Refresh tokens are derived, not stored: session, generation and a MAC that also covers the session row's
+ * salt.
+ */
 import { type Keys, sign, verify } from './keyring.ts'
 
 export type RefreshToken = { sessionId: number; generation: number }
 
 export type RefreshTokens = {
   issue(token: RefreshToken, salt: string): Promise<string>
-  /** Whether it was issued for this session, of whatever generation. Say so only after reading the row's salt. */
+  /** Whether the token was issued for the session with this salt, in any generation. */
   isGenuine(text: string, salt: string): Promise<boolean>
 }
 
 const form = /^([A-Za-z0-9_-]{8})\.([1-9]\d{0,14})\.([1-9]\d{0,8})\.([A-Za-z0-9_-]{43})$/
 
-/** What the token claims to be, unverified; null where it has not the form of one. */
+/** The token's unverified claims; null for a text in another form. */
 export function readRefreshToken(text: string): RefreshToken | null {
   const [, , sessionId, generation] = form.exec(text) ?? []
   return sessionId && generation ? { sessionId: Number(sessionId), generation: Number(generation) } : null

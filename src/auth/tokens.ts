@@ -1,4 +1,4 @@
-/** What signs and verifies tokens, made out of the settings; the same on every runtime. */
+/** Signers and verifiers of tokens, made from the settings. */
 import type { Config } from '../config/api.ts'
 import type { Deps } from '../http/deps.ts'
 import { createAccessTokens } from './access-tokens.ts'

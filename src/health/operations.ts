@@ -1,4 +1,4 @@
-/** The operations around the API, as clients see them. */
+/** The operations around the API. */
 import * as z from 'zod'
 import { operation } from '../http/operation.ts'
 import { int64 } from '../http/schemas.ts'

@@ -1,4 +1,4 @@
-/** Whether this process can serve, as /readyz tells it: component names only. */
+/** Whether this process can serve, for /readyz: names of components only. */
 
 import { errorFields } from '../core/log.ts'
 import type { Deps } from '../http/deps.ts'
@@ -14,9 +14,9 @@ export type Readiness = {
 const rememberedMs = 1000
 const timeoutMs = 2000
 
-/** An answer is remembered for a second, so that probes cost the database next to nothing. */
+/** Remembers an answer for a second, so that frequent probes cost the database little. */
 export function createReadinessCheck() {
-  // The answer, not its promise: at the edge a request cannot wait for another request's statement.
+  // The answer, not its promise: on Workers a request cannot wait for another request's statement.
   let last: { at: number; answer: Readiness } | undefined
   let wasFull = false
 
@@ -43,7 +43,7 @@ export function createReadinessCheck() {
       last = { at: deps.now(), answer }
       return answer
     },
-    /** Whatever a request has failed with: a server whose disk is full still answers every read. */
+    /** Takes note of a request's error: a server with a full disk still answers every read. */
     note(error: unknown) {
       if (error instanceof DatabaseUnavailableError && error.reason === 'full') wasFull = true
     },
@@ -76,10 +76,7 @@ async function askDatabase(db: Database, isStoreThere: Deps['isStoreThere']): Pr
   return degraded.length > 0 ? { status: 'degraded', degraded } : { status: 'ready' }
 }
 
-/**
- * A sort of some 2 MB that has no more memory than 64 kB: its file needs room as new rows do, and is gone
- * with it.
- */
+/** Sorts some 2 MB with 64 kB of memory, in a temporary file that needs disk space as new rows do. */
 async function writeTemporaryFile(db: Database) {
   await db.transaction(
     async (tx) => {

@@ -1,4 +1,6 @@
-/** Whether the caller of an operation is known, and whether the session of a token that was sent still lives. */
+/**
+ * Whether the caller of an operation is known, and whether the session of a token that was sent still lives.
+ */
 import { type Caller, checkSession } from '../auth/caller.ts'
 import { bearerToken, unauthorized } from './bearer.ts'
 import type { Exchange } from './deps.ts'
@@ -11,9 +13,9 @@ export function requireCaller({ c, session }: Exchange): Caller {
 }
 
 /**
- * Checks the session of a token where no statement of the operation will: a refusal comes before the statement. So a
- * token that was revoked learns nothing. A live session is not asked for again for a second where no limit counts the
- * request, which would otherwise cost a statement each time.
+ * Checks the session of a token where no statement of the operation will: a refusal comes before the
+ * statement. So a token that was revoked learns nothing. A live session is not asked for again for a second
+ * where no limit counts the request, which would otherwise cost a statement each time.
  * @throws SessionEnded
  */
 export async function requireLiveSession({ deps, session, verdicts }: Exchange): Promise<void> {

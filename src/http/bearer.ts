@@ -3,17 +3,17 @@ import { Problem } from '../core/problem.ts'
 
 const realm = 'Bearer realm="task-api"'
 
-/** The credentials of the Authorization header: undefined when it offers none, '' for an empty token. */
+/** The token of the Authorization header: undefined for another scheme or none, '' for an empty token. */
 export function bearerToken(header: string | undefined): string | undefined {
   const [scheme, ...rest] = header?.trim().split(/\s+/) ?? []
   return scheme?.toLowerCase() === 'bearer' ? rest.join(' ') : undefined
 }
 
-/** For credentials of another kind than a token, of which RFC 6750 knows no error code. */
+/** For credentials other than a token, for which RFC 6750 has no error code. */
 export const wrongCredentials = (detail: string) =>
   new Problem(401, detail, { headers: { 'WWW-Authenticate': realm } })
 
-/** `invalid` says that a token was sent, which the client is told, but not what is wrong with it. */
+/** @param invalid whether a token was sent; the client is not told what is wrong with it */
 export function unauthorized({ invalid }: { invalid: boolean }) {
   const description = 'The access token is not valid, or no longer'
   if (!invalid) return wrongCredentials('Send an access token: Authorization: Bearer …')

@@ -14,7 +14,9 @@ export function startLookup(exchange: Exchange) {
   exchange.lookup = deps.cache.lookUp(session.caller, representation)
 }
 
-/** The cached answer, or else what `make` returns, which is then stored without the response waiting for it. */
+/**
+ * The cached answer, or else what `make` returns, which is then stored without the response waiting for it.
+ */
 export async function cachedOr(
   { deps, ...exchange }: Exchange,
   make: () => Promise<Answer>,

@@ -1,4 +1,4 @@
-/** Which address a request comes from, when some of what it says may be made up. */
+/** The client's address of a request whose headers may be forged. */
 import type { Context } from 'hono'
 import { type AddressRange, isWithin, nearbyRanges, parseAddress } from '../core/addresses.ts'
 import type { AppEnv, Deps, Runtime } from './deps.ts'
@@ -7,7 +7,7 @@ import { elementsFromRight, forwardedFor } from './forwarded.ts'
 type TrustedProxy = {
   /** In lower case. `x-forwarded-for` and `forwarded` are lists; any other header holds one address. */
   header: string
-  /** Which entry of a list counts, from the right, 1 being the last. */
+  /** The entry of a list that counts, from the right; 1 is the last. */
   hops: number
   /** The peers whose header counts; undefined for all of them. */
   peers: AddressRange[] | undefined
@@ -24,10 +24,9 @@ type Connection = {
 
 /**
  * The client's address in canonical text, without port or zone; `unknown` when not even the connection has
- * one. Entries are counted from the right, as proxies append: what a client writes itself ends up on the
- * left, unread. A list that is too short, or an entry that is no address (`unknown`, a hidden name), is none
- * that a limit could count for: the connection's counts. So it does when the header comes from a peer that is
- * no trusted proxy.
+ * one. Entries count from the right, since proxies append: what a client forges stays on the left, unread.
+ * The connection's address counts instead where the list is too short, the entry is not an address
+ * (`unknown`, a hidden name), or the header comes from a peer that is not a trusted proxy.
  */
 export function clientAddress({ connection, proxy, header }: Connection): string {
   const peer = parseAddress(connection)
@@ -38,7 +37,7 @@ export function clientAddress({ connection, proxy, header }: Connection): string
   return (named ?? peer)?.toString() ?? 'unknown'
 }
 
-/** True where the runtime knows no peer: nobody but the platform can reach it then. */
+/** True where the runtime knows no peer: then only the platform can reach it. */
 function isTrusted({ peers }: TrustedProxy, connection: string | undefined): boolean {
   const peer = parseAddress(connection)
   return peers === undefined || peer === undefined || isWithin(peer, peers)
@@ -50,11 +49,11 @@ function entryOf({ header, hops }: TrustedProxy, value: string): string | undefi
 }
 
 /**
- * Says once when a header was passed over, since all clients of a proxy that is not believed share its
+ * Returns a reader of addresses, which warns once when it ignores a header: all clients then share one
  * address.
  */
 export function addressReader({ connectionAddress, proxiesAreNear }: Omit<Runtime, 'provide'>) {
-  let isTold = false
+  let hasWarned = false
   return (c: Context<AppEnv>, { config, log }: Pick<Deps, 'config' | 'log'>): string => {
     const connection = connectionAddress(c)
     if (!config.trustedProxy) return clientAddress({ connection, proxy: undefined, header: undefined })
@@ -63,8 +62,8 @@ export function addressReader({ connectionAddress, proxiesAreNear }: Omit<Runtim
       peers: config.trustedProxy.peers ?? (proxiesAreNear ? nearbyRanges : undefined),
     }
     const header = c.req.header(proxy.header)
-    if (header !== undefined && !isTold && !isTrusted(proxy, connection)) {
-      isTold = true
+    if (header !== undefined && !hasWarned && !isTrusted(proxy, connection)) {
+      hasWarned = true
       log.warn(
         'a proxy header came from an address that TRUSTED_PROXY_ADDRESSES does not name: it does not count',
         {

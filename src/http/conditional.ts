@@ -7,8 +7,9 @@ import type { Answer } from './answer.ts'
 export type Precondition = { match: string | null; noneMatch: string | null }
 
 /**
- * A version and, after a dot, a revision; only rows older than revisions have none. A proxy that compresses a response
- * makes its tag weak (nginx) or adds the content coding to it (Apache, Caddy, Jetty): these forms name the same version.
+ * A version and, after a dot, a revision; only rows older than revisions have none. A proxy that compresses a
+ * response makes its tag weak (nginx) or adds the content coding to it (Apache, Caddy, Jetty): these forms
+ * name the same version.
  */
 const entityTagForm =
   /^(?:W\/)?"(\d{1,10}(?:\.\d{1,16})?)(?:[-;]+(?:x-)?(?:gzip|gz|deflate|compress|br|zstd))*"$/
@@ -17,8 +18,8 @@ const entityTagForm =
 export const entityTag = (version: string) => `"${version}"`
 
 /**
- * The versions that the headers name. A text that is not an entity tag of ours is left out, which never makes the
- * header count as absent: a typo in If-Match would lose somebody's edit.
+ * The versions that the headers name. A text that is not an entity tag of ours is left out, which never makes
+ * the header count as absent: a typo in If-Match would lose somebody's edit.
  */
 export function preconditionOf(c: Context): Precondition {
   return { match: versionsIn(c.req.header('If-Match')), noneMatch: versionsIn(c.req.header('If-None-Match')) }

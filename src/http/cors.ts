@@ -29,7 +29,8 @@ export function crossOrigin(origin: string[]): MiddlewareHandler {
     maxAge: 600,
   }
   const repeating = cors(options)
-  // `*` covers every header but Authorization (Fetch standard, section 3.2.3); some old clients do not know it.
+  // `*` covers every header but Authorization (Fetch standard, section 3.2.3); some old clients do not know
+  // it.
   const brief = cors({ ...options, allowHeaders: ['*', 'Authorization'] })
   // Only an OPTIONS that asks for a method is a preflight (Fetch standard, section 3.2.2).
   return (c, next) => {

@@ -5,7 +5,7 @@ import * as z from 'zod'
 import { fromBase64Url, type Keys, toBase64Url } from '../auth/keyring.ts'
 import type { Position } from '../resource/page.ts'
 
-/** Whose list it is, and the request's parameters once parsed. */
+/** A list: its path, its user and the request's parsed parameters. */
 export type List = {
   /** The operation's path. */
   path: string
@@ -21,8 +21,8 @@ const macBytes = 16
 const longestPlain = 100
 
 /**
- * A cursor holds the whole value, not only the id: the row that it was made from may be changed or deleted before the
- * next page is asked for.
+ * A cursor holds the value, not only the id: its row may be changed or deleted before the next page is
+ * requested.
  */
 export function writeCursor([signing]: Keys[], list: List, position: Position): string {
   if (!signing) throw new RangeError('a keyring needs a key')
@@ -44,11 +44,11 @@ export function readCursor(keyring: Keys[], list: List, cursor: string): Positio
   return { value, id, direction, inclusive }
 }
 
-/** The limit and the count are not covered: they may change from page to page. */
+/** Does not cover the limit and the count: they may change from page to page. */
 function macOf({ cursor: key }: Keys, { path, userId, query }: List, content: Uint8Array): Uint8Array {
   const { limit, count, cursor, ...bound } = query
   const given = Object.entries(bound).filter(([, value]) => value !== undefined)
   const scope = JSON.stringify([path, userId, given.sort(([a], [b]) => (a < b ? -1 : 1))])
-  // A line break ends the scope, since JSON has none.
+  // A line break ends the scope: JSON has none.
   return createHmac('sha256', key).update(`${scope}\n`).update(content).digest().subarray(0, macBytes)
 }

@@ -1,4 +1,4 @@
-/** A database that cannot be used, as clients are told of it: in general words, and when to come again. */
+/** The problem for a database that cannot be used: in general words, with a Retry-After. */
 
 import { type Problem, unavailable } from '../core/problem.ts'
 import { DatabaseUnavailableError, type DeadlineError, type UnavailableReason } from '../ports/database.ts'

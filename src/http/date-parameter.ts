@@ -2,13 +2,13 @@ import * as z from 'zod'
 
 const form = /^(\d{4}-\d\d-\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d)))?$/
 
-/** Beyond these is nothing that anybody asks for, nor anything that both ends can name. */
+/** Later or earlier times are cut to these: JavaScript and Postgres can both write them. */
 const earliest = Date.parse('0001-01-01T00:00:00.000Z')
 const latest = Date.parse('9999-12-31T23:59:59.999Z')
 
 /**
- * RFC 3339, or a date alone, which means its midnight in UTC. The output is the same instant as text that Postgres takes:
- * in UTC, in microseconds, rounded up, so that what is at or after it is so before and after rounding.
+ * RFC 3339, or a date alone, which means its midnight in UTC. The output is the same instant as text for
+ * Postgres, in UTC and rounded up to microseconds, so that comparisons with stored times stay right.
  */
 export const DateParameter = z
   .string()
@@ -20,7 +20,7 @@ export const DateParameter = z
     )
     return z.NEVER
   })
-  // Not a format: validators of `date-time` refuse some of what RFC 3339 has, leap seconds among them.
+  // A pattern, since validators of the format `date-time` refuse leap seconds, which RFC 3339 allows.
   .meta({ pattern: form.source })
 
 function read(value: string): string | undefined {
@@ -33,7 +33,7 @@ function read(value: string): string | undefined {
     midnight.toISOString().startsWith(day) &&
     midnight.getTime() >= earliest &&
     isTime(hour, minute) &&
-    // A leap second is the next minute's first, as for Postgres.
+    // A leap second counts as the next minute's first second, as in Postgres.
     Number(second) <= 60 &&
     isTime(offsetHour, offsetMinute)
   if (!exists) return undefined

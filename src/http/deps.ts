@@ -41,8 +41,8 @@ export type Runtime = {
   /** The address at the other end of the connection. */
   connectionAddress: (c: Context) => string | undefined
   /**
-   * Whether proxies in front of the service have private addresses. If so, a proxy header is believed only from
-   * such a peer, unless TRUSTED_PROXY_ADDRESSES names others.
+   * Whether proxies in front of the service have private addresses. If so, a proxy header is believed only
+   * from such a peer, unless TRUSTED_PROXY_ADDRESSES names others.
    */
   proxiesAreNear: boolean
 }
@@ -62,7 +62,9 @@ export type Exchange = {
   headers: Record<string, string>
   /** The limits that this request was counted under, newest last. */
   verdicts: Verdict[]
-  /** Set once the access token's signature is verified. Whether the session still lives, each statement asks. */
+  /**
+   * Set once the access token's signature is verified. Whether the session still lives, each statement asks.
+   */
   session: { caller: Caller; accessToken: string } | undefined
   /** The result of the cache look-up, where the operation is cached and the caller is known. */
   lookup: Promise<Lookup> | undefined

@@ -1,8 +1,8 @@
 /** The `Forwarded` header (RFC 7239). */
 
 /**
- * Elements of a list, the last one first. Read from the right, since proxies append: an open quote in what a
- * client wrote itself must not swallow what they have added.
+ * Elements of a list, the last one first. Reads from the right, since proxies append: an open quote that a
+ * client forged must not swallow what they added.
  */
 export function elementsFromRight(list: string): string[] {
   const elements: string[] = []
@@ -18,19 +18,19 @@ export function elementsFromRight(list: string): string[] {
   return [...elements, list.slice(0, end)]
 }
 
-/** Whether an odd number of backslashes stands before the place. */
+/** Whether the character is escaped: an odd number of backslashes stands before it. */
 function isEscaped(text: string, place: number): boolean {
   let before = place
   while (text[before - 1] === '\\') before--
   return (place - before) % 2 === 1
 }
 
-/** Values without quotes may have what a token may not, such as the colon of a port: proxies write that. */
+/** Unquoted values may contain what a token may not, such as the colon of a port: proxies write that. */
 const pair = /[ \t]*([\w!#$%&'*+.^`|~-]+)=([^\s;,"]+|"(?:[^"\\]|\\.)*")[ \t]*(?:;|$)/y
 
 /**
- * The node that an element's `for` names, without a port that is no number (`:_hidden`); undefined without
- * one, or when the element is not well-formed.
+ * The node in an element's `for`, without an obfuscated port (`:_hidden`); undefined where there is none, or
+ * the element is not well-formed.
  */
 export function forwardedFor(element: string): string | undefined {
   const nodes: string[] = []

@@ -1,4 +1,6 @@
-/** Idempotency keys (draft-ietf-httpapi-idempotency-key-header): a repeat answers as the first request did. */
+/**
+ * Idempotency keys (draft-ietf-httpapi-idempotency-key-header): a repeat answers as the first request did.
+ */
 import type { Context } from 'hono'
 import * as z from 'zod'
 import { toBase64Url } from '../auth/keyring.ts'

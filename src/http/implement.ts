@@ -1,6 +1,6 @@
 /**
- * Compiles an operation and its handler, once at start, into one function that answers a request with plain data.
- * Only the last step makes a Response.
+ * Compiles an operation and its handler, once at start, into one function that answers a request with plain
+ * data. Only the last step makes a Response.
  */
 import type { Context, Hono } from 'hono'
 import type { StatusCode } from 'hono/utils/http-status'
@@ -20,7 +20,10 @@ import { answerProblem } from './problem-answer.ts'
 import { identify, type LimitUse, limitRequest } from './rate-limit.ts'
 import { createValidator, nothing } from './validate.ts'
 
-/** Steps of a request from here on may throw: a Problem, SessionEnded, or what the database and the hasher throw. */
+/**
+ * Steps of a request from here on may throw: a Problem, SessionEnded, or what the database and the hasher
+ * throw.
+ */
 export type Act = (exchange: Exchange) => Promise<Answer>
 
 /** A compiled operation. */
@@ -121,7 +124,9 @@ export function toResponse({ c, headers }: Exchange, { status, headers: own, bod
   return c.newResponse(body, status as StatusCode, { ...type, ...headers, ...own })
 }
 
-/** Counts a request that no operation answers. It needs no token, but one of an ended session counts as none. */
+/**
+ * Counts a request that no operation answers. It needs no token, but one of an ended session counts as none.
+ */
 async function countUnmatched(exchange: Exchange, limit: LimitUse | null) {
   if (!limit) return
   if (limit.class === 'general') await identify(exchange)

@@ -1,4 +1,4 @@
-/** JSON schemas for the OpenAPI document, made from zod's: draft 2020-12, which OpenAPI 3.1 takes as it is. */
+/** JSON schemas for the OpenAPI document, made from zod's, in draft 2020-12, the one of OpenAPI 3.1. */
 import * as z from 'zod'
 
 export type JsonSchema = {
@@ -26,9 +26,9 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
     io,
     unrepresentable: 'any',
     override({ jsonSchema }) {
-      // The format says the same, and people can read it.
+      // The format says the same and is readable.
       if (jsonSchema.format) delete jsonSchema.pattern
-      // The bounds of safe integers are not limits of ours.
+      // The bounds of safe integers are not limits of the API.
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
       // Members may be added to answers in time.

@@ -1,4 +1,4 @@
-/** The OpenAPI 3.1 document, made from the operations' declarations: nothing in it is written twice. */
+/** The OpenAPI 3.1 document, made from the operations' declarations. */
 import * as z from 'zod'
 import { problemMediaType } from '../core/problem.ts'
 import { collectSchemas, type SchemaOf } from './json-schema.ts'
@@ -16,7 +16,7 @@ Each path also answers without its last slash. \`HEAD\` is answered wherever \`G
 A task may be edited as it was read, and sent back. Members, parameters and headers may be added in time: a client
 ignores those that it does not know.`
 
-/** `server` is the absolute prefix of the paths; '' where they are relative to the document. */
+/** @param server absolute prefix of the paths; '' where they are relative to the document */
 export function describeOperations(operations: Operation[], server: string): OpenApiDocument {
   const { schemaOf, components } = collectSchemas()
   const paths: Record<string, Record<string, unknown>> = {}
@@ -60,7 +60,6 @@ export function describeOperations(operations: Operation[], server: string): Ope
 
 const methods: Operation['method'][] = ['get', 'post', 'put', 'patch', 'delete']
 
-/** As a reader looks for them. */
 const byPathAndMethod = (a: Operation, b: Operation) =>
   a.path === b.path ? methods.indexOf(a.method) - methods.indexOf(b.method) : a.path < b.path ? -1 : 1
 
@@ -98,7 +97,7 @@ const contentOf = (mediaTypes: string[], schema: object, values: Record<string, 
   return Object.fromEntries(mediaTypes.map((mediaType) => [mediaType, content]))
 }
 
-/** By the name of the example. */
+/** Values of the examples, by the example's name. */
 function valuesOf(operation: Operation, read: (example: Example) => unknown): Record<string, unknown> {
   const values = Object.entries(operation.examples).map(([name, example]) => [name, read(example)])
   return Object.fromEntries(values.filter(([, value]) => value !== undefined))
@@ -157,7 +156,8 @@ function parametersOf(operation: Operation, schemaOf: SchemaOf) {
         in: place,
         required: required.includes(name),
         ...(description ? { description } : {}),
-        // Those of a parameter itself are filled into the reference page's form, all filters at once.
+        // Inside the schema: the reference page would fill a parameter's own examples into its form, all at
+        // once.
         schema: { ...schema, ...(shown.length > 0 ? { examples: shown } : {}) },
       }
     })

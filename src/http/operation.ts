@@ -1,6 +1,6 @@
 /**
- * Declares operations. All that is known of one stands in its declaration: requests are counted, validated, cached
- * and answered by it, and the OpenAPI document and the tests are made from it.
+ * Declares operations. All that is known of one stands in its declaration: requests are counted, validated,
+ * cached and answered by it, and the OpenAPI document and the tests are made from it.
  */
 import * as z from 'zod'
 import type { ProblemStatus } from '../core/problem.ts'
@@ -21,7 +21,10 @@ type Response = {
   headers?: ResponseHeader[]
 }
 
-/** A request that succeeds, and its answer. A client puts its own ids, tokens and names in place of those shown. */
+/**
+ * A request that succeeds, and its answer. A client puts its own ids, tokens and names in place of those
+ * shown.
+ */
 export type Example = {
   query?: Record<string, string | number | boolean>
   header?: Record<string, string>

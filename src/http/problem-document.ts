@@ -1,4 +1,4 @@
-/** Problem documents (RFC 9457) as the OpenAPI document has them, and which of them an operation can answer. */
+/** Problem documents (RFC 9457) in the OpenAPI document. */
 import * as z from 'zod'
 import { invalidInput } from '../core/problem.ts'
 import type { Operation } from './operation.ts'
@@ -36,7 +36,7 @@ export const ProblemDocument = z
   })
   .meta({ id: 'Problem', description: 'A problem document (RFC 9457)', examples: [example] })
 
-/** Besides those of every response. */
+/** Headers of problems by status, besides those of every response. */
 export function problemHeaders({ method }: Operation): Partial<Record<string, ResponseHeader[]>> {
   const own: Partial<Record<Operation['method'], ResponseHeader[]>> = {
     patch: ['Accept-Patch'],

@@ -1,11 +1,11 @@
-/** What responses say about rate limits: the IETF draft's pair, the older `X-RateLimit-*` three, and `Retry-After`. */
+/** Rate-limit headers: the IETF draft's two, the older three `X-RateLimit-*`, and `Retry-After`. */
 import type { Verdict } from '../store/limiter.ts'
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
 
 /**
- * `now` in ms since the epoch, for the seconds that are left. On refusal `Retry-After` is at least 1 and never less than
- * the wait, and the reset headers name that same moment.
+ * On refusal `Retry-After` is at least 1 and at least the wait, and the reset headers name the same moment.
+ * @param now ms since the epoch
  */
 export function rateLimitHeaders(verdict: Verdict, now: number): Record<string, string> {
   const { rule, allowed, remaining, resetAt, retryAfterMs } = verdict
@@ -22,8 +22,8 @@ export function rateLimitHeaders(verdict: Verdict, now: number): Record<string, 
 }
 
 /**
- * The verdict a response speaks of: the one that refused (of several, the one to wait for longest), else the one with
- * least remaining, the first among equals. Undefined for none.
+ * The verdict that a response reports: the refusal with the longest wait, else the verdict with least
+ * remaining, the first among equals. Undefined for none.
  */
 export function reported(verdicts: readonly Verdict[]): Verdict | undefined {
   return verdicts.reduce<Verdict | undefined>((worst, verdict) => {

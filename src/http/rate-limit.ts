@@ -1,4 +1,7 @@
-/** Sliding-window limits as a step of operations: under which limits a request counts, and the headers that say so. */
+/**
+ * Sliding-window limits as a step of operations: under which limits a request counts, and the headers that
+ * say so.
+ */
 import type { Config } from '../config/api.ts'
 import { Problem } from '../core/problem.ts'
 import type { Limiter, LimitRule, Verdict } from '../store/limiter.ts'
@@ -7,9 +10,10 @@ import type { Exchange } from './deps.ts'
 import { rateLimitHeaders, reported } from './rate-limit-headers.ts'
 
 /**
- * The limits that an operation's requests count under. `general`: the user's with a valid token, else the address's.
- * The others ignore `Authorization`. `registration`: the address's, and one of their own besides. `token`: one of their
- * own only, so that no other request from the address keeps anyone from logging in; unknown paths below count too.
+ * The limits that an operation's requests count under. `general`: the user's with a valid token, else the
+ * address's. The others ignore `Authorization`. `registration`: the address's, and one of their own besides.
+ * `token`: one of their own only, so that no other request from the address keeps anyone from logging in;
+ * unknown paths below count too.
  */
 export type LimitClass = 'general' | 'registration' | 'token'
 
@@ -49,8 +53,8 @@ function countsOf({ session, limitAddress: identity }: Exchange, of: LimitClass,
 const peek = (limiter: Limiter, { rule, identity }: Count) => limiter.peek(rule, identity)
 
 /**
- * Counts the request under these limits too, in this order. When one refuses, the request counts nowhere: earlier
- * counts are given back.
+ * Counts the request under these limits too, in this order. When one refuses, the request counts nowhere:
+ * earlier counts are given back.
  * @throws Problem 429, which names the limit with the longest wait
  */
 export async function count(exchange: Exchange, ...counts: Count[]): Promise<Verdict[]> {

@@ -66,8 +66,9 @@ const refusals = [401, 403, 429]
 const longestPath = 200
 
 /**
- * Adds the address to the line of a login, a refresh, a refusal and an unknown path, and the path to the last.
- * Never the query: it may hold a user's text. A URL's path is percent-encoded ASCII, safe for a terminal.
+ * Adds the address to the line of a login, a refresh, a refusal and an unknown path, and the path to the
+ * last. Never the query: it may hold a user's text. A URL's path is percent-encoded ASCII, safe for a
+ * terminal.
  */
 function originOf({ c, route, namedUserId, clientAddress }: Exchange, status: number) {
   const isLogged = route === undefined || namedUserId !== undefined || refusals.includes(status)

@@ -1,4 +1,4 @@
-/** The response headers that the OpenAPI document describes, each once. */
+/** The response headers in the OpenAPI document. */
 import * as z from 'zod'
 import { int64 } from './schemas.ts'
 

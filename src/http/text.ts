@@ -1,9 +1,9 @@
-/** Text as Postgres takes it: no U+0000, no lone surrogates, lengths in code points. */
+/** Text that Postgres can store: no U+0000, no lone surrogates, lengths in code points. */
 import * as z from 'zod'
 
 const wellFormed = 'It must not contain U+0000 or lone surrogates.'
 
-/** Lengths count code points, as Postgres counts them, of what is left after trimming. */
+/** Lengths count code points after trimming, as Postgres does. */
 export function text({
   minimum = 0,
   maximum,
@@ -30,7 +30,7 @@ export function text({
     )
 }
 
-/** The document has no `maxLength` for text that is trimmed: it would refuse long white space, which is accepted. */
+/** In place of `maxLength`, which would refuse long white space around a text, which is accepted. */
 function trimmedPattern(minimum: number, maximum: number): string {
   const text = `\\S(?:[\\s\\S]{0,${maximum - 2}}\\S)?`
   return `^\\s*${minimum === 0 ? `(?:${text})?` : text}\\s*$`
@@ -38,5 +38,5 @@ function trimmedPattern(minimum: number, maximum: number): string {
 
 const characters = (count: number) => (count === 1 ? 'character' : 'characters')
 
-/** Of well-formed text: its UTF-16 length but for the second halves of surrogate pairs. */
+/** Of well-formed text: its UTF-16 length minus the second halves of surrogate pairs. */
 const codePoints = (value: string) => value.length - (value.match(/[\udc00-\udfff]/g)?.length ?? 0)

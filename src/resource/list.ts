@@ -47,12 +47,12 @@ type ListSource = {
 export type Statement = { text: string; values: (string | number | boolean | null)[] }
 
 /**
- * A page of the rows that the caller may see, and one more where there is more; in reverse for a position with
- * direction `before`. Each source is read by itself from its place in an index, then merged: an `or` would sort
- * everything. A row that is in several sources is taken once. `values` begin at `$3`.
+ * A page of the rows that the caller may see, and one more where there is more; in reverse for a position
+ * with direction `before`. Each source is read by itself from its place in an index, then merged: an `or`
+ * would sort everything. A row that is in several sources is taken once. `values` begin at `$3`.
  *
- * Rows have the columns, `sort_key` for cursors, and `count`. There is one row of nulls for an empty page, and none when
- * the session has ended.
+ * Rows have the columns, `sort_key` for cursors, and `count`. There is one row of nulls for an empty page,
+ * and none when the session has ended.
  */
 export function listStatement(
   { table, names, columns, filters, orderings, sources, live }: ListSource,

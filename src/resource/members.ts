@@ -1,6 +1,6 @@
 /**
- * A resource's members, each declared once: its column, its type, how it is shown and whether clients write it.
- * Schemas, column lists and the inferred types of rows, inputs and patches follow from the declaration.
+ * A resource's members, each declared once: its column, its type, how it is shown and whether clients write
+ * it. Schemas, column lists and the inferred types of rows, inputs and patches follow from the declaration.
  */
 import * as z from 'zod'
 
@@ -35,7 +35,9 @@ export function shapeOf<R extends Resource, Part extends 'shown' | 'written'>(me
   return Object.fromEntries(schemas) as Shape<R, Part>
 }
 
-/** Members that clients cannot write: accepted and ignored, so that what was read can be edited and sent back. */
+/**
+ * Members that clients cannot write: accepted and ignored, so that what was read can be edited and sent back.
+ */
 export function ignoredShapeOf(members: Resource) {
   // The document does not call them `readOnly`: validators refuse such members in a request.
   const ignored = z.unknown().optional().meta({ description: 'Ignored: it may be sent back as it was read' })

@@ -24,8 +24,8 @@ export type Ordering = {
 export type AddValue = (value: string | number | boolean | null) => string
 
 /**
- * The order in which rows are read, for a key of this name, and the condition for the rows that lie beyond the
- * position. A page before a position is read in reverse.
+ * The order in which rows are read, for a key of this name, and the condition for the rows that lie beyond
+ * the position. A page before a position is read in reverse.
  */
 export function keyset(
   { key, type, nullable }: Ordering,
@@ -54,8 +54,8 @@ export function keyset(
 export type Pages = { next: Position | null; previous: Position | null }
 
 /**
- * Makes a page of at most `size` rows, in the list's order, of rows in the order they were read. More rows than that
- * were read where there is another page in that direction.
+ * Makes a page of at most `size` rows, in the list's order, of rows in the order they were read. More rows
+ * than that were read where there is another page in that direction.
  */
 export function pageOf<Row extends { id: number }>(
   read: Row[],

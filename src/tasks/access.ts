@@ -1,4 +1,7 @@
-/** Who may see, change and delete a task. Every statement about tasks uses these fragments, in terms of a task `t`. */
+/**
+ * Who may see, change and delete a task. Every statement about tasks uses these fragments, in terms of a task
+ * `t`.
+ */
 import type { Database } from '../ports/database.ts'
 
 /** Columns whose user sees the task. Each has an index for every ordering of a list. */
@@ -18,8 +21,8 @@ export const audience = (...rows: string[]) =>
 export type Audience = (number | null)[]
 
 /**
- * For the deletion of an account, before it and in its transaction, with the user's row locked. Locks the tasks that
- * the user created, so that a concurrent reassignment cannot hide its new assignee.
+ * For the deletion of an account, before it and in its transaction, with the user's row locked. Locks the
+ * tasks that the user created, so that a concurrent reassignment cannot hide its new assignee.
  * @returns the ids of all other users who see one of the user's tasks
  */
 export async function lockTasksOf(tx: Database, userId: number, timeoutMs: number): Promise<number[]> {

@@ -1,13 +1,13 @@
-/** Fills in what a search looks into where a task has none: those that were written before the column was there. */
+/** Fills in the search text of tasks that were written before the column existed. */
 import type { Database } from '../ports/database.ts'
 
-/** Rows that one statement locks: few enough for a write of one of them to wait for some 0.1 s. */
-const together = 500
+/** Rows that one statement locks: few enough that a write of one of them waits some 0.1 s at most. */
+const batchSize = 500
 
 /**
- * Goes through what is left until there is none or `signal` ends it; any number of processes may do so at once. A trigger
- * makes the text, and no other column changes: neither the version nor `updated_at`. Rows that are being written are passed over,
- * as their writers' trigger fills them in.
+ * Runs until no task is left or `signal` aborts; several processes may run it at once. A trigger makes the
+ * text; neither the version nor `updated_at` changes. Skips locked rows: the trigger of the other write fills
+ * them in.
  */
 export async function fillSearchText(db: Database, signal: AbortSignal) {
   let after = 0
@@ -17,7 +17,7 @@ export async function fillSearchText(db: Database, signal: AbortSignal) {
       (sql) => sql<[{ last: number | null }]>`
         with batch as materialized (
           select id from tasks where search_text is null and id > ${after}
-          order by id limit ${together}
+          order by id limit ${batchSize}
           for update skip locked
         ), filled as (
           update tasks set title = title from batch where tasks.id = batch.id returning tasks.id
@@ -26,7 +26,7 @@ export async function fillSearchText(db: Database, signal: AbortSignal) {
     )
     if (row.last === null) return
     after = row.last
-    // Half of the time is left to others.
+    // Leaves half of the time to other statements.
     await new Promise((resolve) => setTimeout(resolve, performance.now() - begun))
   }
 }

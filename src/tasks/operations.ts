@@ -1,4 +1,4 @@
-/** The task operations as clients see them. */
+/** The task operations. */
 import { operation } from '../http/operation.ts'
 import { NewTask, Task, TaskChange, TaskListQuery, TaskPage, TaskReplacement } from './schemas.ts'
 import { changedSince } from './service.ts'

@@ -1,4 +1,7 @@
-/** The tasks' statements, one a function. Each does nothing, and throws SessionEnded, when the caller's session has ended. */
+/**
+ * The tasks' statements, one a function. Each does nothing, and throws SessionEnded, when the caller's
+ * session has ended.
+ */
 import { actingCaller, type Caller, isLive, queryAs } from '../auth/caller.ts'
 import type { Precondition } from '../http/conditional.ts'
 import type { IdempotencyKey } from '../http/idempotency.ts'
@@ -97,9 +100,10 @@ const keyedInsertText = `
   from caller join key on true`
 
 /**
- * Inserts a task once for an idempotency key. A repeat that arrives while the first is under way waits on the key's
- * unique index, then sees the first's row because it updates it; `do nothing` would see none. Keys expire after a day.
- * Rejects as insertTask does, leaving the key unbound, and with 55P03 when the wait takes over 3 s.
+ * Inserts a task once for an idempotency key. A repeat that arrives while the first is under way waits on the
+ * key's unique index, then sees the first's row because it updates it; `do nothing` would see none. Keys
+ * expire after a day. Rejects as insertTask does, leaving the key unbound, and with 55P03 when the wait takes
+ * over 3 s.
  */
 export async function insertTaskOnce(
   db: Database,
@@ -148,8 +152,8 @@ type UpdateRow = (TaskRow | { id: null }) & {
 }
 
 /**
- * `found` is the entity tag before the change, null when there is no such task that the caller may see; `task` is
- * null too when the precondition failed. Rejects as insertTask does.
+ * `found` is the entity tag before the change, null when there is no such task that the caller may see;
+ * `task` is null too when the precondition failed. Rejects as insertTask does.
  */
 export async function updateTask(
   db: Database,
@@ -238,7 +242,10 @@ export async function listTasks(
   }
 }
 
-/** Whether the text is one of a few: a connection keeps a plan of some 200 KB for each text that it has prepared. */
+/**
+ * Whether the text is one of a few: a connection keeps a plan of some 200 KB for each text that it has
+ * prepared.
+ */
 function isCommon({ count, limit, cursor, ordering, status, ...rest }: TaskListQuery): boolean {
   return !count && Object.values(rest).every((value) => value === undefined || value === 'me')
 }

@@ -1,4 +1,6 @@
-/** The search parameter of lists. Postgres folds its words by the same function as the text that it searches. */
+/**
+ * The search parameter of lists. Postgres folds its words by the same function as the text that it searches.
+ */
 import { text } from '../http/text.ts'
 import { filter } from '../resource/list.ts'
 
@@ -12,9 +14,10 @@ const Search = text({ maximum: 100 })
   .describe('Words that title and description together contain; case, accents and Unicode forms are ignored')
 
 /**
- * True where no word is missing. Words and text are compared literally. `strpos` is the fastest for ordinary text, but
- * takes the product of both lengths for text such as `aaaa…`: so it looks for the start of a word only, and a regular
- * expression, linear in the text, for all of it. The start of the longest word comes first, as few tasks have it.
+ * True where no word is missing. Words and text are compared literally. `strpos` is the fastest for ordinary
+ * text, but takes the product of both lengths for text such as `aaaa…`: so it looks for the start of a word
+ * only, and a regular expression, linear in the text, for all of it. The start of the longest word comes
+ * first, as few tasks have it.
  */
 export const search = filter(Search, (search, add) => {
   const folded = `coalesce(t.search_text, fold_text(concat_ws(E'\\n', t.title, t.description)))`

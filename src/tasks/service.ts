@@ -1,4 +1,7 @@
-/** What can be done with tasks. Every function throws SessionEnded when the caller's session has, having done nothing. */
+/**
+ * What can be done with tasks. Every function throws SessionEnded when the caller's session has, having done
+ * nothing.
+ */
 import postgres from 'postgres'
 import { type Caller, SessionEnded } from '../auth/caller.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../core/problem.ts'
@@ -20,8 +23,9 @@ const searchTimeoutMs = 2000
 export const changedSince = 'The task has changed since'
 
 /**
- * In bytes of JSON, of the tasks of a page; a hundred ordinary ones are far below it. Lambda answers at most 6 MB, with
- * the body escaped once more, and everyone can be assigned tasks with descriptions full of control characters.
+ * In bytes of JSON, of the tasks of a page; a hundred ordinary ones are far below it. Lambda answers at most
+ * 6 MB, with the body escaped once more, and everyone can be assigned tasks with descriptions full of control
+ * characters.
  */
 const maxPageBytes = 1024 * 1024
 const utf8 = new TextEncoder()

@@ -57,7 +57,7 @@ async function main() {
       await sleep(downMs)
       await postgres.start()
     },
-    api: async () => endProcess(randomPid(/api-worker\.js/)),
+    api: async () => endProcess(randomPid(/cluster-process\.js/)),
     notifier: async () => endProcess(randomPid(/notifier\.js/)),
     redis: async () => {
       await redis.kill()

@@ -127,7 +127,7 @@ type Monitored = Record<'p99' | 'max' | 'rss' | 'heap', number>
 /** Asks each serving process: returns the largest event-loop lag and the memory of all. */
 async function measure({ child, lines }: ApiProcess): Promise<Monitored> {
   const seen = lines.length
-  const workers = descendantsOf(child).filter(({ command }) => command.includes('api-worker.js'))
+  const workers = descendantsOf(child).filter(({ command }) => command.includes('cluster-process.js'))
   const serving = workers.length > 0 ? workers.map(({ pid }) => pid) : [Number(child.pid)]
   for (const pid of serving) process.kill(pid, 'SIGUSR2')
   for (;;) {

@@ -25,7 +25,7 @@ export const options = {
   absWorkingDir: root,
   entryPoints: {
     api: 'src/node.ts',
-    'api-worker': 'src/cluster-process.ts',
+    'cluster-process': 'src/cluster-process.ts',
     'dev-edge': 'src/commands/dev-edge.ts',
     migrate: 'src/commands/migrate.ts',
     outbox: 'src/commands/outbox.ts',

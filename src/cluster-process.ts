@@ -1,4 +1,4 @@
-/** Entry of one of several processes that serve on one port: what they stand on is handed to it by the one that started it. */
+/** Entry of an API process in a cluster (WEB_CONCURRENCY). The primary, node.ts, hands it the shared services. */
 import { readConfig } from './config/api.ts'
 import { createLogger } from './core/log.ts'
 import { runClusterWorker } from './runtime/cluster/process.ts'
@@ -15,7 +15,7 @@ const stack = createStack(log)
 runClusterWorker({
   log,
   stack,
-  measured: config.metrics !== null,
+  hasMetrics: config.metrics !== null,
   shutdownDelayMs: config.shutdownDelayMs,
   serve: ({ services, workerIndex }, prometheus) =>
     serve({ config, services, isLeader: workerIndex === 1, prometheus, log, stack }),

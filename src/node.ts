@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { Config } from './config/api.ts'
 import { httpOrigin } from './core/host.ts'
 import type { Logger } from './core/log.ts'
-import { startWorkers } from './runtime/cluster/primary.ts'
+import { startCluster } from './runtime/cluster/primary.ts'
 import { createPrometheus, format } from './runtime/metrics/prometheus.ts'
 import { serveMetrics } from './runtime/metrics/server.ts'
 import { surviveLostWrites } from './runtime/postgres/driver.ts'
@@ -35,7 +35,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
   const { port, collect } =
     count === 1
       ? await serveAlone({ config, services, isLeader: true, prometheus, log, stack })
-      : await startWorkers({ entry: file('api-worker.js'), count, services, prometheus, log, stack })
+      : await startCluster({ entry: file('cluster-process.js'), count, services, prometheus, log, stack })
   if (metrics)
     await serveMetrics({ collect: async () => format(await collect()), address: metrics, log, stack })
   log.info('listening', {

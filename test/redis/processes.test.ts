@@ -36,7 +36,7 @@ function createServiceOf(count: number, context: TestContext, environment: Recor
 
 const workersOf = ({ child }: Pick<ApiProcess, 'child'>) =>
   descendantsOf(child)
-    .filter(({ command }) => command.includes('api-worker.js'))
+    .filter(({ command }) => command.includes('cluster-process.js'))
     .map(({ pid }) => pid)
 
 /** Which processes have answered a request so far. */

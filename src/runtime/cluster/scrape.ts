@@ -1,62 +1,59 @@
-/** What several processes have counted, added up, as if one had: no figure falls because one of them has ended. */
+/** Metrics of a cluster: the sums over all its processes, which never fall when one of them ends. */
 import type { Worker } from 'node:cluster'
+import { settleWithin } from '../../core/timeout.ts'
 import { addCounts, countsOf, type Prometheus, type Snapshot } from '../metrics/prometheus.ts'
 
 /** Prometheus itself gives up after 10 s by default. */
 const answerMs = 3_000
 
-type Tell = (worker: Worker, message: { kind: 'scrape' }) => void
+type Send = (worker: Worker, message: { kind: 'scrape' }) => void
 
 export type Scrape = ReturnType<typeof createScrape>
 
-/** `own` is this process's; without it none asks. */
-export function createScrape(own: Pick<Prometheus, 'snapshot'> | undefined, tell: Tell) {
-  const told = new Map<Worker, Snapshot>()
-  const asked = new Map<Worker, Set<() => void>>()
-  /** In the order that they ended. */
+/** `own` are the metrics of the primary; undefined where metrics are off. */
+export function createScrape(own: Pick<Prometheus, 'snapshot'> | undefined, send: Send) {
+  const last = new Map<Worker, Snapshot>()
+  const waiting = new Map<Worker, Set<(answered: true) => void>>()
+  /** Sum of what the workers that ended had counted. */
   let ended: Promise<Snapshot> = Promise.resolve([])
 
-  function answered(worker: Worker) {
-    for (const resolve of asked.get(worker) ?? []) resolve()
-    asked.delete(worker)
+  function release(worker: Worker) {
+    for (const resolve of waiting.get(worker) ?? []) resolve(true)
+    waiting.delete(worker)
   }
 
-  /** Resolves with whether it has answered in time; an earlier question's answer is as good. */
-  function ask(worker: Worker): Promise<boolean> {
-    return new Promise((resolve) => {
-      if (!worker.isConnected()) return resolve(false)
-      const waiting = asked.get(worker) ?? new Set()
-      asked.set(worker, waiting)
-      const timer = setTimeout(() => resolve(false), answerMs)
-      waiting.add(() => {
-        clearTimeout(timer)
-        resolve(true)
-      })
-      tell(worker, { kind: 'scrape' })
+  /** Resolves with whether the worker answered in time; the answer to an earlier question counts too. */
+  async function ask(worker: Worker): Promise<boolean> {
+    if (!worker.isConnected()) return false
+    const answer = new Promise<true>((resolve) => {
+      const askers = waiting.get(worker) ?? new Set()
+      waiting.set(worker, askers.add(resolve))
     })
+    send(worker, { kind: 'scrape' })
+    return (await settleWithin(answerMs, answer)) ?? false
   }
 
   return {
-    /** Of one that says nothing in time there is what it had counted before. */
+    /** A worker that does not answer in time counts with its last counters, and without its gauges. */
     async collect(workers: Worker[]): Promise<Snapshot[]> {
-      const [mine = [], ...inTime] = await Promise.all([own?.snapshot(), ...workers.map(ask)])
-      // Both at one moment: one that ends is in the one or in the other.
+      const [mine = [], ...answered] = await Promise.all([own?.snapshot(), ...workers.map(ask)])
+      // Read in the same turn as `ended`: a worker that ends is in the one or in the other.
       const live = workers.map((worker, index) => {
-        const last = told.get(worker) ?? []
-        return inTime[index] ? last : countsOf(last)
+        const snapshot = last.get(worker) ?? []
+        return answered[index] ? snapshot : countsOf(snapshot)
       })
       const gone = ended
       return [mine, ...live, await gone]
     },
-    tells(worker: Worker, snapshot: Snapshot) {
-      told.set(worker, snapshot)
-      answered(worker)
+    receive(worker: Worker, snapshot: Snapshot) {
+      last.set(worker, snapshot)
+      release(worker)
     },
-    hasEnded(worker: Worker) {
-      const last = told.get(worker)
-      told.delete(worker)
-      if (last) ended = ended.then((sum) => addCounts(sum, last))
-      answered(worker)
+    workerEnded(worker: Worker) {
+      const counted = last.get(worker)
+      last.delete(worker)
+      if (counted) ended = ended.then((sum) => addCounts(sum, counted))
+      release(worker)
     },
   }
 }

@@ -1,12 +1,13 @@
 /** Runs the notifier as a process beside the API: starts it, starts it again when it dies, and never leaves it behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NotificationSettings } from '../../config/notifications.ts'
 import { EventSettings } from '../../config/settings.ts'
+import { httpOrigin } from '../../core/host.ts'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
 import { tryPort } from '../http/listen.ts'
+import { endingOf, killAfter, supervise } from '../process/supervise.ts'
 import { credentialsPath, keepCredentials, type NotifierCredentials } from './credentials.ts'
 
 type NotifierOptions = {
@@ -37,10 +38,6 @@ const host = '127.0.0.1'
 const portWaitMs = 5_000
 const startWaitMs = 30_000
 const stopWaitMs = 1_500
-const firstDelayMs = 100
-const longestDelayMs = 5_000
-/** A process that lived so long did not die of its start: the next delay is the first one again. */
-const livedMs = 10_000
 
 /** The notifier does not get the API's other settings, such as JWT_SECRET. */
 const forwardedSettings = new Set([
@@ -61,50 +58,28 @@ export async function startNotifier(options: NotifierOptions): Promise<NotifierP
   const credentials = await keepCredentials(credentialsPath(options.dataDirectory))
   await waitForPort(port)
 
-  let current: ChildProcess
-  let restart: NodeJS.Timeout | undefined
-  let delayMs = firstDelayMs
-  let phase: 'starting' | 'running' | 'stopping' = 'starting'
-
-  function launch() {
-    const startedAt = Date.now()
-    current = spawnNotifier(options, credentials)
-    log.debug('notifier spawned', { pid: current.pid })
-    // Where the process could not even be made there is an error and no exit.
-    current.once('error', (error) => ended({ error: error.message }))
-    current.once('exit', (code, signal) => ended({ code, signal }))
-
-    function ended(how: Record<string, unknown>) {
-      if (phase !== 'running') return
-      if (Date.now() - startedAt >= livedMs) delayMs = firstDelayMs
-      log.warn('notifier died', { ...how, restart_in_ms: delayMs })
-      restart = setTimeout(launch, delayMs)
-      delayMs = Math.min(delayMs * 2, longestDelayMs)
-    }
-    return current
+  const launch = () => {
+    const notifier = launchNotifier(options, credentials)
+    log.debug('notifier spawned', { pid: notifier.child.pid })
+    return notifier
   }
 
-  const endpoint = `http://${host}:${port}`
+  const endpoint = httpOrigin(host, port)
   const first = launch()
   try {
-    await waitUntilAnswering(endpoint, first)
+    await waitUntilAnswering(endpoint, first.child)
   } catch (error) {
-    await end(first)
+    await first.end()
     throw error
   }
-  phase = 'running'
-  return {
-    endpoint,
-    credentials,
-    async stop() {
-      phase = 'stopping'
-      clearTimeout(restart)
-      await end(current)
-    },
-  }
+  const { stop } = supervise(first, {
+    launch: async () => launch(),
+    onEnd: (how) => log.warn('notifier died', how),
+  })
+  return { endpoint, credentials, stop }
 }
 
-function spawnNotifier(
+function launchNotifier(
   { entry, port, functionName, region, databaseUrl, environment }: NotifierOptions,
   credentials: NotifierCredentials,
 ) {
@@ -128,20 +103,19 @@ function spawnNotifier(
   })
   // Nothing is ever written to it; its breaking is told by the exit.
   child.stdin?.on('error', () => {})
-  return child
+  const ended = endingOf(child)
+  return {
+    child,
+    ended,
+    end() {
+      child.kill('SIGTERM')
+      return killAfter(stopWaitMs, ended, () => child.kill('SIGKILL'))
+    },
+  }
 }
 
 const isRunning = (child: ChildProcess) =>
   child.pid !== undefined && child.exitCode === null && child.signalCode === null
-
-async function end(child: ChildProcess) {
-  if (!isRunning(child)) return
-  const exited = once(child, 'exit')
-  child.kill('SIGTERM')
-  const timer = setTimeout(() => child.kill('SIGKILL'), stopWaitMs)
-  await exited
-  clearTimeout(timer)
-}
 
 /**
  * Resolves when the notifier can listen on the port, for which the one of a killed API may need a moment.

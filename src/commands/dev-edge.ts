@@ -52,7 +52,6 @@ async function start(config: Config, log: Logger, stack: Stack) {
     port,
     databaseUrl,
     variables,
-    environment: process.env,
     log,
   })
   stack.push('wrangler dev', preview.stop)

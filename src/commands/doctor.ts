@@ -5,7 +5,7 @@ import { type Config, readConfig } from '../config/api.ts'
 import { createLogger } from '../core/log.ts'
 import { type CheckResult, failuresOf, runCheck } from '../runtime/doctor/check.ts'
 import { askService, serviceChecks } from '../runtime/doctor/service-checks.ts'
-import { formatTable, readArguments, runCommand, wrongUsage } from '../runtime/process/command.ts'
+import { formatTable, runCommand } from '../runtime/process/command.ts'
 import { createStack } from '../runtime/process/shutdown.ts'
 import { startChecks } from '../runtime/start-checks.ts'
 
@@ -18,18 +18,12 @@ If a setting is unusable, only the settings are checked.
   npm run doctor -- --help    this text
 `
 
-async function run(args: string[], env: NodeJS.ProcessEnv) {
-  const { values, positionals } = readArguments('doctor', args, {
-    json: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  })
-  if (values.help) return console.log(help)
-  if (positionals[0] !== undefined) throw wrongUsage('doctor', `unknown argument "${positionals[0]}"`)
+async function run(json: boolean, env: NodeJS.ProcessEnv) {
   const findings = await runChecks(env)
   const count = (status: CheckResult['status']) =>
     findings.filter((result) => result.status === status).length
   const summary = { ok: count('ok'), warnings: count('warning'), failed: count('failed') }
-  if (values.json) console.log(JSON.stringify({ ...summary, findings }, null, 2))
+  if (json) console.log(JSON.stringify({ ...summary, findings }, null, 2))
   else {
     console.log(formatResults(findings))
     console.log(`\n${summary.ok} ok, ${summary.warnings} warnings, ${summary.failed} failed`)
@@ -71,4 +65,9 @@ function formatResults(results: CheckResult[]): string {
   return formatTable(rows)
 }
 
-runCommand(run)
+runCommand({
+  name: 'doctor',
+  help,
+  options: { json: { type: 'boolean' } },
+  run: ({ json = false }, _, env) => run(json, env),
+})

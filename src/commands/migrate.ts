@@ -2,12 +2,11 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
-import { describeFailure } from '../core/failure.ts'
 import { StartError } from '../core/start-error.ts'
 import { readMigrations } from '../runtime/postgres/migration-files.ts'
 import { migrate, migrationStatus } from '../runtime/postgres/migrations.ts'
 import { connectAsOperator } from '../runtime/postgres/operator-database.ts'
-import { runAnswering } from '../runtime/process/output.ts'
+import { runCommand, UsageError } from '../runtime/process/command.ts'
 
 const help = `Brings the database to this program's schema: applies the files in sql/ that it lacks, in order.
 
@@ -19,14 +18,8 @@ const help = `Brings the database to this program's schema: applies the files in
 The database is DATABASE_URL, or without it the one that a running \`npm start\` keeps under DATA_DIR (./data).
 `
 
-const packageRoot = fileURLToPath(new URL('..', import.meta.url))
-
-async function run(args: string[], env: NodeJS.ProcessEnv) {
-  const [command, extra] = args
-  if (command === '--help' || command === '-h') return console.log(help)
-  const unknown = command === 'status' ? extra : command
-  if (unknown !== undefined)
-    throw new StartError(`unknown argument "${unknown}": see npm run migrate -- --help`)
+async function run([command]: string[], env: NodeJS.ProcessEnv) {
+  if (command !== undefined && command !== 'status') throw new UsageError(`unknown argument "${command}"`)
   const migrations = await readMigrations(fileURLToPath(new URL('../sql/', import.meta.url)))
   const sql = await connect(env)
   try {
@@ -58,18 +51,11 @@ async function printStatus(sql: postgres.Sql, migrations: Migrations) {
   if (pending.length > 0) throw new StartError(`${pending.length} pending: npm run migrate applies them`)
 }
 
-function connect(env: NodeJS.ProcessEnv) {
-  const dataDirectory = resolve(env.DATA_DIR || './data')
-  return connectAsOperator({
+const connect = (env: NodeJS.ProcessEnv) =>
+  connectAsOperator({
     databaseUrl: env.DATABASE_URL,
     databaseCa: env.DATABASE_CA,
-    dataDirectory,
-    packageRoot,
+    dataDirectory: resolve(env.DATA_DIR || './data'),
   })
-}
 
-function describe(error: unknown): string {
-  return error instanceof StartError ? error.message : `cannot use the database: ${describeFailure(error)}`
-}
-
-runAnswering(() => run(process.argv.slice(2), process.env), describe)
+runCommand({ name: 'migrate', help, positionals: 1, run: (_, positionals, env) => run(positionals, env) })

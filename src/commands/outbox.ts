@@ -2,13 +2,8 @@
 
 import { StartError } from '../core/start-error.ts'
 import * as outbox from '../outbox/administration.ts'
-import {
-  formatTable,
-  readArguments,
-  runCommand,
-  withDatabase,
-  wrongUsage,
-} from '../runtime/process/command.ts'
+import { withDatabase } from '../runtime/postgres/operator-database.ts'
+import { formatTable, runCommand, UsageError } from '../runtime/process/command.ts'
 
 const help = `Completion events that have not been handled by the notifier yet.
 
@@ -29,39 +24,26 @@ const listed = 50
 
 type Values = { id?: string; 'all-dead'?: boolean; yes?: boolean; json?: boolean }
 
-async function run(args: string[], env: NodeJS.ProcessEnv) {
-  const { values, positionals } = readArguments('outbox', args, {
-    id: { type: 'string' },
-    'all-dead': { type: 'boolean' },
-    yes: { type: 'boolean' },
-    json: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  })
-  if (values.help) return console.log(help)
-  const [command, extra] = positionals
-  if (extra !== undefined) throw wrongUsage('outbox', `unknown argument "${extra}"`)
-  const act = { status, requeue, drop }[command ?? '']
-  if (!act)
-    throw wrongUsage('outbox', command ? `unknown argument "${command}"` : 'give status, requeue or drop')
-  checkOptions(command ?? '', values)
-  await withDatabase(env, (db) => act(db, values))
-}
-
-const taken: Record<string, string[]> = {
+const optionsOf = {
   status: ['json'],
   requeue: ['id', 'json'],
   drop: ['id', 'all-dead', 'yes', 'json'],
 }
 
-function checkOptions(command: string, { id, ...values }: Values) {
-  const given = [...Object.keys(values), ...(id === undefined ? [] : ['id'])]
-  const strange = given.find((name) => !taken[command]?.includes(name))
-  if (strange) throw wrongUsage('outbox', `${command} takes no --${strange}`)
+async function run(values: Values, [command = '']: string[], env: NodeJS.ProcessEnv) {
+  if (!isCommand(command))
+    throw new UsageError(command ? `unknown argument "${command}"` : 'give status, requeue or drop')
+  const { id } = values
+  const unused = Object.keys(values).find((name) => !optionsOf[command].includes(name))
+  if (unused) throw new UsageError(`${command} takes no --${unused}`)
   if (command === 'drop' && (id === undefined) !== (values['all-dead'] ?? false))
-    throw wrongUsage('outbox', 'give either --id ID or --all-dead')
+    throw new UsageError('give either --id ID or --all-dead')
   if (id !== undefined && !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id))
-    throw wrongUsage('outbox', `--id ${id}: give the id of an event, as status shows it`)
+    throw new UsageError(`--id ${id}: give the id of an event, as status shows it`)
+  await withDatabase(env, (db) => ({ status, requeue, drop })[command](db, values))
 }
+
+const isCommand = (text: string): text is keyof typeof optionsOf => Object.hasOwn(optionsOf, text)
 
 type Db = Parameters<typeof outbox.summarizeOutbox>[0]
 
@@ -114,4 +96,15 @@ function formatSeconds(seconds: number) {
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
 }
 
-runCommand(run)
+runCommand({
+  name: 'outbox',
+  help,
+  options: {
+    id: { type: 'string' },
+    'all-dead': { type: 'boolean' },
+    yes: { type: 'boolean' },
+    json: { type: 'boolean' },
+  },
+  positionals: 1,
+  run,
+})

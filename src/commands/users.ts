@@ -8,13 +8,8 @@ import { createLogger } from '../core/log.ts'
 import { StartError } from '../core/start-error.ts'
 import type { Database } from '../ports/database.ts'
 import { createNodeHasher } from '../runtime/passwords/password-hasher.ts'
-import {
-  formatTable,
-  readArguments,
-  runCommand,
-  withDatabase,
-  wrongUsage,
-} from '../runtime/process/command.ts'
+import { withDatabase } from '../runtime/postgres/operator-database.ts'
+import { formatTable, runCommand, UsageError } from '../runtime/process/command.ts'
 import { readPassword } from '../runtime/process/password-prompt.ts'
 import { invalidateCachedFor } from '../runtime/store/operator-cache.ts'
 
@@ -38,7 +33,7 @@ type Values = { email?: string; everybody?: boolean; json?: boolean }
 type Command = {
   /** What else it takes; `--json` always. */
   option?: 'email' | 'everybody'
-  name: 'needed' | 'possible'
+  name: 'required' | 'optional'
   /** Answers what to print: an object as JSON, or the lines. */
   run(context: { db: Database; config: Config; name: string; values: Values }): Promise<Answer>
 }
@@ -47,7 +42,7 @@ type Answer = { json: object; text: string }
 const commands: Record<string, Command> = {
   create: {
     option: 'email',
-    name: 'needed',
+    name: 'required',
     async run({ db, config, name, values: { email } }) {
       const read = checkInput(Registration, { username: name, password: await readPassword(), email })
       const user = await createUser({ db, passwords: await openHasher(config) }, read)
@@ -55,7 +50,7 @@ const commands: Record<string, Command> = {
     },
   },
   list: {
-    name: 'possible',
+    name: 'optional',
     async run({ db, name }) {
       const users = await administration.listAccounts(db, name, Date.now())
       const rows = users.map((user) => [
@@ -71,7 +66,7 @@ const commands: Record<string, Command> = {
     },
   },
   disable: {
-    name: 'needed',
+    name: 'required',
     async run({ db, config, name }) {
       const user = found(await administration.setDisabled(db, name, true), name)
       await tellCache(db, config, [user.id])
@@ -79,14 +74,14 @@ const commands: Record<string, Command> = {
     },
   },
   enable: {
-    name: 'needed',
+    name: 'required',
     async run({ db, name }) {
       const user = found(await administration.setDisabled(db, name, false), name)
       return { json: user, text: `enabled ${user.username}` }
     },
   },
   'reset-password': {
-    name: 'needed',
+    name: 'required',
     async run({ db, config, name }) {
       const { username } = found(await administration.findAccount(db, name), name)
       const { password } = checkInput(Registration, { username, password: await readPassword() })
@@ -99,9 +94,9 @@ const commands: Record<string, Command> = {
   },
   'logout-all': {
     option: 'everybody',
-    name: 'possible',
+    name: 'optional',
     async run({ db, config, name, values: { everybody = false } }) {
-      if (everybody === (name !== '')) throw wrongUsage('users', 'give either a name or --everybody')
+      if (everybody === (name !== '')) throw new UsageError('give either a name or --everybody')
       const user = everybody ? null : found(await administration.findAccount(db, name), name)
       const { count, users } = await administration.endSessionsOf(db, user?.id ?? null)
       await tellCache(db, config, users)
@@ -113,24 +108,15 @@ const commands: Record<string, Command> = {
   },
 }
 
-async function run(args: string[], env: NodeJS.ProcessEnv) {
-  const { values, positionals } = readArguments('users', args, {
-    email: { type: 'string' },
-    everybody: { type: 'boolean' },
-    json: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  })
-  if (values.help) return console.log(help)
-  const [verb = '', name = '', extra] = positionals
+async function run(values: Values, [verb = '', name = '']: string[], env: NodeJS.ProcessEnv) {
   const command = Object.hasOwn(commands, verb) ? commands[verb] : undefined
   if (!command)
-    throw wrongUsage('users', verb ? `unknown argument "${verb}"` : 'give create, list, disable or another')
-  if (extra !== undefined) throw wrongUsage('users', `unknown argument "${extra}"`)
-  if (command.name === 'needed' && name === '') throw wrongUsage('users', `${verb}: give a name`)
-  const strange = (['email', 'everybody'] as const).find(
+    throw new UsageError(verb ? `unknown argument "${verb}"` : 'give create, list, disable or another')
+  if (command.name === 'required' && name === '') throw new UsageError(`${verb}: give a name`)
+  const unused = (['email', 'everybody'] as const).find(
     (option) => values[option] !== undefined && option !== command.option,
   )
-  if (strange) throw wrongUsage('users', `${verb} takes no --${strange}`)
+  if (unused) throw new UsageError(`${verb} takes no --${unused}`)
   await withDatabase(env, async (db, config) => {
     const { json, text } = await command.run({ db, config, name, values })
     console.log(values.json ? JSON.stringify(json, null, 2) : text)
@@ -162,4 +148,10 @@ async function tellCache(db: Database, config: Config, userIds: number[]) {
   if (left !== undefined) console.error(left)
 }
 
-runCommand(run)
+runCommand({
+  name: 'users',
+  help,
+  options: { email: { type: 'string' }, everybody: { type: 'boolean' }, json: { type: 'boolean' } },
+  positionals: 2,
+  run,
+})

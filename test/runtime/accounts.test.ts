@@ -15,7 +15,7 @@ import { bcryptjs } from '../../src/runtime/passwords/bcryptjs.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { lockTasksOf } from '../../src/tasks/access.ts'
 import { createClient } from '../support/client.ts'
-import { root, temporaryDirectory } from '../support/directories.ts'
+import { temporaryDirectory } from '../support/directories.ts'
 import { startTestPostgres } from '../support/postgres.ts'
 import { migrateDatabase, startApi } from '../support/processes.ts'
 
@@ -131,7 +131,7 @@ test('a login renews a hash of another cost than is set now, once, however many 
   const after = await start('5')
   const client = createClient({ baseUrl: after.baseUrl, addressHeader: 'X-Test-Address' })
   await Promise.all(Array.from({ length: 8 }, () => client.logIn(user.username, user.password)))
-  const connection = await findEmbeddedPostgres({ dataDirectory, packageRoot: root })
+  const connection = await findEmbeddedPostgres({ dataDirectory })
   const sql = postgres({ ...connection, max: 1 })
   const [row] = await sql`select left(password_hash, 7) kind from users`
   expect(row).toEqual({ kind: '$2b$05$' })
@@ -144,7 +144,7 @@ test('a hash of a password as it was typed still works, and is one of its NFKC a
   const dataDirectory = await temporaryDirectory()
   const api = await startApi({ dataDirectory, environment: { BCRYPT_COST: '4' } })
   const client = createClient({ baseUrl: api.baseUrl, addressHeader: 'X-Test-Address' })
-  const sql = postgres({ ...(await findEmbeddedPostgres({ dataDirectory, packageRoot: root })), max: 1 })
+  const sql = postgres({ ...(await findEmbeddedPostgres({ dataDirectory })), max: 1 })
   const hashOf = async (username: string) =>
     (await sql`select password_hash hash from users where username = ${username}`)[0]?.hash as string
   /** As a program made it that did not normalise. */

@@ -398,7 +398,7 @@ describe('two starts on one DATA_DIR', () => {
         message: `DATA_DIR ${dataDirectory} is in use by process ${winner?.pid}: stop that one, or set another DATA_DIR`,
       })
       expect(refused?.ms).toBeLessThan(promptlyMs)
-      const connection = await findEmbeddedPostgres({ dataDirectory, packageRoot: projectRoot })
+      const connection = await findEmbeddedPostgres({ dataDirectory })
       expect(await connect(connection ?? '')`select count(*)::int as n from written`).toEqual([{ n: 0 }])
     },
   )
@@ -548,7 +548,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     expect(modeOf(server.dataDirectory)).toBe('700')
     expect(readdirSync(dataDirectory)).toContain('postgres-password')
     expect(links.filter((link) => !existsSync(link))).toEqual([])
-    expect(await findEmbeddedPostgres({ dataDirectory, packageRoot })).toEqual(server.connection)
+    expect(await findEmbeddedPostgres({ dataDirectory })).toEqual(server.connection)
     await server.stop()
     expect(readdirSync(dataDirectory)).not.toContain('postgres.owner')
   })

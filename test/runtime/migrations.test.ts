@@ -595,11 +595,16 @@ describe('npm run migrate', () => {
     const { code, stdout } = await run(['--help'])
     expect(code).toBe(0)
     expect(stdout).toContain('npm run migrate -- status')
-    for (const args of [['up'], ['--force'], ['status', 'up']])
-      expect(await run(args)).toEqual({
+    const refusals = [
+      [['up'], 'unknown argument "up"'],
+      [['--force'], "Unknown option '--force'"],
+      [['status', 'up'], 'unknown argument "up"'],
+    ] as const
+    for (const [args, problem] of refusals)
+      expect(await run([...args])).toEqual({
         code: 1,
         stdout: '',
-        stderr: `unknown argument "${args.at(-1)}": see npm run migrate -- --help\n`,
+        stderr: `${problem}: see npm run migrate -- --help\n`,
       })
   })
 })

@@ -220,8 +220,7 @@ test('nothing is shown to who has no keys', async () => {
 test.skipIf(process.platform !== 'linux')(
   'the database’s password is handed over in the environment, and shown nowhere',
   async () => {
-    const password = (await findEmbeddedPostgres({ dataDirectory: api.dataDirectory, packageRoot: root }))
-      ?.password
+    const password = (await findEmbeddedPostgres({ dataDirectory: api.dataDirectory }))?.password
     if (!password) throw new Error('no password')
     const pids = descendantsOf(api.child).filter(({ command }) => command.includes('notifier.js'))
     expect(pids).toHaveLength(1)

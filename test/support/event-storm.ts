@@ -5,7 +5,6 @@ import { createLambdaClient } from '../../src/outbox/lambda-client.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.ts'
 import { credentialsPath, readCredentials } from '../../src/runtime/notifier/credentials.ts'
 import { makeCompletionEvent } from './completion-event.ts'
-import { root } from './directories.ts'
 import { type ApiProcess, endProcess, startApi } from './processes.ts'
 import { startWebhookReceiver } from './webhook-receiver.ts'
 
@@ -147,7 +146,7 @@ export function newestNotifier(api: ApiProcess) {
 
 /** @returns how many events were given up */
 async function waitUntilEmpty(api: ApiProcess, signal: AbortSignal): Promise<number> {
-  const connection = await findEmbeddedPostgres({ dataDirectory: api.dataDirectory, packageRoot: root })
+  const connection = await findEmbeddedPostgres({ dataDirectory: api.dataDirectory })
   if (!connection) throw new Error('the API runs no Postgres')
   const sql = postgres({ ...connection, max: 1, onnotice: () => {} })
   try {

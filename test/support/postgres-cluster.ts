@@ -7,9 +7,10 @@ import { chown, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/prom
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
-import { type Guarded, guard } from '../../src/runtime/embedded-postgres/guard.ts'
 import { findNative, prepareNative } from '../../src/runtime/embedded-postgres/native.ts'
+import { startProgram } from '../../src/runtime/embedded-postgres/program.ts'
 import { findServerUser } from '../../src/runtime/embedded-postgres/user.ts'
+import type { BoundChild } from '../../src/runtime/process/bound-child.ts'
 import { root, temporaryDirectory } from './directories.ts'
 import { findFreePort } from './ports.ts'
 
@@ -47,7 +48,7 @@ export async function startPostgresCluster({
   const data = join(directory, 'data')
   await mkdir(data, { mode: 0o700 })
   await giveTo(data)
-  const made = guard({
+  const made = startProgram({
     command: [
       join(programs, 'bin/initdb'),
       ...['-D', data, '-U', 'postgres', '--encoding=UTF8', '--locale=C', '--no-sync', '--auth=trust'],
@@ -106,7 +107,7 @@ async function launch({ directory, programs, user, parameters }: Own, data: stri
     max_connections: '200',
     ...parameters,
   }
-  let server: Guarded | undefined
+  let server: BoundChild | undefined
 
   /** As the superuser, on a connection of its own. */
   async function query<T extends object>(statement: string, database = 'postgres'): Promise<T[]> {
@@ -119,7 +120,7 @@ async function launch({ directory, programs, user, parameters }: Own, data: stri
     const values = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
     const deadline = Date.now() + 60_000
     for (;;) {
-      server = guard({
+      server = startProgram({
         command: [join(programs, 'bin/postgres'), '-D', data, ...values],
         user,
         output: 'pipe',
@@ -161,7 +162,7 @@ async function launch({ directory, programs, user, parameters }: Own, data: stri
 }
 
 /** The end of what it has printed; something must read it, or it would stop. */
-function printed({ child }: Guarded): () => string {
+function printed({ child }: BoundChild): () => string {
   let text = ''
   for (const stream of [child.stdout, child.stderr]) {
     stream?.on('data', (chunk) => {

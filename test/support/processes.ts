@@ -226,7 +226,7 @@ export async function createService(
     lines: () => started.flatMap(({ lines }) => lines),
     /** Looks into the database while the API runs. */
     async query<T extends object>(statement: string): Promise<T[]> {
-      const connection = await findEmbeddedPostgres({ dataDirectory, packageRoot: root })
+      const connection = await findEmbeddedPostgres({ dataDirectory })
       if (!connection) throw new Error('no API runs on the data directory')
       const sql = postgres({ ...connection, max: 1, onnotice: () => {} })
       return sql.unsafe<T[]>(statement).finally(() => sql.end({ timeout: 1 }))

@@ -1,9 +1,8 @@
 /** Entry of `npm run notifier`: shows what the notifier ran and what it gave up, and puts that back or drops it. */
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { oneLine, printable } from '../../src/core/plain-text.ts'
 import { StartError } from '../../src/core/start-error.ts'
-import { runAnswering } from '../../src/runtime/process/output.ts'
+import { runCommand, UsageError } from '../../src/runtime/process/command.ts'
 import type { RecentInvocation } from '../lambda/execution.ts'
 import { inspectNotifier } from '../lambda/inspection-client.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
@@ -40,40 +39,25 @@ type DeadEvent = {
 
 const timeoutMs = 15_000
 
-async function run(args: string[], env: NodeJS.ProcessEnv) {
-  const { command, id, options } = parseCommand(args)
-  if (command === 'help') return console.log(help)
+async function run(options: Options, [command, id]: string[], env: NodeJS.ProcessEnv) {
+  checkArguments(options, command, id)
   const ask = await connect(env)
   const answer = await (isChange(command)
     ? ask('POST', `${command}${id === undefined ? '' : `?id=${encodeURIComponent(id)}`}`)
-    : ask('GET', command))
+    : ask('GET', String(command)))
   if (options.json) return console.log(JSON.stringify(answer, null, 2))
   if (command === 'invocations') showInvocations(answer as { invocations: RecentInvocation[] }, options)
   else if (command === 'channels') showChannels(answer as { channels: NamedState[] })
   else if (command === 'events') showEvents(answer as { waiting: number; dead: number; events: DeadEvent[] })
-  else showChanged(answer as { events: number }, command, id)
+  else if (isChange(command)) showChanged(answer as { events: number }, command, id)
 }
 
-function parseCommand(args: string[]) {
-  const wrong = (problem: string) => new StartError(`${problem}: see npm run notifier -- --help`)
-  const flag = { type: 'boolean' } as const
-  let parsed: { values: Options & { help?: boolean }; positionals: string[] }
-  try {
-    const options = { all: flag, logs: flag, json: flag, help: { ...flag, short: 'h' } } as const
-    parsed = parseArgs({ args, allowPositionals: true, options })
-  } catch (error) {
-    throw wrong(error instanceof Error ? (error.message.split('. ')[0] ?? '') : String(error))
-  }
-  const { help, ...options } = parsed.values
-  const [command, id, ...rest] = parsed.positionals
-  if (help) return { command: 'help', id, options } as const
+function checkArguments({ all }: Options, command?: string, id?: string) {
   if (!isLook(command) && !isChange(command))
-    throw wrong(command === undefined ? 'give a command' : `unknown command "${command}"`)
-  const extra = isChange(command) ? rest[0] : id
-  if (extra !== undefined) throw wrong(`unknown argument "${extra}"`)
-  if (isChange(command) && (id === undefined) !== (options.all === true))
-    throw wrong('give either the request id of an event or --all')
-  return { command, id, options } as const
+    throw new UsageError(command === undefined ? 'give a command' : `unknown command "${command}"`)
+  if (isLook(command) && id !== undefined) throw new UsageError(`unknown argument "${id}"`)
+  if (isChange(command) && (id === undefined) !== (all === true))
+    throw new UsageError('give either the request id of an event or --all')
 }
 
 const isLook = (command: string | undefined) =>
@@ -141,7 +125,10 @@ function showChanged({ events }: { events: number }, command: 'redrive' | 'drop'
   console.log(`${events} ${command === 'drop' ? 'dropped' : 'put back into the queue'}`)
 }
 
-runAnswering(
-  () => run(process.argv.slice(2), process.env),
-  (error) => (error instanceof StartError ? error.message : error),
-)
+runCommand({
+  name: 'notifier',
+  help,
+  options: { all: { type: 'boolean' }, logs: { type: 'boolean' }, json: { type: 'boolean' } },
+  positionals: 2,
+  run,
+})

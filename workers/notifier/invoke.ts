@@ -2,12 +2,11 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { parseArgs } from 'node:util'
 import { createLogger } from '../../src/core/log.ts'
 import { StartError } from '../../src/core/start-error.ts'
 import { type CompletionEvent, parseCompletionEvent } from '../../src/outbox/completion-event.ts'
 import { InvocationError, type LambdaAnswer, sendInvocation } from '../../src/outbox/lambda-client.ts'
-import { runAnswering } from '../../src/runtime/process/output.ts'
+import { runCommand, UsageError } from '../../src/runtime/process/command.ts'
 import { runFunction } from '../lambda/invocation.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
 import { openChannels } from './channels.ts'
@@ -34,9 +33,11 @@ type Environment = NodeJS.ProcessEnv
 /** Longer than the notifier gives its handler. */
 const timeoutMs = 15_000
 
-async function run(args: string[], env: Environment) {
-  const options = parseOptions(args)
-  if (options.help) return console.log(help)
+type Options = { event?: string; task?: string; local?: boolean }
+
+async function run(options: Options, env: Environment) {
+  if ((options.event === undefined) === (options.task === undefined))
+    throw new UsageError('give either --event FILE or --task ID')
   const dataDirectory = resolve(env.DATA_DIR || './data')
   const event =
     options.task === undefined
@@ -48,26 +49,6 @@ async function run(args: string[], env: Environment) {
         })
   if (options.local) await invokeLocally(event, env)
   else await invokeOverHttp(event, dataDirectory, env)
-}
-
-function parseOptions(args: string[]) {
-  try {
-    const { values } = parseArgs({
-      args,
-      options: {
-        event: { type: 'string' },
-        task: { type: 'string' },
-        local: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    })
-    if (values.help || (values.event === undefined) !== (values.task === undefined)) return values
-  } catch (error) {
-    // The rest of the message is about positional arguments, of which there are none.
-    const problem = error instanceof Error ? error.message.split('. ')[0] : String(error)
-    throw new StartError(`${problem}: see npm run notifier:invoke -- --help`)
-  }
-  throw new StartError('give either --event FILE or --task ID: see npm run notifier:invoke -- --help')
 }
 
 async function readEvent(file: string): Promise<CompletionEvent> {
@@ -142,7 +123,9 @@ function show({
   if (status !== 200 || functionError !== null) process.exitCode = 1
 }
 
-runAnswering(
-  () => run(process.argv.slice(2), process.env),
-  (error) => (error instanceof Error ? error.message : error),
-)
+runCommand({
+  name: 'notifier:invoke',
+  help,
+  options: { event: { type: 'string' }, task: { type: 'string' }, local: { type: 'boolean' } },
+  run: (options, _, env) => run(options, env),
+})

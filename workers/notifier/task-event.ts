@@ -1,12 +1,8 @@
 /** A completion event made by hand out of a task that is completed already, to try the notifier with. */
-import { fileURLToPath } from 'node:url'
 import { describeFailure } from '../../src/core/failure.ts'
 import { StartError } from '../../src/core/start-error.ts'
 import { type CompletionEvent, parseCompletionEvent } from '../../src/outbox/completion-event.ts'
 import { connectAsOperator } from '../../src/runtime/postgres/operator-database.ts'
-
-/** Seen from dist/, where the bundle is. */
-const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 
 type Source = { databaseUrl: string | undefined; databaseCa: string | undefined; dataDirectory: string }
 
@@ -16,7 +12,7 @@ type Source = { databaseUrl: string | undefined; databaseCa: string | undefined;
  */
 export async function readEventOfTask(id: string, source: Source): Promise<CompletionEvent> {
   if (!/^[1-9]\d{0,15}$/.test(id)) throw new StartError(`--task ${id}: give the id of a task, a whole number`)
-  const sql = await connectAsOperator({ ...source, packageRoot })
+  const sql = await connectAsOperator(source)
   try {
     const [task] = await sql<CompletionEvent['detail']['task'][]>`
       select id, title, description, status, assigned_to, created_by, extract(epoch from created_at) created_at,

@@ -1,79 +1,70 @@
-/** Both Workers under `wrangler dev`, which runs them on workerd as the edge does. */
-import { connect } from 'node:net'
+/** Both Workers under `wrangler dev`, which runs them on workerd as Cloudflare does. */
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { httpOrigin, localAddress } from '../../core/host.ts'
 import { errorFields, type Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
-import { startProcessGroup } from './process-group.ts'
+import { startBoundChild } from '../process/bound-child.ts'
 
 type PreviewOptions = {
   packageRoot: string
-  /** What wrangler keeps, its logs among it, goes here. */
+  /** Where wrangler keeps its state and its logs. */
   stateDirectory: string
   host: string
   port: number
-  /** In the place of Hyperdrive's; reached by TCP. */
+  /** Takes the place of Hyperdrive's; reached by TCP. */
   databaseUrl: string
   /** Variables and secrets of both Workers. */
   variables: Record<string, string>
-  /** This process's own; only what wrangler needs of it is handed on. */
-  environment: Record<string, string | undefined>
   log: Logger
 }
 
 export type EdgePreview = {
   url: string
-  /** Resolves with the reason when the preview can serve no more. */
+  /** Resolves with the reason when wrangler ends. */
   failed: Promise<string>
   stop(): Promise<void>
 }
 
 const startWaitMs = 120_000
-/** As the cron trigger in wrangler.toml has it, which wrangler dev does not fire. */
+/** The schedule of the cron trigger in wrangler.toml, which wrangler dev does not fire. */
 const cronEveryMs = 60_000
 const cronTimeoutMs = 55_000
-const lookEveryMs = 1000
 
 const forwardedEnv =
   /^(PATH|HOME|TZ|TERM|TMPDIR|COLORTERM|NO_COLOR|FORCE_COLOR|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
 
 /**
- * Resolves when the API answers, and calls its scheduled handler at once and every minute from then on.
- * @throws StartError when wrangler ends before
+ * Resolves when the API answers. Calls its scheduled handler at once, and every minute from then on.
+ * @throws StartError when wrangler does not come up
  */
 export async function startEdgePreview(options: PreviewOptions): Promise<EdgePreview> {
-  const { host, port, log } = options
-  const output = createOutput()
-  const group = startProcessGroup(wranglerCommand(options), {
-    cwd: options.packageRoot,
+  const { host, port, log, packageRoot } = options
+  const wrangler = startBoundChild(wranglerCommand(options), {
+    cwd: packageRoot,
     env: wranglerEnvironment(options),
-    print: output.print,
+    output: 'pipe',
+    endsGroup: true,
   })
+  const output = printOutput([wrangler.child.stdout, wrangler.child.stderr])
   const stopping = new AbortController()
-  const { signal } = stopping
-  const url = urlOf(host, port)
-  // Where it listens everywhere it is looked for here.
-  const near = urlOf(host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host, port)
-  const ended = group.exited.then((ending) => `wrangler dev ended (${ending})`)
   const stop = async () => {
     stopping.abort()
-    await group.end()
+    await wrangler.end()
   }
+  const failed = wrangler.exited.then(() => 'wrangler dev ended')
+  const localUrl = httpOrigin(localAddress(host), port)
   try {
-    await Promise.race([
-      untilAnswering(near, signal),
-      ended.then((reason) => {
-        throw new StartError(`${reason}: its own lines above say why`)
-      }),
-    ])
+    await untilAnswering(localUrl, wrangler)
   } catch (error) {
     await stop()
-    output.release()
+    output.showHeld()
     throw error
   }
-  output.forget()
-  fireCron(near, signal, log)
-  return { url, failed: Promise.race([ended, untilRefused(near, signal)]), stop }
+  output.dropHeld()
+  fireCron(localUrl, stopping.signal, log)
+  return { url: httpOrigin(host, port), failed, stop }
 }
 
 function wranglerCommand({ packageRoot, stateDirectory, host, port }: PreviewOptions): [string, ...string[]] {
@@ -84,87 +75,63 @@ function wranglerCommand({ packageRoot, stateDirectory, host, port }: PreviewOpt
     ...['-c', 'wrangler.toml', '-c', 'workers/notifier/wrangler.toml'],
     ...['--ip', host, '--port', String(port), '--inspector-port', '0'],
     ...['--persist-to', join(stateDirectory, 'state'), '--log-level', 'log', '--test-scheduled'],
-    // An empty file: nothing but the environment below counts, neither .dev.vars nor .env.
+    // An empty file, so that neither .dev.vars nor .env is read.
     ...['--env-file', '/dev/null', '--show-interactive-dev-session=false'],
   ]
 }
 
-/** Variables travel in the environment, which other users cannot see, as they can a command line. */
-function wranglerEnvironment({ stateDirectory, databaseUrl, variables, environment }: PreviewOptions) {
+/** Variables travel in the environment: other users can see a command line. */
+function wranglerEnvironment({ stateDirectory, databaseUrl, variables }: PreviewOptions) {
   return {
-    ...Object.fromEntries(Object.entries(environment).filter(([name]) => forwardedEnv.test(name))),
+    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => forwardedEnv.test(name))),
     ...variables,
     CLOUDFLARE_INCLUDE_PROCESS_ENV: 'true',
     CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE: databaseUrl,
-    // No other wrangler on this machine takes the place of one of the two, and no user's home is needed.
+    // Separate from every other wrangler on this machine, and independent of the user's home.
     WRANGLER_REGISTRY_PATH: join(stateDirectory, 'registry'),
     XDG_CONFIG_HOME: stateDirectory,
     WRANGLER_LOG_PATH: join(stateDirectory, 'logs'),
     WRANGLER_SEND_METRICS: 'false',
     WRANGLER_SEND_ERROR_REPORTS: 'false',
-    // With the banner goes the look for a newer version.
+    // Without the banner wrangler does not look for a newer version.
     WRANGLER_HIDE_BANNER: 'true',
     X_LOCAL_EXPLORER: 'false',
   }
 }
 
 /**
- * What the Workers log is printed as they wrote it. What wrangler says besides is kept back while it starts, lists of variables
- * and advice for the most part, and shown when it does not come up. From then on only its line for each request is left out,
- * as the API logs its own.
+ * Prints the Workers' log lines as they wrote them. Other lines are held while wrangler starts (most of them list
+ * variables), and are printed afterwards but for its line for each request, which the API logs itself.
  */
-function createOutput() {
-  let kept: string[] | undefined = []
-  const write = (line: string) => console.log(line)
+function printOutput(streams: (NodeJS.ReadableStream | null)[]) {
+  let held: string[] | undefined = []
+  function print(line: string) {
+    const logged = /^(?:\[[^\]]*\] )?(\{.*\})$/.exec(line)?.[1]
+    if (logged) console.log(logged)
+    else if (held) held.push(line)
+    else if (!line.startsWith('[wrangler:info]')) console.log(line)
+  }
+  for (const input of streams) if (input) createInterface({ input }).on('line', print)
   return {
-    print(line: string) {
-      const logged = /^(?:\[[^\]]*\] )?(\{.*\})$/.exec(line)?.[1]
-      if (logged) write(logged)
-      else if (kept) kept.push(line)
-      else if (!line.startsWith('[wrangler:info]')) write(line)
-    },
-    release() {
-      kept?.forEach(write)
-      kept = undefined
-    },
-    forget() {
-      kept = undefined
+    showHeld: () => held?.forEach((line) => void console.log(line)),
+    dropHeld() {
+      held = undefined
     },
   }
 }
 
-async function untilAnswering(url: string, signal: AbortSignal) {
+/** @throws StartError when wrangler ends, or does not answer in time */
+async function untilAnswering(url: string, wrangler: ReturnType<typeof startBoundChild>) {
   const deadline = Date.now() + startWaitMs
-  while (!signal.aborted) {
+  while (!wrangler.hasExited()) {
     const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5000) }).catch(() => undefined)
     await answer?.text().catch(() => {})
     if (answer?.ok) return
     if (Date.now() > deadline)
       throw new StartError(`wrangler dev does not answer on ${url} after ${startWaitMs / 1000} s`)
-    await sleep(100, undefined, { signal }).catch(() => {})
+    await sleep(100)
   }
-}
-
-/** wrangler does not notice when the workerd dies that listens for it. */
-async function untilRefused(url: string, signal: AbortSignal): Promise<string> {
-  let refused = 0
-  while (!signal.aborted) {
-    await sleep(lookEveryMs, undefined, { signal }).catch(() => {})
-    refused = (await isRefused(url)) ? refused + 1 : 0
-    if (refused === 3) return `nothing listens on ${url} any more`
-  }
-  return 'stopped'
-}
-
-function isRefused(url: string): Promise<boolean> {
-  const { hostname, port } = new URL(url)
-  return new Promise((resolve) => {
-    const socket = connect(Number(port), hostname.replace(/^\[|\]$/g, ''))
-    socket
-      .once('connect', () => resolve(false))
-      .once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'))
-      .once('connect', () => socket.destroy())
-  })
+  throw new StartError('wrangler dev ended: its own lines above say why')
 }
 
 async function fireCron(url: string, signal: AbortSignal, log: Logger) {
@@ -181,5 +148,3 @@ async function fireCron(url: string, signal: AbortSignal, log: Logger) {
     await sleep(Math.max(0, begun + cronEveryMs - Date.now()), undefined, { signal }).catch(() => {})
   }
 }
-
-const urlOf = (host: string, port: number) => `http://${host.includes(':') ? `[${host}]` : host}:${port}`

@@ -4,8 +4,8 @@ import { chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
 import { keepFile, readKept } from '../process/kept-file.ts'
-import { guard } from './guard.ts'
 import { hasCode, temporaryName } from './owner.ts'
+import { startProgram } from './program.ts'
 import type { ServerUser } from './user.ts'
 
 export const databaseName = 'task_api'
@@ -136,7 +136,7 @@ async function runStandalone(programs: Programs, cluster: string, options: strin
 }
 
 async function run({ native, user }: Programs, program: string, parameters: string[], input?: string) {
-  const guarded = guard({
+  const running = startProgram({
     command: [join(native, 'bin', program), ...parameters],
     user,
     output: 'pipe',
@@ -146,9 +146,9 @@ async function run({ native, user }: Programs, program: string, parameters: stri
   const collect = (chunk: Buffer) => {
     output += chunk
   }
-  guarded.child.stdout?.on('data', collect)
-  guarded.child.stderr?.on('data', collect)
-  const ending = await guarded.exited
+  running.child.stdout?.on('data', collect)
+  running.child.stderr?.on('data', collect)
+  const ending = await running.exited
   if (ending === 'exit code 0') return
   if (output.includes('could not look up effective user ID'))
     throw new StartError(

@@ -7,8 +7,8 @@ import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
+import type { BoundChild } from '../process/bound-child.ts'
 import { findFatal, findReason } from './cluster.ts'
-import { type Guarded, guard } from './guard.ts'
 import {
   findPostmasterOwner,
   hasCode,
@@ -25,6 +25,7 @@ import {
   socketDirectoryPrefix,
   writeOwner,
 } from './owner.ts'
+import { startProgram } from './program.ts'
 import type { ServerUser } from './user.ts'
 
 export type ServerOptions = {
@@ -57,7 +58,7 @@ export function chooseSocketDirectory(user: ServerUser | null): string {
 }
 
 /** A server that runs, and how to find out why it has ended. */
-export type Launched = Guarded & { findCause(): Promise<string | undefined> }
+export type Launched = BoundChild & { findCause(): Promise<string | undefined> }
 
 /** Resolves when the server takes connections. @throws StartError with what the server said when it can't run. */
 export async function launchServer(options: ServerOptions, signal?: AbortSignal): Promise<Launched> {
@@ -183,7 +184,7 @@ function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions
   // A file rather than this process's own output: it still has the last words when this process is gone.
   const output = openSync(logFile, 'a', 0o600)
   try {
-    return guard({
+    return startProgram({
       command: [
         join(native, 'bin/postgres'),
         ...['-D', owner.cluster],
@@ -199,7 +200,7 @@ function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions
 }
 
 /** False when the server ended first. */
-async function isReady(server: Guarded, owner: Owner, signal?: AbortSignal) {
+async function isReady(server: BoundChild, owner: Owner, signal?: AbortSignal) {
   const deadline = Date.now() + readyWithinMs
   for (;;) {
     if (server.hasExited()) return false

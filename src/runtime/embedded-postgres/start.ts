@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import postgres from 'postgres'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
+import type { BoundChild } from '../process/bound-child.ts'
 import {
   createCluster,
   databaseName,
@@ -18,7 +19,6 @@ import {
   roleName,
   setPasswords,
 } from './cluster.ts'
-import type { Guarded } from './guard.ts'
 import { findHome, type Home, linkRelocated, openDataDirectory } from './home.ts'
 import { keepRunning } from './keep-running.ts'
 import { findNative, type Native, prepareNative } from './native.ts'
@@ -86,7 +86,7 @@ export async function startEmbeddedPostgres(
  */
 export async function findEmbeddedPostgres({
   dataDirectory,
-}: Location): Promise<EmbeddedPostgres['connection'] | null> {
+}: Pick<Location, 'dataDirectory'>): Promise<EmbeddedPostgres['connection'] | null> {
   const deadline = Date.now() + findWithinMs
   try {
     for (;;) {
@@ -158,7 +158,7 @@ async function prepare(dataDirectory: string, { cluster, user, relocated, copies
 }
 
 /** False when the password is not the one in our file. */
-async function canLogIn(server: Guarded, connection: EmbeddedPostgres['connection']): Promise<boolean> {
+async function canLogIn(server: BoundChild, connection: EmbeddedPostgres['connection']): Promise<boolean> {
   const sql = postgres({ ...connection, max: 1, fetch_types: false, connect_timeout: 10, onnotice: () => {} })
   try {
     await sql`select 1`

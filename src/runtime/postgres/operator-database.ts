@@ -1,32 +1,56 @@
-/** The database as a command finds it that an operator runs beside the service. */
+/** The database of an operator's commands, which run beside the service. */
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
+import { type Config, readConfig } from '../../config/api.ts'
 import { StartError } from '../../core/start-error.ts'
+import type { Database } from '../../ports/database.ts'
 import { findEmbeddedPostgres } from '../embedded-postgres/start.ts'
 import { readDatabaseUrl } from './database-url.ts'
-import { valueOptions } from './postgres.ts'
+import { createDatabase, valueOptions } from './postgres.ts'
+
+const _packageRoot = fileURLToPath(new URL('..', import.meta.url))
+const statementTimeoutMs = 60_000
 
 type Place = {
   databaseUrl: string | undefined
   databaseCa: string | undefined
   dataDirectory: string
-  packageRoot: string
 }
 
 /**
- * Options of postgres.js for the one that DATABASE_URL names, or without it for the one that a running `npm
- * start` keeps under DATA_DIR. One connection, and nothing that a transaction pooler would lose between
- * statements.
+ * Options of postgres.js for DATABASE_URL, or without it for the embedded server that a running `npm start` keeps under
+ * DATA_DIR. One connection, without prepared statements, which a transaction pooler would lose.
  * @throws StartError when there is none, or DATABASE_URL cannot be read
  */
-export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory, packageRoot }: Place) {
+export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory }: Place) {
   const options = { ...valueOptions, max: 1, prepare: false, connect_timeout: 10 } as const
   if (databaseUrl) return { ...options, ...readDatabaseUrl({ databaseUrl, databaseCa }).options }
-  const embedded = await findEmbeddedPostgres({ dataDirectory, packageRoot })
+  const embedded = await findEmbeddedPostgres({ dataDirectory })
   if (embedded) return { ...options, ...embedded }
   throw new StartError(
     `no database: run npm start first (no server is running on ${dataDirectory}), or set DATABASE_URL`,
   )
 }
 
-/** A client of it, for statements one after another. @throws StartError as findOperatorDatabase does */
+/** @throws StartError as findOperatorDatabase does */
 export const connectAsOperator = async (place: Place) => postgres(await findOperatorDatabase(place))
+
+/** The database and the settings of the service that the environment describes. @throws StartError when there is none */
+export async function withDatabase(
+  env: NodeJS.ProcessEnv,
+  work: (db: Database, config: Config) => Promise<void>,
+) {
+  const config = readConfig(env)
+  const dataDirectory = resolve(config.dataDirectory)
+  const options = await findOperatorDatabase({ ...config, dataDirectory })
+  const database = createDatabase((own) => postgres({ ...options, ...own }), {
+    poolSize: 1,
+    timeoutMs: statementTimeoutMs,
+  })
+  try {
+    await work(database, config)
+  } finally {
+    await database.close()
+  }
+}

@@ -1,135 +1,13 @@
-/** Every setting, its default and its check. Parsed once, at the entry; below it only typed values are passed on. */
-import * as z from 'zod'
-import { parseRange } from '../core/addresses.ts'
+/** The API's configuration. Read once, at the entry; below it only typed values are passed on. */
+import type * as z from 'zod/mini'
 import { StartError } from '../core/start-error.ts'
 import type { Credentials } from '../outbox/credentials.ts'
 import type { LimitRule } from '../store/limiter.ts'
-import { NotificationSettings, notificationsOf } from './notifications.ts'
-import {
-  AwsRegion,
-  baseUrl,
-  credentialUrl,
-  databaseUrl,
-  duration,
-  EventSettings,
-  FunctionNameSetting,
-  headerValue,
-  LogLevelSetting,
-  readSettings,
-  secret,
-  unitMs,
-  wholeNumber,
-} from './settings.ts'
+import { Settings } from './api-settings.ts'
+import { notificationsOf } from './notifications.ts'
+import { readSettings, unitMs } from './settings.ts'
 
-function rateLimit(name: LimitRule['name']) {
-  return z.string().transform((text, context): LimitRule => {
-    const [, limit, amount, unit] = /^(\d{1,7})\/(\d{1,6})(s|m|h)$/.exec(text) ?? []
-    const windowMs = Number(amount) * unitMs[(unit ?? 's') as keyof typeof unitMs]
-    if (Number(limit) > 0 && windowMs > 0 && windowMs <= unitMs.d)
-      return { name, limit: Number(limit), windowMs }
-    context.addIssue(
-      'give requests per time such as 100/60s, from 1 to 9999999, in s, m or h, over at most a day',
-    )
-    return z.NEVER
-  })
-}
-
-const onOff = z.enum(['on', 'off'], 'give on or off').transform((text) => text === 'on')
-
-/** Whether a browser could send the text as its `Origin`: lower case, Punycode, no default port, no wildcard. */
-const isOrigin = (text: string) => {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  return url?.origin === text && /^https?:\/\/(?:[\w.-]+|\[[0-9a-f:]+\])(?::\d+)?$/.test(text)
-}
-
-const origins = z.string().transform((text, context) => {
-  const list = text.split(',').map((origin) => origin.trim())
-  if (list.every(isOrigin)) return list
-  context.addIssue(
-    'give origins such as https://app.example.com, separated by commas, as browsers send them: without a path or a wildcard',
-  )
-  return z.NEVER
-})
-
-const addressRanges = z.string().transform((text, context) => {
-  const ranges = text.split(',').map((range) => parseRange(range.trim()))
-  if (ranges.every((range) => range !== undefined)) return ranges
-  context.addIssue('give addresses and ranges of them such as 10.0.0.0/8 or 2001:db8::7, separated by commas')
-  return z.NEVER
-})
-
-const secrets = z.string().transform((text, context) => {
-  const list = text.split(',').map((secret) => secret.trim())
-  if (list.every((secret) => new TextEncoder().encode(secret).length >= 32)) return list
-  context.addIssue(
-    'give one or more secrets of at least 32 bytes, newest first, separated by commas; openssl rand -base64 48 makes one',
-  )
-  return z.NEVER
-})
-
-/** Each setting with its default, by its name in the environment. */
-export const Settings = z.object({
-  HOST: z.string().default('127.0.0.1'),
-  PORT: z.prefault(wholeNumber(0, 65_535), '3000'),
-  WEB_CONCURRENCY: z.prefault(wholeNumber(1, 128), '1'),
-  MAX_CONNECTIONS: z.optional(wholeNumber(1, 1_000_000)),
-  SHUTDOWN_DELAY: z.prefault(duration(0, '5s'), '0s'),
-  METRICS_HOST: z.string().default('127.0.0.1'),
-  METRICS_PORT: z.optional(wholeNumber(0, 65_535)),
-  DATABASE_URL: z.optional(databaseUrl),
-  DATABASE_CA: z.string().optional(),
-  DATABASE_POOL: z.prefault(wholeNumber(1, 1000), '10'),
-  DATABASE_TIMEOUT: z.prefault(duration(100, '10s'), '10s'),
-  DATABASE_PREPARE: onOff.prefault('on'),
-  DATA_DIR: z.string().default('./data'),
-  REDIS_URL: z.optional(credentialUrl(['redis:', 'rediss:'], 'redis://user:password@host:6379/0')),
-  REDIS_PREFIX: z
-    .string()
-    .regex(/^[\w:.-]{1,64}$/, 'give up to 64 letters, digits and : . _ -, such as staging:')
-    .default('task-api:'),
-  UPSTASH_REDIS_REST_URL: z.optional(baseUrl('https://eu1-sure-fox-12345.upstash.io')),
-  UPSTASH_REDIS_REST_TOKEN: z.optional(secret(headerValue)),
-  CACHE: onOff.prefault('on'),
-  JWT_SECRET: secret(secrets).optional(),
-  JWT_ISSUER: z.string().default('task-api'),
-  JWT_AUDIENCE: z.string().default('task-api'),
-  ACCESS_TOKEN_TTL: z.prefault(duration(1000, '1h'), '1h'),
-  SESSION_IDLE_TTL: z.optional(duration(1000, '30d')),
-  SESSION_MAX_TTL: z.prefault(duration(1000, '90d'), '90d'),
-  RATE_LIMIT_USER: rateLimit('user').prefault('100/60s'),
-  RATE_LIMIT_ANONYMOUS: rateLimit('anonymous').prefault('20/60s'),
-  RATE_LIMIT_TOKEN: rateLimit('token').prefault('60/60s'),
-  RATE_LIMIT_REGISTER: rateLimit('register').prefault('20/1h'),
-  RATE_LIMIT_LOGIN: rateLimit('login').prefault('10/60s'),
-  RATE_LIMIT_USERNAME: rateLimit('username').prefault('100/60s'),
-  TRUSTED_PROXY_HEADER: z
-    .string()
-    .regex(/^[A-Za-z0-9-]+$/, 'give the name of one header, such as X-Forwarded-For')
-    .optional(),
-  TRUSTED_PROXY_HOPS: z.prefault(wholeNumber(1, 20), '1'),
-  TRUSTED_PROXY_ADDRESSES: addressRanges.optional(),
-  PUBLIC_URL: z.optional(baseUrl('https://tasks.example.com')),
-  CORS_ORIGINS: origins.optional(),
-  REGISTRATION: z.enum(['open', 'closed'], 'give open or closed').default('open'),
-  NOTIFIER_ENDPOINT: z.optional(baseUrl('https://lambda.eu-west-1.amazonaws.com')),
-  NOTIFIER_PORT: z.prefault(wholeNumber(1, 65_535), '3001'),
-  NOTIFIER_FUNCTION: FunctionNameSetting,
-  NOTIFIER_INVOCATION: z
-    .enum(['RequestResponse', 'Event'], 'give RequestResponse or Event')
-    .default('RequestResponse'),
-  // The notifier's own, looked at here so that a bad one stops the start before anything has begun.
-  ...NotificationSettings,
-  ...EventSettings,
-  AWS_REGION: AwsRegion,
-  AWS_ACCESS_KEY_ID: z.optional(headerValue),
-  AWS_SECRET_ACCESS_KEY: z.optional(secret(headerValue)),
-  AWS_SESSION_TOKEN: z.optional(secret(headerValue)),
-  BCRYPT_COST: z.prefault(wholeNumber(4, 15), '10'),
-  LOG_LEVEL: LogLevelSetting,
-})
-
-/** What may be set, by its name in the environment. */
-export const settingNames = Object.keys(Settings.shape)
+type Values = z.output<typeof Settings>
 
 /** @throws StartError with a line for each bad setting */
 export function readConfig(environment: Record<string, unknown>) {
@@ -208,7 +86,7 @@ export function readConfig(environment: Record<string, unknown>) {
 }
 
 /** 30 days by default, or as long as a session lasts where that is less. @throws StartError when it is longer */
-function idleTtlOf({ SESSION_IDLE_TTL: idle, SESSION_MAX_TTL: maximum }: z.output<typeof Settings>): number {
+function idleTtlOf({ SESSION_IDLE_TTL: idle, SESSION_MAX_TTL: maximum }: Values): number {
   if (idle === undefined) return Math.min(30 * unitMs.d, maximum)
   if (idle <= maximum) return idle
   throw new StartError(
@@ -217,12 +95,7 @@ function idleTtlOf({ SESSION_IDLE_TTL: idle, SESSION_MAX_TTL: maximum }: z.outpu
 }
 
 /** @throws StartError when two servers of ours would listen on one port; 0 lets the system choose a free one */
-function checkPortsDiffer({
-  PORT,
-  METRICS_PORT,
-  NOTIFIER_PORT,
-  NOTIFIER_ENDPOINT,
-}: z.output<typeof Settings>) {
+function checkPortsDiffer({ PORT, METRICS_PORT, NOTIFIER_PORT, NOTIFIER_ENDPOINT }: Values) {
   const ports = Object.entries({
     PORT,
     METRICS_PORT: METRICS_PORT ?? 0,
@@ -240,7 +113,7 @@ function credentialsOf({
   AWS_SECRET_ACCESS_KEY: secretAccessKey,
   AWS_SESSION_TOKEN: sessionToken,
   NOTIFIER_ENDPOINT: endpoint,
-}: z.output<typeof Settings>): Credentials | undefined {
+}: Values): Credentials | undefined {
   if (accessKeyId && secretAccessKey)
     return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) }
   // Without an endpoint the keys are for other programs, and not used.
@@ -262,7 +135,7 @@ function storeOf({
   REDIS_PREFIX: prefix,
   UPSTASH_REDIS_REST_URL,
   UPSTASH_REDIS_REST_TOKEN,
-}: z.output<typeof Settings>) {
+}: Values) {
   if (REDIS_URL && UPSTASH_REDIS_REST_URL)
     throw new StartError('REDIS_URL, UPSTASH_REDIS_REST_URL: both are set; give one of them')
   if (!UPSTASH_REDIS_REST_URL !== !UPSTASH_REDIS_REST_TOKEN)

@@ -5,7 +5,7 @@
  */
 import * as z from 'zod/mini'
 import { StartError } from '../core/start-error.ts'
-import { form, secret, text, webhookUrl } from './settings.ts'
+import { list, secret, text, webhookUrl } from './settings.ts'
 
 /** A secret as Standard Webhooks writes it: `whsec_` and 24 to 64 bytes in base64. */
 function isWebhookSecret(text: string) {
@@ -35,13 +35,6 @@ function isSmtpUrl(text: string) {
     return false
   }
 }
-
-/** Values separated by commas. */
-const list = (isRight: (part: string) => boolean, advice: string) =>
-  form((text) => {
-    const parts = text.split(',').map((part) => part.trim())
-    return parts.every(isRight) ? parts : undefined
-  }, advice)
 
 type Schemas = Record<string, z.core.$ZodType>
 

@@ -33,6 +33,13 @@ export const form = <T>(read: (text: string) => T | undefined, advice: string) =
     }),
   )
 
+/** Values separated by commas. */
+export const list = (isRight: (item: string) => boolean, advice: string) =>
+  form((text) => {
+    const items = text.split(',').map((item) => item.trim())
+    return items.every(isRight) ? items : undefined
+  }, advice)
+
 /** A setting whose value is its text. */
 export const text = (isRight: (text: string) => boolean, advice: string) =>
   z.string().check(z.refine(isRight, advice))

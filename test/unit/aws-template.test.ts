@@ -77,7 +77,7 @@ test('the functions are the zips that are built, with settings that exist', () =
   expect(zips.sort()).toEqual(['api', 'migrate', 'notifier'].map((name) => `../../dist/lambda/${name}.zip`))
   const known = new Set(
     [
-      ...['src/config/api.ts', 'src/config/settings.ts', 'src/config/notifications.ts']
+      ...['src/config/api-settings.ts', 'src/config/settings.ts', 'src/config/notifications.ts']
         .map(read)
         .join()
         .matchAll(/\b[A-Z][A-Z0-9_]{3,}\b/g),

@@ -2,7 +2,8 @@
 import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import * as mini from 'zod/mini'
-import { readConfig, Settings, settingNames } from '../../src/config/api.ts'
+import { readConfig } from '../../src/config/api.ts'
+import { Settings, settingNames } from '../../src/config/api-settings.ts'
 import { readSettings, secret, text } from '../../src/config/settings.ts'
 
 const password = 'hunter2'

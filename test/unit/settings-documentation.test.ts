@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { Settings, settingNames } from '../../src/config/api.ts'
+import { Settings, settingNames } from '../../src/config/api-settings.ts'
 import { root } from '../support/directories.ts'
 
 /** The default as written in the environment; undefined without one. */

@@ -36,7 +36,7 @@ const beyondPrism = process.env.TEST_PROXY === 'prism' ? ['test/api/json-corpus.
 /** What could differ on workerd: time, randomness, keys, the store, work after the answer. */
 const differsOnWorkerd = [
   'test/api/{access-tokens,accounts,client-addresses,completion-events,first-steps,login-limits}.test.ts',
-  'test/api/{order-of-checks,passing-time,rate-limit-answers,rate-limits,registration}.test.ts',
+  'test/api/{passing-time,rate-limit-answers,rate-limits,registration}.test.ts',
   'test/api/{session-pages,sessions,tasks,user-search}.test.ts',
 ]
 

@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { afterEach, describe, expect, inject, test } from 'vitest'
 import { type Answer, createClient, problemFaults } from '../support/client.ts'
 import { numRuns, seed } from '../support/property-runs.ts'
+import { words } from '../support/words.ts'
 
 const target = inject('wide')
 const client = createClient(target)
@@ -299,64 +300,30 @@ test('HTTP/1.0 needs no Host', async () => {
 })
 
 describe('Host', () => {
-  test.each<[string, number]>([
-    ['', 200],
-    ['localhost', 200],
-    ['LOCALHOST', 200],
-    ['evil.example', 200],
-    ['evil.example.', 200],
-    ['evil.example:80', 200],
-    ['evil.example:', 200],
-    ['evil.example:0', 200],
-    ['evil.example:65535', 200],
-    ['evil.example:65536', 400],
-    ['evil.example:99999999999999999999', 400],
-    ['evil.example:b', 400],
-    ['evil.example:80:80', 400],
-    ['evil.example:+80', 400],
-    [':80', 200],
-    ['1.2.3.4', 200],
-    ['1.2.3', 200],
-    ['0x7f.1', 200],
-    ['[::1]', 200],
-    ['[::1]:80', 200],
-    ['[::ffff:1.2.3.4]', 200],
-    ['[2001:DB8::1]', 200],
-    ['[::1', 400],
-    ['[]', 400],
-    ['[1.2.3.4]', 400],
-    ['[::g]', 400],
-    ['[::1%25eth0]', 400],
-    ['[::1]80', 400],
-    ['::1', 400],
-    ['xn--a', 200],
-    ['xn--bcher-kva.example', 200],
-    ['a_b', 200],
-    ['a..b', 200],
-    ['-', 200],
-    ['*', 200],
-    ['a,b', 200],
-    [`${'a'.repeat(64)}.example`, 200],
-    ['a'.repeat(300), 200],
-    ['a b', 400],
-    ['a\tb', 400],
-    ['a/b', 400],
-    ['/', 400],
-    ['a?b', 400],
-    ['a#b', 400],
-    ['a\\b', 400],
-    ['ann@localhost', 400],
-    ['ann:secret@localhost', 400],
-    ['http://localhost', 400],
-    ['a%00b', 400],
-    ['a%41b', 400],
-    ['%', 400],
-    ['<>', 400],
-    ['"localhost"', 400],
-    ['{a}', 400],
-    ['b\u00fccher.example', 400],
-    ['localhost, evil.example:80', 400],
-  ])('%s is a %i', async (value, status) => {
+  const valid = [
+    ...words(`
+      localhost LOCALHOST evil.example evil.example. evil.example:80 evil.example: evil.example:0
+      evil.example:65535 :80 1.2.3.4 1.2.3 0x7f.1 [::1] [::1]:80 [::ffff:1.2.3.4] [2001:DB8::1]
+      xn--a xn--bcher-kva.example a_b a..b - * a,b
+    `),
+    '',
+    `${'a'.repeat(64)}.example`,
+    'a'.repeat(300),
+  ]
+  const invalid = [
+    ...words(`
+      evil.example:65536 evil.example:99999999999999999999 evil.example:b evil.example:80:80
+      evil.example:+80 [::1 [] [1.2.3.4] [::g] [::1%25eth0] [::1]80 ::1 a/b / a?b a#b ann@localhost
+      ann:secret@localhost http://localhost a%00b a%41b % <> "localhost" {a}
+    `),
+    'a b',
+    'a\tb',
+    'a\\b',
+    'b\u00fccher.example',
+    'localhost, evil.example:80',
+  ]
+  const hosts = [...valid.map((host) => [host, 200] as const), ...invalid.map((host) => [host, 400] as const)]
+  test.each(hosts)('%s is a %i', async (value, status) => {
     const text = await exchange(get('/healthz', `Host: ${value}\r\nConnection: close\r\n`))
     const answers = readAnswers(text)
     expect(faultsOf(answers)).toEqual([])

@@ -91,26 +91,6 @@ describe('GET /api/tasks/{id}/', () => {
     const bare = await request('GET', taskPath(body).slice(0, -1), { token })
     expect(bare).toMatchObject({ status: 200, body: created.body })
   })
-
-  test('HEAD answers the same without a body', async () => {
-    const task = await createTask(token)
-    const [whole, head] = [await get(task), await request('HEAD', taskPath(task), { token })]
-    expect(head).toMatchObject({ status: 200, body: '' })
-    for (const name of ['ETag', 'Content-Type', 'Cache-Control']) {
-      expect([name, head.headers.get(name)]).toEqual([name, whole.headers.get(name)])
-    }
-    expect((await request('HEAD', '/api/tasks/999999999999/', { token })).status).toBe(404)
-  })
-
-  test('may be stored by the client only, and has to be validated', async () => {
-    const { headers } = await get(await createTask(token))
-    expect(
-      headers
-        .get('Cache-Control')
-        ?.split(/\s*,\s*/)
-        .sort(),
-    ).toEqual(['no-cache', 'private'])
-  })
 })
 
 describe('PUT /api/tasks/{id}/', () => {

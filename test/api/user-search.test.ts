@@ -95,18 +95,3 @@ test('does not find a deleted account', async () => {
   expect((await request('DELETE', '/api/users/me/', { token: user.token, json })).status).toBe(204)
   expect(await names(user.username)).toEqual([])
 })
-
-test.each([
-  ['an unknown parameter', 'serach=ann', 'serach'],
-  ['a parameter given twice', 'search=ann&search=bob', 'search'],
-  ['U+0000', 'search=ann%00', 'search'],
-  ['any other empty parameter', 'limit=', 'limit'],
-])('refuses %s', async (_, query, parameter) => {
-  const { status, body } = await request('GET', `/api/users/?${query}`, { token })
-  expect(status).toBe(400)
-  expect(body.errors).toEqual([{ parameter, detail: expect.any(String) }])
-})
-
-test('needs a token', async () => {
-  expect((await request('GET', '/api/users/')).status).toBe(401)
-})

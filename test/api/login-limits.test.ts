@@ -1,19 +1,9 @@
 /** The limits of passwords. Every test has users and addresses of its own. */
 import { describe, expect, inject, test } from 'vitest'
-import {
-  atOnce,
-  type Client,
-  createClient,
-  inOneWindow,
-  inTurn,
-  newName,
-  statuses,
-  type User,
-} from '../support/client.ts'
+import { atOnce, type Client, createClient, inTurn, newName, statuses, type User } from '../support/client.ts'
 
 const target = inject('small')
 const { user, anonymous, token: tokens, login, username: name } = target.limits
-const windowSeconds = Math.max(login.windowSeconds, name.windowSeconds, tokens.windowSeconds)
 
 const newClient = (address?: string) => createClient(target, address)
 const newUser = () => newClient().register()
@@ -43,19 +33,17 @@ const names: [string, () => Promise<Pick<User, 'username' | 'password'>>, number
 
 describe.each(names)('failed logins with the name of %s', (_, make, right) => {
   test('are limited by name and address: the right password is then refused there, but not elsewhere', async () => {
-    const seen = await inOneWindow(windowSeconds, async () => {
-      const [client, { username, password }, other] = [newClient(), await make(), await newUser()]
-      const names = variants(username)
-      const failed = await inTurn(login.limit, (i) =>
-        logIn(client, names[i % names.length] ?? '', 'wrong horse'),
-      )
-      return {
-        failed: statuses(failed),
-        here: statuses(await inTurn(names.length, (i) => logIn(client, names[i] ?? '', password))),
-        elsewhere: (await logIn(newClient(), username, password)).status,
-        another: (await logIn(client, other.username, other.password)).status,
-      }
-    })
+    const [client, { username, password }, other] = [newClient(), await make(), await newUser()]
+    const names = variants(username)
+    const failed = await inTurn(login.limit, (i) =>
+      logIn(client, names[i % names.length] ?? '', 'wrong horse'),
+    )
+    const seen = {
+      failed: statuses(failed),
+      here: statuses(await inTurn(names.length, (i) => logIn(client, names[i] ?? '', password))),
+      elsewhere: (await logIn(newClient(), username, password)).status,
+      another: (await logIn(client, other.username, other.password)).status,
+    }
     expect(seen).toEqual({
       failed: Array(login.limit).fill(401),
       here: [429, 429, 429, 429],
@@ -65,17 +53,15 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
   })
 
   test('are limited by name over all addresses', async () => {
-    const { failed, refused, another } = await inOneWindow(windowSeconds, async () => {
-      const [{ username, password }, other] = [await make(), await newUser()]
-      const failed = await inTurn(name.limit, () => logIn(newClient(), username, 'wrong horse'))
-      const clients = [newClient(), newClient()]
-      const refused = []
-      for (const client of clients) {
-        const answer = await logIn(client, username.toUpperCase(), password)
-        refused.push({ answer, left: await tokensLeft(client) })
-      }
-      return { failed, refused, another: await logIn(newClient(), other.username, other.password) }
-    })
+    const [{ username, password }, other] = [await make(), await newUser()]
+    const failed = await inTurn(name.limit, () => logIn(newClient(), username, 'wrong horse'))
+    const clients = [newClient(), newClient()]
+    const refused = []
+    for (const client of clients) {
+      const answer = await logIn(client, username.toUpperCase(), password)
+      refused.push({ answer, left: await tokensLeft(client) })
+    }
+    const another = await logIn(newClient(), other.username, other.password)
     expect(statuses(failed)).toEqual(Array(name.limit).fill(401))
     expect(another.status).toBe(200)
     for (const { answer, left } of refused) {
@@ -87,10 +73,8 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
   })
 
   test('are counted before a password is checked', async () => {
-    const answers = await inOneWindow(windowSeconds, async () => {
-      const [client, { username }] = [newClient(), await make()]
-      return atOnce(tokens.limit, () => logIn(client, username, 'wrong horse'))
-    })
+    const [client, { username }] = [newClient(), await make()]
+    const answers = await atOnce(tokens.limit, () => logIn(client, username, 'wrong horse'))
     expect(statuses(answers).sort()).toEqual([
       ...Array(login.limit).fill(401),
       ...Array(tokens.limit - login.limit).fill(429),
@@ -98,10 +82,8 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
   })
 
   test('tell what is left of the nearest limit', async () => {
-    const answers = await inOneWindow(windowSeconds, async () => {
-      const [client, { username }] = [newClient(), await make()]
-      return inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
-    })
+    const [client, { username }] = [newClient(), await make()]
+    const answers = await inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
     expect(answers.map(({ headers }) => headers.get('X-RateLimit-Remaining'))).toEqual(
       answers.map((_, i) => String(login.limit - 1 - i)),
     )
@@ -115,28 +97,24 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
   })
 
   test("tell the address's limit if that is nearer", async () => {
-    const answer = await inOneWindow(windowSeconds, async () => {
-      const [client, { username }] = [newClient(), await make()]
-      await inTurn(tokens.limit - 1, () => client.request('GET', '/api/token/'))
-      return logIn(client, username, 'wrong horse')
-    })
+    const [client, { username }] = [newClient(), await make()]
+    await inTurn(tokens.limit - 1, () => client.request('GET', '/api/token/'))
+    const answer = await logIn(client, username, 'wrong horse')
     expect(answer.status).toBe(401)
     expect(answer.headers.get('X-RateLimit-Limit')).toBe(String(tokens.limit))
     expect(answer.headers.get('X-RateLimit-Remaining')).toBe('0')
   })
 
   test('are not counted by any limit when they are refused', async () => {
-    const seen = await inOneWindow(windowSeconds, async () => {
-      const [client, { username, password }] = [newClient(), await make()]
-      await inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
-      const refused = await inTurn(name.limit, () => logIn(client, username, 'wrong horse'))
-      const left = await tokensLeft(client)
-      return {
-        refused: statuses(refused),
-        left,
-        elsewhere: (await logIn(newClient(), username, password)).status,
-      }
-    })
+    const [client, { username, password }] = [newClient(), await make()]
+    await inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
+    const refused = await inTurn(name.limit, () => logIn(client, username, 'wrong horse'))
+    const left = await tokensLeft(client)
+    const seen = {
+      refused: statuses(refused),
+      left,
+      elsewhere: (await logIn(newClient(), username, password)).status,
+    }
     expect(seen).toEqual({
       refused: Array(name.limit).fill(429),
       left: tokens.limit - login.limit,
@@ -148,11 +126,9 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
 describe('a successful login', () => {
   test('is refunded by the limits of failed logins, and counts for the address', async () => {
     const logins = Math.min(tokens.limit - 1, Math.max(login.limit, name.limit) + 2)
-    const { answers, left } = await inOneWindow(windowSeconds, async () => {
-      const [client, { username, password }] = [newClient(), await newUser()]
-      const answers = await inTurn(logins, () => logIn(client, username, password))
-      return { answers, left: await tokensLeft(client) }
-    })
+    const [client, { username, password }] = [newClient(), await newUser()]
+    const answers = await inTurn(logins, () => logIn(client, username, password))
+    const left = await tokensLeft(client)
     expect(statuses(answers)).toEqual(Array(logins).fill(200))
     expect(left).toBe(tokens.limit - logins)
     expect(answers.map(({ headers }) => headers.get('RateLimit'))).toEqual(
@@ -161,13 +137,11 @@ describe('a successful login', () => {
   })
 
   test('does not refund earlier failures', async () => {
-    const seen = await inOneWindow(windowSeconds, async () => {
-      const [client, { username, password }] = [newClient(), await newUser()]
-      const before = await inTurn(login.limit - 1, () => logIn(client, username, 'wrong horse'))
-      const between = [await logIn(client, username, password), await logIn(client, username, password)]
-      const after = [await logIn(client, username, 'wrong horse'), await logIn(client, username, password)]
-      return [before, between, after].map(statuses)
-    })
+    const [client, { username, password }] = [newClient(), await newUser()]
+    const before = await inTurn(login.limit - 1, () => logIn(client, username, 'wrong horse'))
+    const between = [await logIn(client, username, password), await logIn(client, username, password)]
+    const after = [await logIn(client, username, 'wrong horse'), await logIn(client, username, password)]
+    const seen = [before, between, after].map(statuses)
     expect(seen).toEqual([Array(login.limit - 1).fill(401), [200, 200], [401, 429]])
   })
 })
@@ -182,24 +156,22 @@ describe('passwords of an authenticated user', () => {
     i % 2 ? remove(client, token, wrong) : change(client, token, wrong)
 
   test('are limited by user, across sessions and addresses', async () => {
-    const seen = await inOneWindow(windowSeconds, async () => {
-      const [ann, bob, client] = [await newUser(), await newUser(), newClient()]
-      const again = await newClient().logIn(ann.username, ann.password)
-      const failed = await inTurn(login.limit, (i) => guess(i, client, ann.token))
-      const refused = [
-        await change(client, ann.token, ann.password),
-        await remove(newClient(), again.token, ann.password),
-      ]
-      return {
-        failed: statuses(failed),
-        refused: statuses(refused),
-        left: await remaining(client, ann.token),
-        // Other requests and other users are not refused.
-        ann: (await client.request('GET', '/api/users/me/', { token: ann.token })).status,
-        login: (await logIn(newClient(), ann.username, ann.password)).status,
-        bob: (await change(client, bob.token, bob.password)).status,
-      }
-    })
+    const [ann, bob, client] = [await newUser(), await newUser(), newClient()]
+    const again = await newClient().logIn(ann.username, ann.password)
+    const failed = await inTurn(login.limit, (i) => guess(i, client, ann.token))
+    const refused = [
+      await change(client, ann.token, ann.password),
+      await remove(newClient(), again.token, ann.password),
+    ]
+    const seen = {
+      failed: statuses(failed),
+      refused: statuses(refused),
+      left: await remaining(client, ann.token),
+      // Other requests and other users are not refused.
+      ann: (await client.request('GET', '/api/users/me/', { token: ann.token })).status,
+      login: (await logIn(newClient(), ann.username, ann.password)).status,
+      bob: (await change(client, bob.token, bob.password)).status,
+    }
     expect(seen).toEqual({
       failed: Array(login.limit).fill(400),
       refused: [429, 429],
@@ -211,10 +183,8 @@ describe('passwords of an authenticated user', () => {
   })
 
   test('are counted before a password is checked', async () => {
-    const answers = await inOneWindow(windowSeconds, async () => {
-      const { token } = await newUser()
-      return atOnce(user.limit, (i) => guess(i, newClient(), token))
-    })
+    const { token } = await newUser()
+    const answers = await atOnce(user.limit, (i) => guess(i, newClient(), token))
     expect(statuses(answers).sort()).toEqual([
       ...Array(login.limit).fill(400),
       ...Array(user.limit - login.limit).fill(429),
@@ -222,11 +192,9 @@ describe('passwords of an authenticated user', () => {
   })
 
   test('count whether right or wrong, and the answers tell what is left', async () => {
-    const answers = await inOneWindow(windowSeconds, async () => {
-      const [client, { token, password }] = [newClient(), await newUser()]
-      const again = () => change(client, token, password, password)
-      return [...(await inTurn(login.limit - 1, again)), await guess(1, client, token), await again()]
-    })
+    const [client, { token, password }] = [newClient(), await newUser()]
+    const again = () => change(client, token, password, password)
+    const answers = [...(await inTurn(login.limit - 1, again)), await guess(1, client, token), await again()]
     expect(statuses(answers)).toEqual([...Array(login.limit - 1).fill(200), 400, 429])
     expect(answers.map(({ headers }) => headers.get('RateLimit'))).toEqual(
       [...Array(login.limit).keys(), login.limit].map((i) =>
@@ -236,14 +204,12 @@ describe('passwords of an authenticated user', () => {
   })
 
   test('are not counted in requests without one', async () => {
-    const seen = await inOneWindow(windowSeconds, async () => {
-      const [client, { token, password }] = [newClient(), await newUser()]
-      const json = { email: 'ann@example.com' }
-      const sent = await inTurn(login.limit + 1, () =>
-        client.request('PATCH', '/api/users/me/', { token, json }),
-      )
-      return [...statuses(sent), (await change(client, token, password)).status]
-    })
+    const [client, { token, password }] = [newClient(), await newUser()]
+    const json = { email: 'ann@example.com' }
+    const sent = await inTurn(login.limit + 1, () =>
+      client.request('PATCH', '/api/users/me/', { token, json }),
+    )
+    const seen = [...statuses(sent), (await change(client, token, password)).status]
     expect(seen).toEqual(Array(login.limit + 2).fill(200))
   })
 })
@@ -255,20 +221,18 @@ describe('the token endpoints', () => {
     client.request('POST', '/api/token/revoke/', { json: { refresh_token: 'none' } })
 
   test('share one limit by address, apart from other requests', async () => {
-    const seen = await inOneWindow(windowSeconds, async () => {
-      const [client, { username, password, token }] = [newClient(), await newUser()]
-      await inTurn(anonymous.limit, () => client.request('GET', '/api/tasks/'))
-      const before = [await client.request('GET', '/api/tasks/'), await logIn(client, username, password)]
-      const spent = await inTurn(tokens.limit - 1, (i) => (i % 2 ? refresh(client) : revoke(client)))
-      const after = [await logIn(client, username, password), await refresh(client), await revoke(client)]
-      return {
-        before: statuses(before),
-        spent: statuses(spent),
-        after: after.map(({ status, body }) => [status, body['violated-policies']]),
-        with: (await client.request('GET', '/api/tasks/', { token })).status,
-        elsewhere: (await logIn(newClient(), username, password)).status,
-      }
-    })
+    const [client, { username, password, token }] = [newClient(), await newUser()]
+    await inTurn(anonymous.limit, () => client.request('GET', '/api/tasks/'))
+    const before = [await client.request('GET', '/api/tasks/'), await logIn(client, username, password)]
+    const spent = await inTurn(tokens.limit - 1, (i) => (i % 2 ? refresh(client) : revoke(client)))
+    const after = [await logIn(client, username, password), await refresh(client), await revoke(client)]
+    const seen = {
+      before: statuses(before),
+      spent: statuses(spent),
+      after: after.map(({ status, body }) => [status, body['violated-policies']]),
+      with: (await client.request('GET', '/api/tasks/', { token })).status,
+      elsewhere: (await logIn(newClient(), username, password)).status,
+    }
     expect(seen).toEqual({
       before: [429, 200],
       spent: Array.from({ length: tokens.limit - 1 }, (_, i) => (i % 2 ? 401 : 200)),
@@ -279,11 +243,9 @@ describe('the token endpoints', () => {
   })
 
   test('do not count as anonymous requests', async () => {
-    const left = await inOneWindow(windowSeconds, async () => {
-      const client = newClient()
-      await inTurn(tokens.limit, () => refresh(client))
-      return (await client.request('GET', '/api/rate-limit/')).body.remaining
-    })
+    const client = newClient()
+    await inTurn(tokens.limit, () => refresh(client))
+    const left = (await client.request('GET', '/api/rate-limit/')).body.remaining
     expect(left).toBe(anonymous.limit)
   })
 })

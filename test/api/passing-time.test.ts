@@ -10,7 +10,7 @@ const client = createClient(target)
 let now = Date.now()
 async function setClock(ms: number) {
   now = ms
-  await fetch(target.clockUrl ?? '', { method: 'PUT', body: String(ms) })
+  await fetch(target.clockUrl, { method: 'PUT', body: String(ms) })
 }
 /** Begins a window of every limit that has seen no request yet. */
 const beginWindow = () => setClock(Math.ceil(now / 3_600_000 + 1) * 3_600_000)

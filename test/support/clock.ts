@@ -9,9 +9,11 @@ import { text } from 'node:stream/consumers'
 import { root, temporaryDirectory } from './directories.ts'
 import { listenOnLoopback } from './ports.ts'
 
-export async function startClock() {
+/** @param stoppedAt milliseconds at which it stands; it runs until it is set if absent */
+export async function startClock(stoppedAt?: number) {
   const directory = await temporaryDirectory()
   const file = join(directory, 'now')
+  if (stoppedAt !== undefined) await writeFile(file, String(stoppedAt))
   const server = createServer(async (request, response) => {
     // A process never reads half of the text.
     await writeFile(`${file}.new`, await text(request))

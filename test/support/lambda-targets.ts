@@ -1,6 +1,7 @@
 /** Puts the Lambda function behind the black-box suite: the zip that is deployed, in an environment as AWS has it. */
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
+import { startClock } from './clock.ts'
 import { root } from './directories.ts'
 import { startLambda } from './lambda.ts'
 import { startLambdaFront } from './lambda-front.ts'
@@ -14,16 +15,18 @@ const keys = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'the-key-that-b
 export default async function setup(project: TestProject) {
   const [postgres, webhook] = await Promise.all([startTestPostgres(), startWebhook()])
   const notifier = await startNotifier(webhook.url)
-  const start = async (limits: Target['limits']) => {
+  const stoppedAt = Date.now()
+  const clock = await startClock(stoppedAt)
+  const start = async (limits: Target['limits'], more: Record<string, string> = {}) => {
     const database = postgres.url(await postgres.createDatabase())
     await migrateDatabase(database)
-    return startLambdaApi(database, { ...settingsOf(limits, webhook.url), ...notifier.settings })
+    return startLambdaApi(database, { ...settingsOf(limits, webhook.url), ...notifier.settings, ...more })
   }
-  const [wide, small] = await Promise.all([start(wideLimits), start(smallLimits)])
+  const [wide, small] = await Promise.all([start(wideLimits), start(smallLimits, clock.environment)])
   project.provide('wide', targetOf(wide.url, wideLimits, webhook.url))
-  project.provide('small', targetOf(small.url, smallLimits, webhook.url))
+  project.provide('small', { ...targetOf(small.url, smallLimits, webhook.url), stoppedAt })
   return async () => {
-    await Promise.all([wide.stop(), small.stop(), notifier.stop()])
+    await Promise.all([wide.stop(), small.stop(), notifier.stop(), clock.close()])
     webhook.close()
     await postgres.stop()
   }

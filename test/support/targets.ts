@@ -1,5 +1,5 @@
 /**
- * Services for the black-box suite: one with wide limits, one with small ones, one whose clock the tests set.
+ * Services for the black-box suite: one with wide limits, and two with small ones whose clocks are not the real one.
  * The suite knows only a Target, so other runtimes provide targets of their own.
  */
 import { rm } from 'node:fs/promises'
@@ -21,8 +21,6 @@ export type Target = {
   baseUrl: string
   limits: Record<'user' | 'anonymous' | 'token' | 'register' | 'login' | 'username', Limit>
   jwtSecret: string
-  /** Takes the milliseconds at which the clock of the service is to stand. */
-  clockUrl?: string
   /** An origin whose pages may call the API. */
   corsOrigin: string
   /** The header with the address of the client, so every test can have its own. */
@@ -36,9 +34,10 @@ export type Target = {
 declare module 'vitest' {
   export interface ProvidedContext {
     wide: Target
-    small: Target
-    /** Only one file may use it, as its clock is everybody's. */
-    clocked: Target
+    /** Its clock stands still, so that no window of a limit ends during a test. */
+    small: Target & { stoppedAt: number }
+    /** Its clock stands at the milliseconds that are put to `clockUrl`. Only one file may use it. */
+    clocked: Target & { clockUrl: string }
   }
 }
 
@@ -55,21 +54,15 @@ export const wideLimits: Target['limits'] = {
   login: wide,
   username: wide,
 }
-function limitsPer(windowSeconds: number): Target['limits'] {
-  return {
-    user: { limit: 8, windowSeconds },
-    anonymous: { limit: 12, windowSeconds },
-    token: { limit: 10, windowSeconds },
-    // Longer than the others, so that it can be the one to wait for.
-    register: { limit: 5, windowSeconds: 2 * windowSeconds },
-    login: { limit: 3, windowSeconds },
-    username: { limit: 6, windowSeconds },
-  }
+export const smallLimits: Target['limits'] = {
+  user: { limit: 8, windowSeconds: 60 },
+  anonymous: { limit: 12, windowSeconds: 60 },
+  token: { limit: 10, windowSeconds: 60 },
+  // Longer than the others, so that it can be the one to wait for.
+  register: { limit: 5, windowSeconds: 120 },
+  login: { limit: 3, windowSeconds: 60 },
+  username: { limit: 6, windowSeconds: 60 },
 }
-/** No test takes as long as a window. */
-export const smallLimits = limitsPer(3600)
-/** Several windows fit into the life of an access token. */
-export const clockedLimits = limitsPer(60)
 
 /**
  * TEST_PROXY=nginx puts nginx with the configuration of `deploy/nginx/` in front of the API. TEST_PROXY=prism
@@ -82,10 +75,12 @@ const startProxy = behindNginx ? startNginx : startDocumentCheck
 const frontEndSettings: Record<string, string> = behindNginx ? { TRUSTED_PROXY_HOPS: '2' } : {}
 
 export default async function setup(project: TestProject) {
-  const [webhook, store, database, clock] = await Promise.all([
+  const stoppedAt = Date.now()
+  const [webhook, store, database, stoppedClock, clock] = await Promise.all([
     startWebhook(),
     startSharedStore(),
     startTestDatabase(),
+    startClock(stoppedAt),
     startClock(),
   ])
   async function start(name: string, limits: Target['limits'], more: Record<string, string> = {}) {
@@ -113,14 +108,14 @@ export default async function setup(project: TestProject) {
   }
   const [wide, small, clocked] = await Promise.all([
     start('wide', wideLimits),
-    start('small', smallLimits),
-    start('clocked', clockedLimits, clock.environment),
+    start('small', smallLimits, stoppedClock.environment),
+    start('clocked', smallLimits, clock.environment),
   ])
   project.provide('wide', wide.target)
-  project.provide('small', small.target)
+  project.provide('small', { ...small.target, stoppedAt })
   project.provide('clocked', { ...clocked.target, clockUrl: clock.url })
   return async () => {
-    await Promise.all([wide.stop(), small.stop(), clocked.stop(), clock.close()])
+    await Promise.all([wide.stop(), small.stop(), clocked.stop(), stoppedClock.close(), clock.close()])
     webhook.close()
     await Promise.all([store.stop(), database.stop()])
   }

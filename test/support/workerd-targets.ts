@@ -10,15 +10,7 @@ import { root } from './directories.ts'
 import { startTestPostgres } from './postgres.ts'
 import { migrateDatabase, wideAccountLimits } from './processes.ts'
 import { startSharedStore } from './shared-store.ts'
-import {
-  clockedLimits,
-  settingsOf,
-  smallLimits,
-  startWebhook,
-  type Target,
-  targetOf,
-  wideLimits,
-} from './targets.ts'
+import { settingsOf, smallLimits, startWebhook, type Target, targetOf, wideLimits } from './targets.ts'
 
 export default async function setup(project: TestProject) {
   const [postgres, webhook, bundles, store] = await Promise.all([
@@ -40,10 +32,12 @@ export default async function setup(project: TestProject) {
   const [wide, small, clocked] = await Promise.all([
     start('wide', wideLimits),
     start('small', smallLimits),
-    start('clocked', clockedLimits),
+    start('clocked', smallLimits),
   ])
   project.provide('wide', wide.target)
-  project.provide('small', small.target)
+  const stoppedAt = Date.now()
+  await fetch(small.target.baseUrl + clockPath, { method: 'PUT', body: String(stoppedAt) })
+  project.provide('small', { ...small.target, stoppedAt })
   project.provide('clocked', { ...clocked.target, clockUrl: clocked.target.baseUrl + clockPath })
   return async () => {
     await Promise.all([wide.stop(), small.stop(), clocked.stop()])

@@ -159,14 +159,6 @@ describe('paths', () => {
       expect((await request('HEAD', `${at}?nope=1`, options)).status).toBe(operation ? 400 : 200)
     },
   )
-
-  test('HEAD of a task that has not changed is a 304', async () => {
-    const { token } = await client.anyUser()
-    const created = await request('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
-    const headers = { 'If-None-Match': created.headers.get('ETag') ?? '' }
-    const path = created.headers.get('Location') ?? ''
-    expect(await request('HEAD', path, { token, headers })).toMatchObject({ status: 304, body: '' })
-  })
 })
 
 describe('bodies', () => {
@@ -253,16 +245,8 @@ describe('bodies', () => {
     const { token } = await client.anyUser()
     const path = withId(operation.path)
     const malformed = [
-      '',
-      ' ',
-      '{',
-      '{"title":',
-      '{"title":"a",}',
-      "{'title':'a'}",
-      '{title:"a"}',
-      '{"title":"a"}{}',
-      '{"title":NaN}',
-      '{"title":01}',
+      ...`| |{|{"title":|{"title":"a",}|{'title':'a'}|{title:"a"}|{"title":"a"}{}`.split('|'),
+      ...'{"title":NaN}|{"title":01}'.split('|'),
       '{"title":"\u0001"}',
       '{"title":"\\x41"}',
       '// title\n{}',
@@ -477,47 +461,6 @@ describe('invalid input', () => {
 })
 
 describe('text', () => {
-  test.each([
-    'é and e\u0301 stay what they are',
-    'Привет, 世界, שלום',
-    '👩‍👩‍👧‍👦 🏴󠁧󠁢󠁥󠁮󠁧󠁿',
-    '\u{10FFFF}\uFFFE\uFEFFx',
-    '\u0001\u007F\u0085\u202E\u2028x',
-    `'; drop table tasks; --`,
-    '<script>alert(1)</script> &amp; \\u0000 %00 %s {{x}}',
-  ])('%j is stored as sent', async (text) => {
-    const { token } = await client.anyUser()
-    const description = ` ${text}\r\n\t ${text} `
-    const { body } = await request('POST', '/api/tasks/', { token, json: { title: text, description } })
-    expect(body).toMatchObject({ title: text, description })
-    expect((await request('GET', `/api/tasks/${body.id}/`, { token })).body).toEqual(body)
-  })
-
-  test('only title and username are trimmed', async () => {
-    const username = newName()
-    const json = { username: ` ${username}\t`, password: ' 8 spaces ' }
-    expect((await request('POST', '/api/register/', { json })).body.username).toBe(username)
-    expect((await request('POST', '/api/token/', { json: { username, password: '8 spaces' } })).status).toBe(
-      401,
-    )
-    const { token } = await client.logIn(`${username} `, ' 8 spaces ')
-    const task = { title: '\n Buy milk ', description: ' now ' }
-    const { body } = await request('POST', '/api/tasks/', { token, json: task })
-    expect(body).toMatchObject({ title: 'Buy milk', description: ' now ' })
-  })
-
-  test('lengths count code points', async () => {
-    const { token } = await client.anyUser()
-    const create = (title: string, description: string) =>
-      request('POST', '/api/tasks/', { token, json: { title, description } })
-    const longest = await create('😀'.repeat(255), '😀'.repeat(10_000))
-    expect(longest.status).toBe(201)
-    expect(longest.body).toMatchObject({ title: '😀'.repeat(255), description: '😀'.repeat(10_000) })
-    const longer = await create('😀'.repeat(256), 'a'.repeat(10_001))
-    expectProblem(longer, 400)
-    expect(places(longer)).toEqual(['/description', '/title'])
-  })
-
   test.each(table(withBody))(
     '%s refuses U+0000 and lone surrogates in every member with 400',
     async (_, operation) => {
@@ -651,20 +594,6 @@ describe('problem documents', () => {
       expect(answer.headers.get('Cache-Control')).toBe('no-store')
     },
   )
-
-  test("an absent task and another user's have the same 404 except for the request id", async () => {
-    const [owner, stranger] = await Promise.all([client.register(), client.register()])
-    const { id } = await client.createTask(owner.token)
-    const get = async (of: number | string) => {
-      const answer = await request('GET', `/api/tasks/${of}/`, { token: stranger.token })
-      expectProblem(answer, 404)
-      const { request_id, ...rest } = answer.body
-      return rest
-    }
-    const theirs = await get(id)
-    for (const absent of [0, 999_999_999, 'abc', '99999999999999999999999'])
-      expect(await get(absent)).toEqual(theirs)
-  })
 })
 
 describe('the order of checks', () => {
@@ -738,24 +667,6 @@ describe('the order of checks', () => {
       expectProblem(await request(operation.method, path, { token, ...large }), 413)
     },
   )
-
-  test('input is checked before visibility, visibility before permission, permission before the precondition', async () => {
-    const [creator, assignee] = await Promise.all([client.register(), client.register()])
-    const task = await client.createTask(creator.token, { assigned_to: assignee.id })
-    const path = `/api/tasks/${task.id}/`
-    const [token, stale] = [creator.token, { 'If-Match': '"0"' }]
-    expectProblem(
-      await request('PATCH', '/api/tasks/0/', { token, json: { status: 1 }, headers: stale }),
-      400,
-    )
-    expectProblem(
-      await request('PATCH', '/api/tasks/0/', { token, json: { title: 'a' }, headers: stale }),
-      404,
-    )
-    expectProblem(await request('PATCH', path, { token, json: { status: 1 }, headers: stale }), 400)
-    expectProblem(await request('PATCH', path, { token, json: { title: 'a' }, headers: stale }), 412)
-    expectProblem(await request('DELETE', path, { token: assignee.token, headers: stale }), 403)
-  })
 
   test('the rate limit is checked first, on an unknown path too', async () => {
     const small = createClient(inject('small'), newAddress())

@@ -15,10 +15,7 @@ const registration = (email: unknown) =>
 const long = 'x'.repeat(63)
 
 const accepted = [
-  'ann@example.com',
-  'Ann.Smith@Example.COM',
-  'a@b',
-  'ann@localhost',
+  ...'ann@example.com|Ann.Smith@Example.COM|a@b|ann@localhost'.split('|'),
   // Every character that the local part may have; dots may stand anywhere in it.
   "ab!#$%&'*+/=?^_`{|}~-.09@example.com",
   'ann..smith@example.com',
@@ -61,11 +58,8 @@ const refused = [
   'ann@exam ple.com',
   'ann@example.com\0',
   'ann\r\nBcc: bob@example.com',
-  'Ann <ann@example.com>',
-  'ann@example.com, bob@example.com',
-  'mailto:ann@example.com',
-  '"ann"@example.com',
-  '"a b"@example.com',
+  ...'Ann <ann@example.com>|ann@example.com, bob@example.com|mailto:ann@example.com'.split('|'),
+  ...'"ann"@example.com|"a b"@example.com'.split('|'),
   ...words(`
     ann(comment)@example.com ann@[127.0.0.1] ann@[IPv6:::1] ann@example.com:25 ann@example.com/path
     ann@user:pass@example.com ann@example..com ann@.example.com ann@example.com. ann@-example.com

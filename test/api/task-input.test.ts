@@ -75,6 +75,7 @@ describe('title', () => {
     ['of 255 code points, though fewer are seen', 'e\u0301'.repeat(127).concat('x')],
     ['in any script', 'ŁĄKA ß ﷽ 日本語 👩‍👩‍👧 \u202e \ue000 \u{10ffff}'],
     ['with line breaks, quotes and backslashes', `a\nb\t"c' \\ \\u0000 %_ \x01\x7f`],
+    ['with noncharacters and a byte order mark', '\u{10FFFF}\uFFFE\uFEFFx'],
     ['that looks like SQL or markup', `'); drop table tasks; -- <b>&amp;</b> $1`],
   ])('is stored unchanged: %s', async (_, title) => {
     for (const { title: stored } of await accepted({ title })) expect(stored).toBe(title)

@@ -22,23 +22,8 @@ describe('the identity of an address in limits', () => {
   })
 
   test.each([
-    '',
-    'localhost',
-    'unknown',
-    '1',
-    '2130706433',
-    '0x7f.1',
-    '010.0.0.1',
-    '1.2.3',
-    '1.2.3.4.5',
-    '256.1.1.1',
-    '1.2.3.4/24',
-    '1:2:3:4:5:6:7:8:9',
-    '2001:db8::1::2',
-    '2001:db8::/64',
-    '%eth0',
-    '[]',
-    '١.٢.٣.٤',
+    ...'|localhost|unknown|1|2130706433|0x7f.1|010.0.0.1|1.2.3|1.2.3.4.5|256.1.1.1'.split('|'),
+    ...'1.2.3.4/24|1:2:3:4:5:6:7:8:9|2001:db8::1::2|2001:db8::/64|%eth0|[]|١.٢.٣.٤'.split('|'),
   ])('%j is not an address', (address) => {
     expect(limitAddress(address)).toBe('unknown')
   })
@@ -96,18 +81,8 @@ describe("the client's address", () => {
   })
 
   test.each([
-    '',
-    ' ',
-    'unknown',
-    '_hidden',
-    '192.0.2.7:',
-    '192.0.2.7:port',
-    '192.0.2.7:123456',
-    '[192.0.2.7]x',
-    '[2001:db8::7',
-    '"192.0.2.7"',
-    '010.0.0.1',
-    '192.0.2.7 203.0.113.9',
+    ...'| |unknown|_hidden|192.0.2.7:|192.0.2.7:port|192.0.2.7:123456|[192.0.2.7]x'.split('|'),
+    ...'[2001:db8::7|"192.0.2.7"|010.0.0.1|192.0.2.7 203.0.113.9'.split('|'),
   ])('is the connection’s when the entry is %j', (entry) => {
     expect(forwarded(entry)).toBe(connection)
     expect(forwarded(`203.0.113.9,${entry}`)).toBe(connection)
@@ -116,10 +91,7 @@ describe("the client's address", () => {
   test('is the entry at the number of trusted hops from the right', () => {
     const header = '203.0.113.9, 192.0.2.1,192.0.2.2 , 192.0.2.3'
     expect([1, 2, 3, 4].map((hops) => forwarded(header, hops))).toEqual([
-      '192.0.2.3',
-      '192.0.2.2',
-      '192.0.2.1',
-      '203.0.113.9',
+      ...'192.0.2.3|192.0.2.2|192.0.2.1|203.0.113.9'.split('|'),
     ])
     expect(forwarded(header, 5)).toBe(connection)
   })
@@ -173,23 +145,9 @@ describe('the header Forwarded', () => {
   })
 
   test.each([
-    '',
-    'for=unknown',
-    'for=_hidden',
-    'for="_SEVKISEK:80"',
-    'for="unknown:80"',
-    'for=_mdn',
-    'for=""',
-    'for=',
-    'for',
-    '192.0.2.1',
-    'by=192.0.2.1',
-    'for=192.0.2.1;for=192.0.2.2',
-    'for="192.0.2.1',
-    'for="192.0.2.1"x',
-    'for=192.0.2.1 proto=http',
-    'for=192.0.2.1,',
-    'for="010.0.0.1"',
+    ...'|for=unknown|for=_hidden|for="_SEVKISEK:80"|for="unknown:80"|for=_mdn|for=""'.split('|'),
+    ...'for=|for|192.0.2.1|by=192.0.2.1|for=192.0.2.1;for=192.0.2.2|for="192.0.2.1'.split('|'),
+    ...'for="192.0.2.1"x|for=192.0.2.1 proto=http|for=192.0.2.1,|for="010.0.0.1"'.split('|'),
     'xfor=192.0.2.1',
   ])('%j has no address, so the connection’s is used', (header) => {
     expect(read(header)).toBe(connection)
@@ -263,19 +221,13 @@ describe('a proxy header is trusted from certain peers', () => {
     expect(read(undefined, ['10.0.0.0/8'])).toBe(forwarded)
   })
 
-  test.each([
-    '127.0.0.1',
-    '::1',
-    '10.1.1.1',
-    '172.31.0.1',
-    '192.168.1.1',
-    'fd00::1',
-    '169.254.1.1',
-    'fe80::1',
-  ])('%s is a private address', (address) => {
-    expect(isNear(address)).toBe(true)
-    expect(isNear(`::ffff:${address}`)).toBe(address.includes('.'))
-  })
+  test.each([...'127.0.0.1|::1|10.1.1.1|172.31.0.1|192.168.1.1|fd00::1|169.254.1.1|fe80::1'.split('|')])(
+    '%s is a private address',
+    (address) => {
+      expect(isNear(address)).toBe(true)
+      expect(isNear(`::ffff:${address}`)).toBe(address.includes('.'))
+    },
+  )
   test.each(['172.32.0.1', '192.0.2.1', '2001:db8::1', '100.64.0.1', '8.8.8.8', 'fec0::1'])(
     '%s is not a private address',
     (address) => {
@@ -288,18 +240,8 @@ describe('a proxy header is trusted from certain peers', () => {
   }
 
   test.each([
-    '',
-    'proxy',
-    '10.0.0.0/33',
-    '10.0.0.0/',
-    '10/8',
-    '::1/129',
-    '::ffff:10.0.0.0/95',
-    '10.0.0.1:80',
-    '[::1]',
-    '10.0.0.0/-1',
-    '1.2.3.4/8/8',
-    'fe80::1%eth0',
+    ...'|proxy|10.0.0.0/33|10.0.0.0/|10/8|::1/129|::ffff:10.0.0.0/95|10.0.0.1:80|[::1]'.split('|'),
+    ...'10.0.0.0/-1|1.2.3.4/8/8|fe80::1%eth0'.split('|'),
   ])('%j is not a range', (text) => {
     expect(parseRange(text)).toBeUndefined()
   })

@@ -9,7 +9,7 @@ import { StartError } from './core/start-error.ts'
 import { settleWithin } from './core/timeout.ts'
 import type { Deps } from './http/deps.ts'
 import { createLambdaClient } from './outbox/lambda-client.ts'
-import { createSweep } from './outbox/relay.ts'
+import { createDelivery } from './outbox/relay.ts'
 import { invocationTimeoutMs } from './outbox/timing.ts'
 import { noMetrics } from './ports/metrics.ts'
 import { createPasswordHasher, unqueued } from './ports/passwords.ts'
@@ -89,7 +89,9 @@ export async function handler(event: unknown, context: Pick<LambdaContext, 'getR
   try {
     if (isHttpEvent(event)) return await answer(event, db)
     if (isScheduled(event)) {
-      await createSweep({ db, invoke, log })({ claimForMs: context.getRemainingTimeInMillis() - reserveMs })
+      await createDelivery({ db, invoke, log })({
+        claimForMs: context.getRemainingTimeInMillis() - reserveMs,
+      })
       const rest = context.getRemainingTimeInMillis() - fillMs.keptBack
       return await maintain(db, AbortSignal.timeout(Math.max(0, Math.min(fillMs.most, rest))))
     }
@@ -104,14 +106,14 @@ export async function handler(event: unknown, context: Pick<LambdaContext, 'getR
 async function answer(event: HttpEvent, db: Deps['db']) {
   const beside: Promise<void>[] = []
   const background = (work: Promise<void>) => void beside.push(settleWithin(besideMs, work))
-  const sweep = createSweep({ db, invoke, log })
+  const deliverDue = createDelivery({ db, invoke, log })
   const result = await answerHttp(app, event, {
     ...shared,
     db,
     background,
     eventRecorded: () =>
       background(
-        sweep({ claimForMs: 0 }).then(
+        deliverDue({ claimForMs: 0 }).then(
           () => {},
           (error) => log.warn('the outbox could not be read', errorFields(error)),
         ),

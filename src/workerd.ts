@@ -8,7 +8,7 @@ import { Problem, problemMediaType } from './core/problem.ts'
 import { StartError } from './core/start-error.ts'
 import type { Deps } from './http/deps.ts'
 import { createLambdaClient } from './outbox/lambda-client.ts'
-import { createSweep, type Sweep } from './outbox/relay.ts'
+import { createDelivery } from './outbox/relay.ts'
 import { invocationTimeoutMs } from './outbox/timing.ts'
 import { noMetrics } from './ports/metrics.ts'
 import { createPasswordHasher, outliving, queued, queueLimits } from './ports/passwords.ts'
@@ -98,8 +98,7 @@ function open(env: Env, { config, log }: Isolate['shared']) {
     poolSize: connections,
     timeoutMs: config.databaseTimeoutMs,
   })
-  const sweep: Sweep = createSweep({ db, invoke: createInvoke(env, config), log })
-  return { db, sweep }
+  return { db, deliverDue: createDelivery({ db, invoke: createInvoke(env, config), log }) }
 }
 
 /** Without a store the isolates share nothing: each counts for itself, and nothing is cached. */
@@ -132,10 +131,10 @@ export default {
     try {
       const isolate = await openIsolate(env)
       const { app, shared } = isolate
-      const { db, sweep } = open(env, shared)
-      let sweeping: Promise<unknown> = Promise.resolve()
+      const { db, deliverDue } = open(env, shared)
+      let delivering: Promise<unknown> = Promise.resolve()
       const eventRecorded = () => {
-        sweeping = sweep({ claimForMs: claimForMs.request }).catch((error) =>
+        delivering = deliverDue({ claimForMs: claimForMs.request }).catch((error) =>
           shared.log.warn('the outbox could not be read', errorFields(error)),
         )
       }
@@ -145,7 +144,7 @@ export default {
         const deps: Deps = { ...shared, ...openStore(isolate), passwords, db, background, eventRecorded }
         return await app.fetch(request, { deps })
       } finally {
-        context.waitUntil(sweeping.then(db.close))
+        context.waitUntil(delivering.then(db.close))
       }
     } catch (error) {
       if (!(error instanceof StartError)) throw error
@@ -161,9 +160,9 @@ export default {
   /** The cron trigger: delivers what a request's own sweep left, then does the database's maintenance. */
   async scheduled(_: unknown, env: Env): Promise<void> {
     const { shared } = await openIsolate(env)
-    const { db, sweep } = open(env, shared)
+    const { db, deliverDue } = open(env, shared)
     try {
-      await sweep({ claimForMs: claimForMs.cron })
+      await deliverDue({ claimForMs: claimForMs.cron })
       await maintain(db, AbortSignal.timeout(fillForMs))
     } finally {
       await db.close()

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { openChannels } from '../../workers/notifier/channels.ts'
-import { readNotifierSettings } from '../../workers/notifier/settings.ts'
+import { readWorkerSettings } from '../../workers/notifier/settings.ts'
 import type { Config } from '../config/api.ts'
 import { settingNames } from '../config/api-settings.ts'
 import { readEdgeConfig } from '../config/edge.ts'
@@ -96,7 +96,7 @@ async function variablesOf(config: Config, dataDirectory: string): Promise<Recor
     ...(kept ? { AWS_ACCESS_KEY_ID: kept.accessKeyId, AWS_SECRET_ACCESS_KEY: kept.secretAccessKey } : {}),
   }
   readEdgeConfig(variables)
-  openChannels(readNotifierSettings(variables).notifications)
+  openChannels(readWorkerSettings(variables).notifications)
   return variables
 }
 

@@ -49,7 +49,7 @@ type Db = Parameters<typeof outbox.summarizeOutbox>[0]
 
 async function status(db: Db, { json }: Values) {
   const summary = await outbox.summarizeOutbox(db)
-  const events = await outbox.listTroubled(db, listed)
+  const events = await outbox.listFailures(db, listed)
   if (json) return console.log(JSON.stringify({ ...summary, events }, null, 2))
   const { waiting, due, failing, dead, oldest_age_seconds: age } = summary
   console.log(`waiting ${waiting}${age === null ? '' : `, the oldest for ${formatSeconds(age)}`}`)
@@ -58,13 +58,16 @@ async function status(db: Db, { json }: Values) {
   if (events.length === 0) return
   const rows = events.map((event) => [
     event.id,
-    String(event.task_id),
+    event.type,
+    event.subject,
     event.dead_at ? 'dead' : 'waiting',
     String(event.attempts),
     event.created_at,
     event.last_error ?? '',
   ])
-  console.log(`\n${formatTable([['id', 'task', 'state', 'attempts', 'since', 'last error'], ...rows])}`)
+  console.log(
+    `\n${formatTable([['id', 'type', 'subject', 'state', 'attempts', 'since', 'last error'], ...rows])}`,
+  )
   const more = failing + dead - events.length
   if (more > 0) console.log(`and ${more} more`)
 }
@@ -80,14 +83,14 @@ async function requeue(db: Db, { id, json }: Values) {
 
 async function drop(db: Db, { id, yes, json }: Values) {
   if (!yes) {
-    const events = await outbox.listDroppable(db, id ?? null)
-    throw new StartError(`this would drop ${events.length} for good, un-notified: add --yes to do it`)
+    const count = await outbox.countDroppable(db, id ?? null)
+    throw new StartError(`this would drop ${count} for good, un-notified: add --yes to do it`)
   }
   const dropped = await outbox.dropEvents(db, id ?? null)
   if (dropped.length === 0 && id !== undefined) throw new StartError(`--id ${id}: there is no such event`)
   if (json) return console.log(JSON.stringify({ dropped }, null, 2))
   for (const event of dropped)
-    console.log(`dropped ${event.id}: task ${event.task_id}, since ${event.created_at}`)
+    console.log(`dropped ${event.id}: ${event.type} ${event.subject}, since ${event.created_at}`)
   console.log(`dropped ${dropped.length}`)
 }
 

@@ -2,6 +2,7 @@
 import * as z from 'zod/mini'
 import { parseRange } from '../core/addresses.ts'
 import type { LimitRule } from '../store/limiter.ts'
+import { EventSettings } from './event-queue.ts'
 import { NotificationSettings } from './notifications.ts'
 import {
   AwsRegion,
@@ -9,7 +10,6 @@ import {
   credentialUrl,
   databaseUrl,
   duration,
-  EventSettings,
   FunctionNameSetting,
   form,
   headerValue,

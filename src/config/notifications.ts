@@ -38,10 +38,9 @@ function isSmtpUrl(text: string) {
 
 type Schemas = Record<string, z.core.$ZodType>
 
-/** `receiver` is the setting with the URL that notifications go to. It and the `needed` settings must be given. */
+/** A channel is open when any of its settings is given, and then needs the `needed` ones. */
 const declare = <S extends Schemas, Needed extends keyof S & string>(channel: {
   settings: S
-  receiver: Needed
   needed: Needed[]
 }) => channel
 
@@ -56,8 +55,7 @@ const channels = {
         ),
       ),
     },
-    receiver: 'NOTIFY_WEBHOOK_URL',
-    needed: [],
+    needed: ['NOTIFY_WEBHOOK_URL'],
   }),
   email: declare({
     settings: {
@@ -73,8 +71,7 @@ const channels = {
       ),
       NOTIFY_EMAIL_FROM: text(isAddress, 'give an address such as tasks@example.com, without a name'),
     },
-    receiver: 'SMTP_URL',
-    needed: ['NOTIFY_EMAIL_TO'],
+    needed: ['SMTP_URL', 'NOTIFY_EMAIL_TO'],
   }),
 }
 
@@ -83,8 +80,8 @@ export type ChannelName = keyof Channels
 export const channelNames = Object.keys(channels) as ChannelName[]
 
 type Outputs<S extends Schemas> = { [Name in keyof S]: z.output<S[Name]> }
-type OptionsOf<C extends { settings: Schemas; receiver: string }> = Partial<Outputs<C['settings']>> &
-  Pick<Outputs<C['settings']>, C['receiver'] & keyof C['settings']>
+type OptionsOf<C extends { settings: Schemas; needed: string[] }> = Partial<Outputs<C['settings']>> &
+  Pick<Outputs<C['settings']>, C['needed'][number] & keyof C['settings']>
 /** The settings of one channel, by their names. */
 export type ChannelOptions<Name extends ChannelName> = OptionsOf<Channels[Name]>
 /** The channels that are configured. */
@@ -100,10 +97,10 @@ export const NotificationSettings = Object.fromEntries(
 
 /** @throws StartError in one line when a channel has some of its settings, but not those it needs */
 export function notificationsOf(values: Record<string, unknown>): Notifications {
-  const configured = Object.entries(channels).flatMap(([name, { settings, receiver, needed }]) => {
+  const configured = Object.entries(channels).flatMap(([name, { settings, needed }]) => {
     const given = Object.keys(settings).filter((setting) => values[setting] !== undefined)
     if (given.length === 0) return []
-    const missing = [receiver, ...needed].filter((setting) => !given.includes(setting))
+    const missing = needed.filter((setting) => !given.includes(setting))
     if (missing.length > 0) {
       const remedy = missing.length + given.length === 2 ? 'both, or neither' : 'all of them, or none'
       throw new StartError(`${missing.join(', ')}: missing beside ${given.join(', ')}; give ${remedy}`)
@@ -112,10 +109,3 @@ export function notificationsOf(values: Record<string, unknown>): Notifications 
   })
   return Object.fromEntries(configured)
 }
-
-/** Returns each configured channel with the setting that names its receiver, and that setting's URL. */
-export const receiversOf = (notifications: Notifications) =>
-  Object.entries(notifications).map(([name, options]) => {
-    const setting = channels[name as ChannelName].receiver
-    return { name, setting, url: new URL(String(options[setting as keyof typeof options])) }
-  })

@@ -53,7 +53,7 @@ export const wholeNumber = (minimum: number, maximum: number) =>
 export const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 
 /** `10s`, `15m`, `1h`, `30d` in milliseconds; undefined for anything else. */
-function parseDuration(text: string) {
+export function parseDuration(text: string) {
   const [, amount, unit] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text) ?? []
   return unit === undefined ? undefined : Number(amount) * unitMs[unit as keyof typeof unitMs]
 }
@@ -114,24 +114,10 @@ export const webhookUrl = secret(
   text(isPlainUrl, 'give a URL such as https://hooks.example.com/T0/B0/abc, without a user name or password'),
 )
 
-function isPlainUrl(text: string) {
+export function isPlainUrl(text: string) {
   const url = parseUrl(text)
   return url !== undefined && /^https?:$/.test(url.protocol) && !url.username && !url.password
 }
-
-const delays = form((list) => {
-  const delays = list === 'none' ? [] : list.split(',').map((delay) => parseDuration(delay.trim()))
-  const areRight = delays.length <= 10 && delays.every((ms) => ms !== undefined && ms <= unitMs.d)
-  return areRight ? (delays as number[]) : undefined
-}, 'give up to 10 times such as 1m,2m, each of at most a day, or none')
-
-const destination = secret(
-  text(
-    (target) =>
-      /^https?:/.test(target) ? isPlainUrl(target) : /^\.{0,2}\//.test(target) && !target.endsWith('/'),
-    'give a URL such as https://example.com/failed, without a user name or password, or a path such as ./data/failed-events.jsonl',
-  ),
-)
 
 /** Checked in full where it is used: libpq accepts forms that are no URL, such as one without a host. */
 export const databaseUrl = secret(
@@ -141,14 +127,7 @@ export const databaseUrl = secret(
   ),
 )
 
-/** Settings of the queue of Events: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html */
-export const EventSettings = {
-  NOTIFIER_DATABASE_URL: z.optional(databaseUrl),
-  NOTIFIER_CONCURRENCY: z.prefault(wholeNumber(1, 1000), '100'),
-  NOTIFIER_RETRY_DELAYS: z.prefault(delays, '1m,2m'),
-  NOTIFIER_MAXIMUM_EVENT_AGE: z.prefault(duration(1000, '6h'), '6h'),
-  NOTIFIER_ON_FAILURE: z.optional(destination),
-}
+export const ConcurrencySetting = z.prefault(wholeNumber(1, 1000), '100')
 
 export const LogLevelSetting = z._default(z.enum(logLevels, `give one of ${logLevels.join(', ')}`), 'info')
 

@@ -1,28 +1,34 @@
-/** What an operator does with the outbox by hand; one statement a function. */
+/** Statements for an operator of the outbox, one a function. A dead letter is an event with `dead_at`. */
 import type { Database } from '../ports/database.ts'
 import { leaseMs } from './timing.ts'
 
 export type OutboxSummary = {
-  /** Not given up: all that are still to be delivered. */
+  /** Events still to be delivered. */
   waiting: number
-  /** Of those, what the relay takes next; others are under way or wait after a failure. */
+  /** Waiting events that the relay takes next. The others are in flight, or back off after a failure. */
   due: number
-  /** Of those, what has failed at least once. */
+  /** Waiting events that failed at least once. */
   failing: number
   dead: number
-  /** Of what is waiting; null when nothing is. */
+  /** Of the oldest waiting event. */
   oldest_age_seconds: number | null
 }
 
-export type OutboxEvent = {
+export type OutboxRow = {
   id: string
-  task_id: number
+  type: string
+  /** Path of the resource that the event is about. */
+  subject: string
   attempts: number
   created_at: string
   next_attempt_at: string
   last_error: string | null
   dead_at: string | null
 }
+
+const columns = `id, payload ->> 'detail-type' as type, payload -> 'resources' ->> 0 as subject, attempts,
+  extract(epoch from created_at) created_at, extract(epoch from next_attempt_at) next_attempt_at, last_error,
+  extract(epoch from dead_at) dead_at`
 
 export async function summarizeOutbox(db: Database) {
   const [row] = await db.run(
@@ -39,23 +45,20 @@ export async function summarizeOutbox(db: Database) {
   return row
 }
 
-/** Those that failed, the given up ones first, oldest first. */
-export async function listTroubled(db: Database, limit: number) {
-  return db.run(
-    (sql) => sql<OutboxEvent[]>`
-      select id, (payload -> 'detail' -> 'task' ->> 'id')::bigint task_id, attempts,
-        extract(epoch from created_at) created_at, extract(epoch from next_attempt_at) next_attempt_at,
-        last_error, extract(epoch from dead_at) dead_at
-      from outbox
-      where dead_at is not null or last_error is not null
-      order by outbox.dead_at is null, outbox.created_at, id limit ${limit}`,
+/** Dead letters first, then events that failed; the oldest first. */
+export async function listFailures(db: Database, limit: number) {
+  return db.query<OutboxRow>(
+    `select ${columns} from outbox
+    where dead_at is not null or last_error is not null
+    order by outbox.dead_at is null, outbox.created_at, id limit $1`,
+    [limit],
   )
 }
 
 /**
- * Makes what was given up, and what waits after a failure, due now: all of it, or the one of that id. What may be under way at this
- * moment is left alone: an attempt that is further off than a lease is nobody's, and a nearer one comes by itself. A
- * given up event begins anew, age included, or its next failure would end it again.
+ * Makes dead letters and events that back off due now: the one with that id, or all. Skips events that may be in
+ * flight: their next attempt is at most one lease away. A dead letter starts again with no attempts and no age;
+ * otherwise its next failure would end it.
  */
 export async function requeueEvents(db: Database, id: string | null) {
   return db.run(
@@ -79,31 +82,23 @@ export async function requeueEvents(db: Database, id: string | null) {
   )
 }
 
-/** `id` null: everything that was given up. */
-const chosenToDrop = (id: string | null) => ({ one: id, dead: id === null })
+/** `$1` null chooses all dead letters. */
+const isChosen = '(id = $1::uuid or ($1::uuid is null and dead_at is not null))'
 
-export async function listDroppable(db: Database, id: string | null) {
-  const { one, dead } = chosenToDrop(id)
-  return db.run(
-    (sql) => sql<{ id: string }[]>`
-      select id from outbox where id = ${one}::uuid or (${dead} and dead_at is not null)`,
-  )
+export async function countDroppable(db: Database, id: string | null): Promise<number> {
+  const [row] = await db.query<{ count: number }>(`select count(*)::int from outbox where ${isChosen}`, [id])
+  return row?.count ?? 0
 }
 
-/** Answers what was dropped, payload included: it is nowhere else any more. */
+/** Returns the dropped events with their payloads, which are stored nowhere else. */
 export async function dropEvents(db: Database, id: string | null) {
-  const { one, dead } = chosenToDrop(id)
-  return db.run(
-    (sql) => sql<(OutboxEvent & { payload: unknown })[]>`
-      delete from outbox
-      where id = ${one}::uuid or (${dead} and dead_at is not null)
-      returning id, (payload -> 'detail' -> 'task' ->> 'id')::bigint task_id, attempts,
-        extract(epoch from created_at) created_at, extract(epoch from next_attempt_at) next_attempt_at,
-        last_error, extract(epoch from dead_at) dead_at, payload`,
+  return db.query<OutboxRow & { payload: unknown }>(
+    `delete from outbox where ${isChosen} returning ${columns}, payload`,
+    [id],
   )
 }
 
 export async function isWaiting(db: Database, id: string) {
-  const rows = await db.run((sql) => sql`select from outbox where id = ${id}::uuid`)
+  const rows = await db.query('select from outbox where id = $1::uuid', [id])
   return rows.length > 0
 }

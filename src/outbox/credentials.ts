@@ -1,10 +1,10 @@
-/** Keys that sign an invocation of the notifier. */
+/** Keys that sign an invocation. */
 
 export type Credentials = { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
 
 /**
- * Asked before each invocation.
- * @param refused those that the service has just refused: others are looked for
- * @throws Error when there are none, in one line without secrets
+ * Called before each invocation.
+ * @param refused credentials that the service has just refused, so that others are looked for
+ * @throws Error in one line without secrets when there are none
  */
 export type CredentialSource = (refused?: Credentials) => Promise<Credentials>

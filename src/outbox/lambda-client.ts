@@ -1,14 +1,14 @@
 /**
- * Invokes a Lambda function over HTTP, signed with SigV4: the notifier beside the API, LocalStack or AWS; only endpoint, region
- * and keys differ. Needs fetch and WebCrypto, nothing else.
+ * Invokes a Lambda function over HTTP, signed with SigV4: the notifier beside the API, LocalStack or AWS. Only endpoint,
+ * region and keys differ. Needs only fetch and WebCrypto.
  */
 import { AwsV4Signer } from 'aws4fetch'
-import type { CompletionEvent } from './completion-event.ts'
 import type { CredentialSource, Credentials } from './credentials.ts'
+import type { OutboxEvent } from './event.ts'
 import { parseRetryAfter, throttledForMs } from './throttling.ts'
 
 export type LambdaClientOptions = {
-  /** Such as `https://lambda.eu-west-1.amazonaws.com`; a path in it is kept as a prefix. */
+  /** Such as `https://lambda.eu-west-1.amazonaws.com`. A path in it is a prefix. */
   endpoint: string
   /** A name, a name with an alias, or an ARN. */
   functionName: string
@@ -16,28 +16,28 @@ export type LambdaClientOptions = {
   invocation: 'RequestResponse' | 'Event'
   region: string
   credentials: Credentials | CredentialSource
-  /** For the whole invocation; it must be longer than the function's own time-out. */
+  /** Of the whole invocation. Must be longer than the function's own time-out. */
   timeoutMs: number
-  /** Gets what the function has returned, JSON as a rule, where its end is waited for. */
-  returned?: (payload: string) => void
-  /** Sends in place of the runtime's fetch, such as a service binding's on Workers. */
+  /** Called with what the function returned, usually JSON. Not for `Event`. */
+  onReturn?: (payload: string) => void
+  /** Replaces the runtime's fetch, for example by a service binding on Workers. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>
 }
 
-/** Why an event was not handled, as far as is known: after a time-out it may have been. */
+/** The event was not handled, as far as is known: after a time-out it may have been. */
 export class InvocationError extends Error {
   override name = 'InvocationError'
-  /** None when no answer came. */
+  /** Undefined when no answer came. */
   readonly status: number | undefined
   /** Lambda's, such as `ResourceNotFoundException`, or the function's own, such as `TypeError`. */
   readonly type: string | undefined
-  /** False when the event itself was refused, so that sending it again is of no use. Wrong keys or a missing function are mended by an operator: true. */
+  /** False when the event itself was refused. True for wrong keys or a missing function, which an operator can correct. */
   readonly retryable: boolean
-  /** How long the service asks to be left alone. */
+  /** The service's Retry-After. */
   readonly retryAfterMs: number | undefined
-  /** How long a channel of the function asks so, where that alone kept the event from being handled. */
+  /** The wait for a throttled channel, if nothing else kept the event from being handled. */
   readonly throttledMs: number | undefined
-  /** Somebody was there, but had not answered at the end of `timeoutMs`. */
+  /** No answer came within `timeoutMs`. */
   readonly timedOut: boolean
 
   constructor(
@@ -94,28 +94,22 @@ export function createLambdaClient({ credentials: given, ...options }: LambdaCli
     // Temporary credentials can be revoked before they expire: others may be right.
     refused = answer.status === 403 ? credentials : undefined
     const isExpected = answer.status === expectedStatus[invocation]
-    if (!isExpected || answer.headers.has('x-amz-function-error')) throw failure(answer)
+    if (!isExpected || answer.headers.has('x-amz-function-error')) throw toError(answer)
     return answer
   }
 
   return {
-    /**
-     * Resolves when the event is handled (or queued, for `Event`).
-     * @throws InvocationError otherwise
-     */
-    async invoke(event: CompletionEvent): Promise<void> {
+    /** Resolves when the event is handled, or queued for `Event`. @throws InvocationError otherwise */
+    async invoke(event: OutboxEvent): Promise<void> {
       const { payload } = await send(options.invocation, JSON.stringify(event))
-      if (options.invocation === 'RequestResponse') options.returned?.(payload)
+      if (options.invocation === 'RequestResponse') options.onReturn?.(payload)
     },
     /** Invokes nothing. @throws InvocationError when the caller may not invoke the function */
     dryRun: () => send('DryRun', ''),
   }
 }
 
-/**
- * One invocation, whatever its answer.
- * @throws InvocationError only when no answer came
- */
+/** Sends one invocation and returns any answer. @throws InvocationError when no answer came */
 export async function sendInvocation(
   options: Omit<LambdaClientOptions, 'credentials' | 'invocation'> & {
     credentials: Credentials
@@ -140,7 +134,7 @@ export async function sendInvocation(
       method: 'POST',
       headers,
       body,
-      // The signature is for this host alone.
+      // The signature is valid for this host only.
       redirect: 'manual',
       signal: AbortSignal.timeout(timeoutMs),
     })
@@ -153,7 +147,7 @@ export async function sendInvocation(
   }
 }
 
-/** The head has told the outcome by now: a body that breaks off changes nothing. */
+/** The head has the outcome: a body that breaks off changes nothing. */
 async function readStart(response: Response) {
   if (!response.body) return ''
   const reader = response.body.getReader()
@@ -172,17 +166,17 @@ async function readStart(response: Response) {
       break
     }
   } catch {
-    // What came so far is all there is.
+    // The part received so far is used.
   }
   return text
 }
 
-function failure({ status, headers, payload }: LambdaAnswer) {
+function toError({ status, headers, payload }: LambdaAnswer) {
   const body = parseObject(payload)
   const functionError = headers.get('x-amz-function-error')
   if (functionError !== null) {
-    const type = firstText(body.errorType)
-    const message = firstText(body.errorMessage) ?? 'no message'
+    const type = firstString(body.errorType)
+    const message = firstString(body.errorMessage) ?? 'no message'
     return new InvocationError(shorten(`function failed: ${type ?? functionError}: ${message}`), {
       status,
       type,
@@ -190,9 +184,9 @@ function failure({ status, headers, payload }: LambdaAnswer) {
       throttledMs: throttledForMs({ type, message }),
     })
   }
-  // The header may go on with `:` and the address of a schema.
+  // The header may have `:` and the address of a schema after the type.
   const type = headers.get('x-amzn-errortype')?.split(':')[0]
-  const message = firstText(body.message, body.Message)
+  const message = firstString(body.message, body.Message)
   return new InvocationError(shorten([`answered ${status}`, type, message].filter(Boolean).join(': ')), {
     status,
     type,
@@ -210,12 +204,12 @@ function parseObject(text: string): Record<string, unknown> {
   }
 }
 
-const firstText = (...values: unknown[]) =>
+const firstString = (...values: unknown[]) =>
   values.find((value) => typeof value === 'string' && value !== '') as string | undefined
 
 /**
- * One line, short enough for a log, and one that the outbox takes: a function's message is any JSON string, and Postgres
- * refuses a text with a NUL or half a surrogate pair.
+ * Returns one line, short enough for a log, that the outbox can store: a function's message may be any JSON string, and
+ * Postgres refuses NUL and half a surrogate pair.
  */
 function shorten(message: string) {
   const line = message.replace(/[\s\p{Cc}\p{Cs}]+/gu, ' ').trim()
@@ -225,6 +219,6 @@ function shorten(message: string) {
 function reason(error: unknown, timeoutMs: number) {
   if (!(error instanceof Error)) return `: ${error}`
   if (error.name === 'TimeoutError') return ` within ${timeoutMs} ms`
-  // Node says only "fetch failed"; what went wrong is in the cause.
+  // Node says only "fetch failed" and has the reason in the cause.
   return `: ${error.cause instanceof Error ? error.cause.message || error.cause.name : error.message}`
 }

@@ -1,23 +1,23 @@
-/** The outbox's statements, one a function. */
+/** Statements of the outbox, one a function. A dead letter is an event with `dead_at`. */
 import type { Database } from '../ports/database.ts'
-import type { CompletionEvent } from './completion-event.ts'
+import type { OutboxEvent } from './event.ts'
 
 export type ClaimedEvent = {
   id: string
-  payload: CompletionEvent
-  /** This one included. */
+  payload: OutboxEvent
+  /** Including this one. */
   attempts: number
-  /** Those of the attempts before that ended because a channel was throttled. */
+  /** Earlier attempts that ended because a channel was throttled. */
   deferrals: number
   age_ms: number
 }
 
-/** The most that is counted of each. */
+/** Bounds the cost of a count. */
 const countedUpTo = 100_000
 
 type Measure = { waiting: number; dead: number; oldest_ms: number }
 
-/** How much waits, since when, and how much was given up; read from indexes, and no more than is worth telling. */
+/** Counts waiting events and dead letters, and measures the age of the oldest waiting event. Reads indexes only. */
 export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: number }) {
   const [measure] = await db.run(
     (sql) => sql<[Measure]>`
@@ -31,22 +31,19 @@ export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: nu
   return measure
 }
 
-/**
- * Whose events were claimed last. Events that wait for a throttled channel have turns of their own, after all
- * others.
- */
+/** The creator whose events were claimed last. Held events wait for a throttled channel; their turns come last. */
 export type Turn = { held: boolean; creator: number }
 
 export const firstTurn: Turn = { held: false, creator: -1 }
 
-/** A claim looks at so many creators at most, where few of them have an event that is due. */
-const visitedAtMost = 1000
+/** Bounds the creators that a claim visits where few of them have a due event. */
+const maxVisited = 1000
 
 /**
- * Claims up to `limit` events that are due; nobody else gets them before the lease ends. It takes the oldest
- * event of each creator, beginning with the turn after `after`; where few creators have any, each gives more.
- * It reads one index entry for each creator and each event, however many wait.
- * @returns `next`, where the next claim begins; null when there is none after these
+ * Claims up to `limit` due events; nobody else gets them before the lease ends. Takes the oldest event of each creator,
+ * starting with the turn after `after`, and more of each where few creators have any. Reads one index entry for each
+ * creator and each event, however many wait.
+ * @returns `next`, the turn that the next claim starts after, or null when no creator is left
  */
 export async function claimEvents(
   db: Database,
@@ -66,7 +63,7 @@ export async function claimEvents(
           select held, creator from outbox
           where dead_at is null and (held, creator) > (t.held, t.creator) and held <= ${withHeld}
           order by held, creator limit 1) o
-        where t.visited < ${visitedAtMost}
+        where t.visited < ${maxVisited}
       ), in_turn as materialized (
         select t.held, t.creator, due.id
         from turns t cross join lateral (
@@ -97,7 +94,7 @@ export async function claimEvents(
           then (select jsonb_build_object('held', held, 'creator', creator)
             from in_turn order by held desc, creator desc limit 1)
           else (select jsonb_build_object('held', held, 'creator', creator)
-            from turns where visited = ${visitedAtMost})
+            from turns where visited = ${maxVisited})
           end as next
       )
       select claimed.*, ending.next from ending left join claimed on true`,
@@ -109,10 +106,10 @@ export async function deleteEvent(db: Database, id: string) {
   await db.run((sql) => sql`delete from outbox where id = ${id}`)
 }
 
-/** What is said of a failure counts only while the claim holds: `attempts` tells it from a later one. */
+/** An update counts only while its claim holds: `attempts` distinguishes it from a later claim. */
 type Claim = Pick<ClaimedEvent, 'id' | 'attempts'>
 
-/** `throttled`: the event waits for a throttled channel alone, and the attempt does not count. */
+/** `throttled`: the event waits only for a throttled channel, and the attempt does not count. */
 export async function postponeEvent(
   db: Database,
   claim: Claim,
@@ -129,7 +126,7 @@ export async function postponeEvent(
   )
 }
 
-export async function giveUpEvent(db: Database, claim: Claim, error: string) {
+export async function markDead(db: Database, claim: Claim, error: string) {
   await db.run(
     (sql) => sql`
       update outbox set last_error = ${error}, dead_at = now()

@@ -1,15 +1,15 @@
-/** Which channels the notifier no longer uses, as far as its answers tell. */
+/** The notifier's stopped channels, as its answers name them. */
 import type { Logger } from '../core/log.ts'
 
-/** @returns `hear`, for what the function returned, and how many are stopped */
+/** `observe` takes what the function returned. `count` is for metrics. */
 export function watchStoppedChannels(log: Logger) {
   let stopped: string[] = []
   return {
-    hear(payload: string) {
-      const told = stoppedIn(payload)
-      for (const channel of told.filter((name) => !stopped.includes(name)))
+    observe(payload: string) {
+      const current = stoppedIn(payload)
+      for (const channel of current.filter((name) => !stopped.includes(name)))
         log.error('notification channel stopped', { channel, advice: 'see npm run doctor' })
-      stopped = told
+      stopped = current
     },
     count: () => stopped.length,
   }

@@ -1,14 +1,14 @@
-/** How a throttled channel of the notifier holds back events, from its receiver's answer to the relay. */
+/** How a throttled channel of the notifier delays events: from its receiver's answer to the relay. */
 
-/** Asked for longer, or by a wrong date, a channel is tried again all the same. */
+/** A receiver that asks for longer, or names a wrong date, is called again after an hour all the same. */
 const longestMs = 3_600_000
 const shortestMs = 1000
 
 const name = 'ChannelThrottled'
 
 /**
- * Nothing but throttled channels keeps an event from being handled. Lambda passes on an error's name and
- * message alone, so the time is in the message.
+ * Only throttled channels keep an event from being handled. The time is in the message, since Lambda passes on only
+ * an error's name and message.
  */
 export class ChannelThrottledError extends Error {
   override name = name
@@ -17,7 +17,7 @@ export class ChannelThrottledError extends Error {
   }
 }
 
-/** In milliseconds, when the error that a function failed with is a ChannelThrottledError. */
+/** Returns the wait of a ChannelThrottledError that a function failed with, and undefined for any other error. */
 export function throttledForMs({ type, message }: { type: string | undefined; message: string }) {
   const [, ms] = (type === name && /^again in (\d+) ms: /.exec(message)) || []
   return ms === undefined ? undefined : boundThrottle(Number(ms))
@@ -25,11 +25,11 @@ export function throttledForMs({ type, message }: { type: string | undefined; me
 
 export const boundThrottle = (ms: number) => Math.min(Math.max(ms, shortestMs), longestMs)
 
-/** Seconds or a date, as RFC 9110 has it, in milliseconds from now; undefined for anything else. */
+/** Returns the milliseconds from now that `Retry-After` (RFC 9110) asks for, and undefined if it is malformed. */
 export function parseRetryAfter(header: string | null): number | undefined {
   if (header === null) return undefined
   if (/^\d+$/.test(header)) return Number(header) * 1000
-  // All three forms of a date begin so; of the third, asctime's, JavaScript would not know that it is in UTC.
+  // The three forms of a date begin with a day. JavaScript would not read the third one, asctime's, as UTC.
   if (!/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(header)) return undefined
   const ms = Date.parse(header.endsWith('GMT') ? header : `${header} GMT`) - Date.now()
   return Number.isFinite(ms) ? Math.max(0, ms) : undefined

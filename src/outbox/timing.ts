@@ -1,8 +1,8 @@
-/** How long a delivery may take, from the inside out: each holds longer than the one before. In ms. */
+/** Time-outs of a delivery, from the inside out: each is longer than the one before. */
 
-/** What the webhook gets, and each mail; mail servers may take their time over a greeting. */
+/** For the webhook and each mail. Mail servers may delay their greeting. */
 export const channelTimeoutMs = 8_000
 export const functionTimeoutMs = 10_000
 export const invocationTimeoutMs = 12_000
-/** A claimed event belongs to its claimer for so long. */
+/** How long a claimed event belongs to its claimer. */
 export const leaseMs = 15_000

@@ -1,33 +1,27 @@
-/** How full the outbox is, for whoever asks how often. */
+/** Measurements of the outbox for metrics and /readyz. */
 
 import { errorFields, type Logger } from '../core/log.ts'
+import { settleWithin } from '../core/timeout.ts'
 import type { Database } from '../ports/database.ts'
 import { measureOutbox } from './outbox.ts'
 
 export type OutboxMeasure = Awaited<ReturnType<typeof measureOutbox>>
 
-/** A database that is full or away is asked no more often, and keeps nobody waiting. */
-const rememberedMs = 5_000
-const answerMs = 1_500
+/** Bounds the load on a database that is busy or away, and the wait of whoever asks. */
+const maximumAgeMs = 5_000
+const timeoutMs = 1_500
 
-/** Answers what was measured at most 5 s ago, or undefined when there is no answer within 1.5 s. Never rejects. */
+/** Returns a measurement at most 5 s old, or undefined without an answer within 1.5 s. Never rejects. */
 export function outboxWatch(db: Database, log: Logger): () => Promise<OutboxMeasure | undefined> {
   let last: { at: number; measure: Promise<OutboxMeasure | undefined> } | undefined
   return () => {
-    if (!last || performance.now() - last.at > rememberedMs) {
-      const measure = measureOutbox(db, { timeoutMs: answerMs }).catch((error) => {
+    if (!last || performance.now() - last.at > maximumAgeMs) {
+      const measure = measureOutbox(db, { timeoutMs }).catch((error) => {
         log.warn('the outbox was not measured', errorFields(error))
         return undefined
       })
       last = { at: performance.now(), measure }
     }
-    return inTime(last.measure)
+    return settleWithin(timeoutMs, last.measure)
   }
-}
-
-function inTime<T>(answer: Promise<T>): Promise<T | undefined> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(undefined), answerMs)
-    answer.then(resolve).finally(() => clearTimeout(timer))
-  })
 }

@@ -8,7 +8,7 @@ import { errorFields, type Logger } from '../core/log.ts'
 import { settleWithin } from '../core/timeout.ts'
 import type { Deps } from '../http/deps.ts'
 import { createLambdaClient } from '../outbox/lambda-client.ts'
-import { createSweep, startRelay } from '../outbox/relay.ts'
+import { createDelivery, startRelay } from '../outbox/relay.ts'
 import { watchStoppedChannels } from '../outbox/stopped-channels.ts'
 import { invocationTimeoutMs } from '../outbox/timing.ts'
 import { outboxWatch } from '../outbox/watch.ts'
@@ -67,9 +67,9 @@ export async function serve({
     invocation,
     region,
     timeoutMs: invocationTimeoutMs,
-    returned: stoppedChannels.hear,
+    onReturn: stoppedChannels.observe,
   })
-  const relay = startRelay(createSweep({ db, invoke, log, metrics }), log)
+  const relay = startRelay(createDelivery({ db, invoke, log, metrics }), log)
   stack.push('relay', () => settleWithin(graceMs.relay, relay.stop()))
   if (isLeader) maintainNowAndThen(db, log, stack)
 

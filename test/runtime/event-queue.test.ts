@@ -6,9 +6,9 @@ import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { createDestination } from '../../workers/lambda/destination.ts'
-import { type EventQueue, startEventQueue } from '../../workers/lambda/event-queue.ts'
+import { type RunningEventQueue, startEventQueue } from '../../workers/lambda/event-queue.ts'
 import type { Execution } from '../../workers/lambda/execution.ts'
-import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
+import type { LambdaFunction } from '../../workers/lambda/lambda-function.ts'
 import { createTestExecution } from '../support/invoke-api.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { migrateDatabase } from '../support/processes.ts'
@@ -21,7 +21,7 @@ let server: TestPostgres
 let sql: postgres.Sql
 let db: ReturnType<typeof createDatabase>
 let directory: string
-const queues: EventQueue[] = []
+const queues: RunningEventQueue[] = []
 
 beforeAll(async () => {
   server = await startTestPostgres()
@@ -61,7 +61,7 @@ function start(handler: LambdaFunction, options: Options = {}) {
 }
 
 /** @returns the request id */
-async function put(queue: EventQueue, event: unknown = {}) {
+async function put(queue: RunningEventQueue, event: unknown = {}) {
   const requestId = crypto.randomUUID()
   await queue.put({ requestId, arn, payload: JSON.stringify(event) })
   return requestId
@@ -136,7 +136,7 @@ test('an event that the function fails to handle is tried again after each delay
     },
   })
   expect((await stat(path)).mode & 0o777).toBe(0o600)
-  expect(lines.at(-1)).toMatchObject({ message: 'event given up', request_id: requestId })
+  expect(lines.at(-1)).toMatchObject({ message: 'event is a dead letter', request_id: requestId })
 })
 
 test('an event that is too old is given up without a try', async () => {

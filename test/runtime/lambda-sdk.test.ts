@@ -18,9 +18,8 @@ import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { startEventQueue } from '../../workers/lambda/event-queue.ts'
-import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
-import { recordConsole } from '../../workers/lambda/log-capture.ts'
-import type { LambdaContext } from '../../workers/notifier/handler.ts'
+import type { LambdaContext, LambdaFunction } from '../../workers/lambda/lambda-function.ts'
+import { installLogCapture } from '../../workers/lambda/log-capture.ts'
 import { createApiOver, createTestExecution, credentials } from '../support/invoke-api.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -35,7 +34,7 @@ beforeAll(async () => {
   // What the functions print is of interest in their log tails alone.
   for (const method of ['debug', 'error', 'log'] as const)
     vi.spyOn(console, method).mockImplementation(() => {})
-  recordConsole()
+  installLogCapture()
   server = await startTestPostgres()
   await migrateDatabase(server.url())
 })

@@ -45,7 +45,7 @@ test.for([
   'a failing webhook is tried until it works; the mail went out once, by %s',
   async ([, options], context) => {
     const { api, smtp, webhook, lines, task, done } = await start(context, options)
-    const failed = await api.line(({ message }) => message === 'completion event not delivered')
+    const failed = await api.line(({ message }) => message === 'event not delivered')
     expect(failed.error).toBe(
       'function failed: NotificationError: Webhook failed: it answered 503; told: e-mail to ops@example.com',
     )

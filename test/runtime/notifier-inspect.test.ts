@@ -90,7 +90,7 @@ test('an Event that failed is listed, written to the file, and handled once it i
   receiver.answerWith((response) => void response.writeHead(500).end())
   const event = await send('Event')
   await vi.waitFor(
-    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 1 given up'),
+    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 1 dead'),
     patience,
   )
   const { events } = JSON.parse((await run(['events', '--json'])).stdout)
@@ -99,7 +99,7 @@ test('an Event that failed is listed, written to the file, and handled once it i
     { condition: 'RetriesExhausted', invocations: 2, payload: JSON.stringify(event).slice(0, 500) },
   ])
   expect((await run(['events'])).stdout).toMatch(
-    new RegExp(`${id}  RetriesExhausted  2 tries  NotificationError: Webhook failed: it answered 500\\n`),
+    new RegExp(`${id}  RetriesExhausted  2 attempts  NotificationError: Webhook failed: it answered 500\\n`),
   )
   expect(JSON.parse(await readFile(onFailure, 'utf8')).requestContext).toMatchObject({ requestId: id })
   const failed = (await run(['invocations'])).stdout.split('\n').filter((line) => line.includes(id))
@@ -110,15 +110,12 @@ test('an Event that failed is listed, written to the file, and handled once it i
 
   receiver.answerWith((response) => void response.writeHead(200).end())
   expect(await run(['redrive', id])).toMatchObject({ code: 0, stdout: '1 put back into the queue\n' })
-  await vi.waitFor(
-    async () => expect((await run(['events'])).stdout).toBe('0 waiting, 0 given up\n'),
-    patience,
-  )
+  await vi.waitFor(async () => expect((await run(['events'])).stdout).toBe('0 waiting, 0 dead\n'), patience)
   expect(receiver.received.filter(({ body }) => body.includes(event.id))).toHaveLength(3)
   expect(await run(['redrive', id])).toEqual({
     code: 1,
     stdout: '',
-    stderr: `${id}: no event with this request id was given up\n`,
+    stderr: `${id}: no dead letter has this request id\n`,
   })
   expect(await run(['redrive', '--all'])).toMatchObject({ code: 0, stdout: '0 put back into the queue\n' })
 })
@@ -128,7 +125,7 @@ test('what users wrote has no effect on the terminal it is shown on', async () =
   const hostile = 'a\u009b2Jb\u2028c\u202ed'
   await send('Event', hostile)
   await vi.waitFor(
-    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 1 given up'),
+    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 1 dead'),
     patience,
   )
   for (const [args, title] of [
@@ -144,18 +141,18 @@ test('what users wrote has no effect on the terminal it is shown on', async () =
   expect(await run(['drop', '--all'])).toMatchObject({ code: 0, stdout: '1 dropped\n' })
 })
 
-test('Events that were given up are forgotten, one or all', async () => {
+test('dead letters are dropped, one or all', async () => {
   receiver.answerWith((response) => void response.writeHead(500).end())
   for (let n = 0; n < 3; n++) await send('Event')
   await vi.waitFor(
-    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 3 given up'),
+    async () => expect((await run(['events'])).stdout).toContain('0 waiting, 3 dead'),
     patience,
   )
   const [{ request_id: id }] = JSON.parse((await run(['events', '--json'])).stdout).events
   expect(await run(['drop', id])).toMatchObject({ code: 0, stdout: '1 dropped\n' })
   expect((await run(['events'])).stdout).not.toContain(id)
   expect(await run(['drop', '--all'])).toMatchObject({ code: 0, stdout: '2 dropped\n' })
-  expect((await run(['events'])).stdout).toBe('0 waiting, 0 given up\n')
+  expect((await run(['events'])).stdout).toBe('0 waiting, 0 dead\n')
 })
 
 test.each<[string, string[], Record<string, string>, RegExp]>([
@@ -199,11 +196,12 @@ test.each<[string, string[], Record<string, string>, RegExp]>([
 test('nothing is shown to who has no keys', async () => {
   for (const [method, path] of [
     ['GET', 'invocations'],
+    ['GET', 'state'],
     ['GET', 'events'],
     ['POST', 'redrive'],
     ['POST', 'drop'],
   ] as const) {
-    const url = `http://127.0.0.1:${api.notifierPort}/notifier/${path}`
+    const url = `http://127.0.0.1:${api.notifierPort}/inspection/${path}`
     expect((await fetch(url, { method })).status).toBe(403)
     const wrong = { ...(await credentials()), secretAccessKey: 'wrong' }
     const signed = await new AwsV4Signer({

@@ -121,11 +121,11 @@ describe('what cannot be is told in one line', () => {
     ['neither', [], {}, /give either --event FILE or --task ID/],
     ['both', ['--event', '-', '--task', '1'], {}, /give either --event FILE or --task ID/],
     ['an unknown option', ['--evnt', 'x'], {}, /'--evnt'.* --help/],
-    ['an argument too many', ['--event', '-', 'x'], {}, /'x'.* --help/],
+    ['an argument too many', ['--event', '-', 'x'], {}, /"x".* --help/],
     ['no value', ['--task'], {}, /--task.* --help/],
     ['no such file', ['--event', 'none.json'], {}, /none\.json: cannot be read \(ENOENT\)/],
     ['no JSON', ['--event', '-'], { input: '{' }, /standard input: not JSON: /],
-    ['no event', ['--event', '-'], { input: '{"id":1}' }, /standard input: Not a completion event: /],
+    ['no event', ['--event', '-'], { input: '{"id":1}' }, /standard input: Malformed event: /],
     [
       'nobody there',
       ['--event', '-'],

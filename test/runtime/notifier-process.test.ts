@@ -186,7 +186,7 @@ describe('the official SDK', () => {
     expect(answer).toMatchObject({ StatusCode: 200, FunctionError: 'Unhandled' })
     expect(JSON.parse(answer.Payload?.transformToString() ?? '')).toMatchObject({
       errorType: 'Error',
-      errorMessage: expect.stringMatching(/^Not a completion event/),
+      errorMessage: expect.stringMatching(/^Malformed event/),
     })
   })
 

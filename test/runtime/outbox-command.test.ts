@@ -38,7 +38,9 @@ test('status counts what waits, fails and was given up; requeue delivers it, dro
   const status = await statusOf(service)
   expect(status).toMatchObject({ waiting: 1, due: 0, failing: 1, dead: 2 })
   expect(status.oldest_age_seconds).toBeGreaterThan(0)
-  expect(status.events.map(({ task_id }: { task_id: number }) => task_id)).toEqual([requeued, kept, pulled])
+  expect(status.events.map(({ subject }: { subject: string }) => subject)).toEqual(
+    [requeued, kept, pulled].map((id) => `/api/tasks/${id}/`),
+  )
   expect(status.events[0]).toMatchObject({ attempts: 7, last_error: expect.stringContaining('500') })
   const { stdout, code } = await outbox(service, 'status')
   expect(code).toBe(0)
@@ -53,7 +55,9 @@ test('status counts what waits, fails and was given up; requeue delivers it, dro
   const dropped = await outbox(service, 'drop', '--id', keptId, '--yes')
   expect(dropped).toMatchObject({
     code: 0,
-    stdout: expect.stringMatching(`^dropped ${keptId}: task ${kept}, since .*\ndropped 1\n$`),
+    stdout: expect.stringMatching(
+      `^dropped ${keptId}: Task Completed /api/tasks/${kept}/, since .*\ndropped 1\n$`,
+    ),
   })
 
   const told = toldTasks(service).length

@@ -75,7 +75,7 @@ test('when the keys of a container are revoked and others are lent, the relay go
   await complete('Three')
   await successor.line(({ message, title }) => message === 'task completed' && title === 'Three')
   const refusal = await api.line(({ error }) => String(error).includes('UnrecognizedClientException'))
-  expect(refusal).toMatchObject({ level: 'warn', message: 'completion event not delivered' })
+  expect(refusal).toMatchObject({ level: 'warn', message: 'event not delivered' })
   // Once more, for those that were refused: they have hours left.
   expect(endpoint.asked()).toBe(asked + 1)
 

@@ -3,13 +3,16 @@ import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
 import type postgres from 'postgres'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, type TestContext, test } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
-import type { CompletionEvent } from '../../src/outbox/completion-event.ts'
+import type { OutboxEvent } from '../../src/outbox/event.ts'
 import { createLambdaClient, InvocationError } from '../../src/outbox/lambda-client.ts'
 import * as outbox from '../../src/outbox/outbox.ts'
-import { createSweep, startRelay } from '../../src/outbox/relay.ts'
+import { createDelivery, startRelay } from '../../src/outbox/relay.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
+import type { CompletionEvent } from '../../src/tasks/completion-event.ts'
+import type { LambdaFunction } from '../../workers/lambda/lambda-function.ts'
+import { createHandler } from '../../workers/notifier/handler.ts'
 import { createTestApi, credentials } from '../support/invoke-api.ts'
 import { listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -41,13 +44,13 @@ const complete = (count: number) => sql`
   insert into tasks (title, status, created_by)
   select 'Task ' || n, 'completed', (select min(id) from users) from generate_series(1, ${count}::int) n`
 
-const sweepBy = (invoke: (event: CompletionEvent) => Promise<void>) =>
-  createSweep({ db, invoke, log: createLogger('silent') })
+const deliveryBy = (invoke: (event: CompletionEvent) => Promise<void>) =>
+  createDelivery({ db, invoke: (event) => invoke(event as CompletionEvent), log: createLogger('silent') })
 
 test('delivers everything that is due, more than fits at a time, and leaves nothing behind', async () => {
   await complete(35)
   const seen: string[] = []
-  expect(await sweepBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
+  expect(await deliveryBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
   expect(new Set(seen).size).toBe(35)
   expect(seen).toHaveLength(35)
   expect(await sql`select id from outbox`).toEqual([])
@@ -60,24 +63,24 @@ test('a slow delivery holds up no other', async () => {
   const held = new Promise<void>((resolve) => {
     release = resolve
   })
-  const sweeping = sweepBy(async (event) => {
+  const delivering = deliveryBy(async (event) => {
     if (event.detail.task.title === 'Task 1') await held
     seen.push(event.id)
   })()
   await expect.poll(() => seen.length, { timeout: 30_000 }).toBe(29)
   release()
-  await sweeping
+  await delivering
   expect(seen).toHaveLength(30)
 })
 
 test('an outage costs a few attempts, whatever waits, and asks to be left alone for a while', async () => {
   await complete(40)
   let attempts = 0
-  const sweep = sweepBy(async () => {
+  const deliverDue = deliveryBy(async () => {
     attempts++
     throw new InvocationError('no answer: connect ECONNREFUSED', { retryable: true })
   })
-  const first = await sweep()
+  const first = await deliverDue()
   expect(first).toMatchObject({ failed: true })
   expect(first.pauseMs).toBeGreaterThan(0)
   expect(attempts).toBeLessThanOrEqual(10)
@@ -91,10 +94,10 @@ test.each([
   ['a day, which is too much to ask', 86_400_000, 300_000],
 ])('throttled for %s, everything waits for as long', async (_, retryAfterMs, waitMs) => {
   await complete(40)
-  const sweep = sweepBy(async () => {
+  const deliverDue = deliveryBy(async () => {
     throw new InvocationError('Rate Exceeded.', { status: 429, retryable: true, retryAfterMs })
   })
-  expect(await sweep()).toEqual({ failed: true, pauseMs: waitMs })
+  expect(await deliverDue()).toEqual({ failed: true, pauseMs: waitMs })
   const [row] = await sql`
     select count(*) filter (where attempts > 0)::int tried, max(next_attempt_at - clock_timestamp()) longest,
       bool_and(next_attempt_at > clock_timestamp() + ${`${waitMs - 30_000} ms`}::interval) filter (where attempts > 0) later
@@ -107,7 +110,7 @@ test('a relay that is throttled is silent for as long, whoever wakes it', async 
   await complete(1)
   const invokedAt: number[] = []
   const relay = startRelay(
-    sweepBy(async () => {
+    deliveryBy(async () => {
       invokedAt.push(performance.now())
       if (invokedAt.length > 1) return
       throw new InvocationError('Rate Exceeded.', { status: 429, retryable: true, retryAfterMs: 4000 })
@@ -132,13 +135,13 @@ test('a relay that is throttled is silent for as long, whoever wakes it', async 
 
 test('a function that fails on one event is asked again about that one, later and later', async () => {
   await complete(3)
-  const sweep = sweepBy(async ({ detail }) => {
+  const deliverDue = deliveryBy(async ({ detail }) => {
     if (detail.task.title === 'Task 2')
       throw new InvocationError('TypeError', { status: 200, retryable: true })
   })
   for (const seconds of [1, 2, 4, 8]) {
     const [begun] = await sql`select clock_timestamp()::text as time`
-    await sweep()
+    await deliverDue()
     // Between half and all of it, from a moment within the sweep on.
     const [row] = await sql`
       select
@@ -153,22 +156,19 @@ test('a function that fails on one event is asked again about that one, later an
 test('an event that can never be delivered, or is older than six hours, is kept as dead', async () => {
   await complete(2)
   await sql`update outbox set created_at = now() - interval '7 hours' where payload->'detail'->'task'->>'title' = 'Task 1'`
-  await sweepBy(async ({ detail }) => {
+  await deliveryBy(async ({ detail }) => {
     throw new InvocationError('refused', { status: 400, retryable: detail.task.title === 'Task 1' })
   })()
   expect(await sql`select dead_at is not null dead, last_error from outbox`).toEqual([
     { dead: true, last_error: 'refused' },
     { dead: true, last_error: 'refused' },
   ])
-  expect(await sweepBy(async () => expect.unreachable())()).toEqual({ failed: false, pauseMs: 0 })
+  expect(await deliveryBy(async () => expect.unreachable())()).toEqual({ failed: false, pauseMs: 0 })
 })
 
-test('a function may fail in any words: they are kept, and the event waits like any other', async ({
-  onTestFinished,
-}) => {
-  const { app } = createTestApi(async (event) => {
-    throw new Error(`${(event as CompletionEvent).detail.task.title} \0 \u0085 \ud800 failed`)
-  })
+/** Serves the function by the Invoke API and returns the client's `invoke`. */
+async function serve(onTestFinished: TestContext['onTestFinished'], handler: LambdaFunction) {
+  const { app } = createTestApi(handler)
   const invokeApi = createServer(getRequestListener(app.fetch))
   const port = await listenOnLoopback(invokeApi)
   onTestFinished(() => void invokeApi.closeAllConnections())
@@ -181,9 +181,40 @@ test('a function may fail in any words: they are kept, and the event waits like 
     credentials,
     timeoutMs: 60_000,
   })
+  return invoke
+}
+
+test('the notifier acknowledges an event of unknown type and logs it, and handles the others', async ({
+  onTestFinished,
+}) => {
+  const lines: string[] = []
+  const invoke = await serve(onTestFinished, createHandler({ log: (line) => lines.push(line) }))
+  await complete(1)
+  await sql`
+    insert into outbox (id, payload)
+    select id, payload || jsonb_build_object('id', id, 'detail-type', 'Task Shared', 'resources', jsonb_build_array('/x/'),
+      'detail', jsonb_build_object('version', 3))
+    from (select gen_random_uuid() id, payload from outbox) copy`
+  expect(await createDelivery({ db, invoke, log: createLogger('silent') })()).toEqual({
+    failed: false,
+    pauseMs: 0,
+  })
+  expect(await sql`select id from outbox`).toEqual([])
+  expect(lines.map((line) => JSON.parse(line)).sort((a, b) => a.level.localeCompare(b.level))).toMatchObject([
+    { level: 'info', message: 'task completed' },
+    { level: 'warn', message: 'event of unknown type', type: 'Task Shared', version: 3, subject: '/x/' },
+  ])
+})
+
+test('a function may fail in any words: they are kept, and the event waits like any other', async ({
+  onTestFinished,
+}) => {
+  const invoke = await serve(onTestFinished, async (event) => {
+    throw new Error(`${(event as CompletionEvent).detail.task.title} \0 \u0085 \ud800 failed`)
+  })
   await complete(2)
   await sql`update outbox set created_at = now() - interval '7 hours' where payload->'detail'->'task'->>'title' = 'Task 1'`
-  await sweepBy(invoke)()
+  await deliveryBy(invoke)()
   expect(await sql`select dead_at is not null dead, last_error from outbox order by last_error`).toEqual([
     { dead: true, last_error: 'function failed: Error: Task 1 failed' },
     { dead: false, last_error: 'function failed: Error: Task 2 failed' },
@@ -192,7 +223,7 @@ test('a function may fail in any words: they are kept, and the event waits like 
 
 test('whoever has lost its claim has no say any more', async () => {
   await complete(1)
-  await sweepBy(async () => {
+  await deliveryBy(async () => {
     // Another process has claimed it meanwhile, this one having stalled for longer than its lease.
     await sql`update outbox set attempts = attempts + 1, next_attempt_at = '2100-01-01'`
     await sleep(0)
@@ -208,7 +239,7 @@ const wait = (creator: number, count: number, { held = false, dueInMs = 0 } = {}
     ${held}, clock_timestamp() + ${`${dueInMs} ms`}::interval
   from (select gen_random_uuid() id from generate_series(1, ${count}::int)) ids`
 
-const creatorOf = ({ detail }: CompletionEvent) => detail.task.created_by
+const creatorOf = ({ detail }: OutboxEvent) => (detail as CompletionEvent['detail']).task.created_by
 
 test('the events of all creators are taken in turn, the oldest of each first', async () => {
   for (const [creator, count] of [
@@ -219,7 +250,7 @@ test('the events of all creators are taken in turn, the oldest of each first', a
     await wait(creator, count)
   const creators: number[] = []
   const ids: string[] = []
-  await sweepBy(async (event) => {
+  await deliveryBy(async (event) => {
     creators.push(creatorOf(event))
     if (creatorOf(event) === 2) ids.push(event.id)
   })()
@@ -234,7 +265,7 @@ test('one place that becomes free goes to whoever has waited longest for a turn'
   await wait(1, 60)
   const order: number[] = []
   let stuck = true
-  await sweepBy(async (event) => {
+  await deliveryBy(async (event) => {
     order.push(creatorOf(event))
     // Nine deliveries of the burst hang until all others are through.
     if (order.length < 10) await expect.poll(() => stuck, { timeout: 60_000 }).toBe(false)
@@ -252,20 +283,20 @@ test('while a channel is throttled no event is taken that waits for it alone; ea
   await wait(1, 200)
   const invoked = new Map<string, number>()
   let open = false
-  const sweep = sweepBy(async ({ id }) => {
+  const deliverDue = deliveryBy(async ({ id }) => {
     invoked.set(id, (invoked.get(id) ?? 0) + 1)
     if (!open) throw throttled(3_600_000)
   })
-  await sweep()
+  await deliverDue()
   expect(invoked.size).toBe(200)
   await wait(2, 1)
   // Even those that are due: others may have heard of the throttling at other times.
   await sql`update outbox set next_attempt_at = clock_timestamp() where held`
-  await sweep()
+  await deliverDue()
   expect([invoked.size, Math.max(...invoked.values())]).toEqual([201, 1])
   // Another process finds out for itself, at the price of what it has under way at a time.
   let others = 0
-  await sweepBy(async () => {
+  await deliveryBy(async () => {
     others++
     throw throttled(3_600_000)
   })()
@@ -273,7 +304,7 @@ test('while a channel is throttled no event is taken that waits for it alone; ea
   await sql`update outbox set next_attempt_at = clock_timestamp() where held`
   open = true
   const creators: number[] = []
-  await sweepBy(async (event) => void creators.push(creatorOf(event)))()
+  await deliveryBy(async (event) => void creators.push(creatorOf(event)))()
   expect(creators).toHaveLength(201)
   expect(creators.slice(0, 10)).toContain(2)
 })
@@ -284,11 +315,11 @@ test('throttling uses up neither attempts nor age', async () => {
   let failure: Error = throttled(1000)
   const run = async () => {
     await sql`update outbox set next_attempt_at = clock_timestamp(), created_at = now() - interval '1 hour'`
-    await sweepBy(async () => {
+    await deliveryBy(async () => {
       throw failure
     })()
   }
-  await sweepBy(async () => {
+  await deliveryBy(async () => {
     throw failure
   })()
   for (let i = 0; i < 8; i++) await run()
@@ -308,13 +339,13 @@ test('a pass ends although more creators have events that are not due than one c
     insert into outbox (payload, creator, next_attempt_at)
     select payload, n, now() + interval '1 hour' from outbox, generate_series(1, 2500) n`
   const seen: string[] = []
-  expect(await sweepBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
+  expect(await deliveryBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
   expect(seen).toHaveLength(1)
   // In the middle of a round, too, as the next pass may begin there.
-  const sweep = sweepBy(async ({ id }) => void seen.push(id))
-  expect(await sweep()).toEqual({ failed: false, pauseMs: 0 })
+  const deliverDue = deliveryBy(async ({ id }) => void seen.push(id))
+  expect(await deliverDue()).toEqual({ failed: false, pauseMs: 0 })
   await complete(1)
-  await sweep()
+  await deliverDue()
   expect(seen).toHaveLength(2)
 })
 

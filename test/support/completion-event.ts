@@ -1,5 +1,7 @@
 /** A completion event as the trigger writes it, with a new id. */
-import type { CompletionEvent } from '../../src/outbox/completion-event.ts'
+import type { CompletionEvent } from '../../src/tasks/completion-event.ts'
+import type { Message } from '../../workers/notifier/channel.ts'
+import { describeEvent } from '../../workers/notifier/messages.ts'
 
 export function makeCompletionEvent(
   task: Partial<CompletionEvent['detail']['task']> = {},
@@ -31,4 +33,11 @@ export function makeCompletionEvent(
       completed_by: completedBy,
     },
   }
+}
+
+/** The message that the handler gives a channel for the event. */
+export function messageOf(event: CompletionEvent, timeoutMs: number): Message {
+  const notification = describeEvent(event)
+  if (!notification) throw new Error('the event is of unknown type')
+  return { notification, event, timeoutMs }
 }

@@ -1,8 +1,8 @@
 /** The Invoke API over a function of the test's own. */
 import { createLogger } from '../../src/core/log.ts'
 import { createExecution, type Execution } from '../../workers/lambda/execution.ts'
-import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
 import { createInvokeApi } from '../../workers/lambda/invoke-api.ts'
+import type { LambdaFunction } from '../../workers/lambda/lambda-function.ts'
 
 export const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret' }
 

@@ -6,7 +6,7 @@ import {
   InvocationError,
   type LambdaClientOptions,
 } from '../../src/outbox/lambda-client.ts'
-import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
+import type { LambdaFunction } from '../../workers/lambda/lambda-function.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { createTestApi, credentials } from '../support/invoke-api.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'

@@ -1,9 +1,10 @@
 /** Mails over real SMTP conversations with a server that does as real ones do, on bad days too. */
 import { afterEach, expect, test } from 'vitest'
+import type { LambdaContext } from '../../workers/lambda/lambda-function.ts'
 import { emailChannels } from '../../workers/notifier/email.ts'
-import { createHandler, type LambdaContext } from '../../workers/notifier/handler.ts'
+import { createHandler } from '../../workers/notifier/handler.ts'
 import { webhookChannel } from '../../workers/notifier/webhook.ts'
-import { makeCompletionEvent } from '../support/completion-event.ts'
+import { makeCompletionEvent, messageOf } from '../support/completion-event.ts'
 import { findFreePort } from '../support/ports.ts'
 import { type Mail, startSmtpServer } from '../support/smtp-server.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'
@@ -21,7 +22,7 @@ async function startServer(options?: Parameters<typeof startSmtpServer>[0]) {
 
 const to = ['ops@example.com']
 const tell = (options: Parameters<typeof emailChannels>[0], event = makeCompletionEvent(), ms = 60_000) =>
-  Promise.all(emailChannels(options).map((channel) => channel.tell({ event, input: event, timeoutMs: ms })))
+  Promise.all(emailChannels(options).map((channel) => channel.send(messageOf(event, ms))))
 
 const context = { awsRequestId: 'request-1', getRemainingTimeInMillis: () => 60_000 } as LambdaContext
 
@@ -146,7 +147,7 @@ test('a password is decoded, and a wrong one is an error that does not show it',
   const failed = await tell({ SMTP_URL: `smtp://bot:hunter2@${at}`, NOTIFY_EMAIL_TO: to }).catch(
     (error: unknown) => error,
   )
-  expect(String(failed)).toMatch(/^Error: Invalid login: 535 5\.7\.8 Authentication credentials invalid$/)
+  expect(String(failed)).toMatch(/^Error: Invalid login: 535 Authentication credentials invalid$/)
   expect(String(failed)).not.toMatch(/hunter2|aHVudGVyMg/)
 })
 
@@ -165,7 +166,7 @@ test('no password goes unencrypted to another machine', async () => {
   const server = await startServer({ password: 'pw' })
   // It leads here too, but is no address that is known to.
   const sent = tell({ SMTP_URL: `smtp://bot:pw@0.0.0.0:${server.port}`, NOTIFY_EMAIL_TO: to })
-  await expect(sent).rejects.toThrow('502 5.5.1')
+  await expect(sent).rejects.toThrow('Error upgrading connection with STARTTLS')
   expect(server.mails).toEqual([])
   expect(server.commands.filter((command) => command.startsWith('AUTH'))).toEqual([])
 })
@@ -175,7 +176,7 @@ const instead = (of: RegExp, answer: string) => (command: string) => (of.test(co
 test.each([
   ['refuses whoever comes', instead(/^GREETING/, '554 No'), /554 No/],
   ['refuses the recipient', instead(/^RCPT/, '550 5.1.1 No such user'), /550 5\.1\.1 No such user/],
-  ['refuses the mail', instead(/^MESSAGE/, '451-4.3.0 Try\r\n451 later'), /451-4\.3\.0 Try/],
+  ['refuses the mail', instead(/^MESSAGE/, '451 4.3.0 Try\r\nlater'), /451 4\.3\.0 Try/],
   ['ends the connection at once', instead(/^GREETING/, 'hang up'), /connection was closed/],
   ['ends it in the middle', instead(/^DATA/, 'hang up'), /closed/],
   ['ends it instead of an answer', instead(/^MESSAGE/, 'hang up'), /closed/],
@@ -207,7 +208,7 @@ test('a burst goes over few connections, which are closed soon after', async () 
   const [channel] = emailChannels({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: to })
   if (!channel) throw new Error('no channel')
   const events = Array.from({ length: 40 }, () => makeCompletionEvent())
-  await Promise.all(events.map((event) => channel.tell({ event, input: event, timeoutMs: 60_000 })))
+  await Promise.all(events.map((event) => channel.send(messageOf(event, 60_000))))
   expect(server.mails).toHaveLength(40)
   expect(server.connections()).toBeLessThanOrEqual(3)
   await expect.poll(server.open, { timeout: 60_000 }).toBe(0)

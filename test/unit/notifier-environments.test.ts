@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
 import { createEnvironments } from '../../workers/lambda/environments.ts'
 import { createExecution } from '../../workers/lambda/execution.ts'
-import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
+import type { LambdaFunction } from '../../workers/lambda/lambda-function.ts'
 
 test('as many as there may be, the last used one first, a broken one never again', () => {
   const environments = createEnvironments({ concurrency: 2, longestMs: 1000, now: () => 0 })

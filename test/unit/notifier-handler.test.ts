@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { createHandler, handler, type LambdaContext } from '../../workers/notifier/handler.ts'
-import { completionText } from '../../workers/notifier/messages.ts'
+import type { LambdaContext } from '../../workers/lambda/lambda-function.ts'
+import { createHandler, handler } from '../../workers/notifier/handler.ts'
+import { chatText } from '../../workers/notifier/messages.ts'
 import { webhookChannel } from '../../workers/notifier/webhook.ts'
-import { makeCompletionEvent } from '../support/completion-event.ts'
+import { makeCompletionEvent, messageOf } from '../support/completion-event.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'
 
 let receiver: Awaited<ReturnType<typeof startWebhookReceiver>>
@@ -71,12 +72,46 @@ test('the exported handler logs to the console', async () => {
 test('a bad event is refused with the names of what is wrong in it', async () => {
   const { lines, handle } = handlerWithLog()
   const event = makeCompletionEvent()
-  await expect(handle(null, context())).rejects.toThrow(/^Not a completion event: event: .*object/)
-  await expect(handle({ ...event, id: 'x' }, context())).rejects.toThrow(/^Not a completion event: id: /)
+  await expect(handle(null, context())).rejects.toThrow(/^Malformed event: event: .*object/)
+  await expect(handle({ ...event, id: 'x' }, context())).rejects.toThrow(/^Malformed event: id: /)
   const pending = { ...event, detail: { ...event.detail, task: { ...event.detail.task, status: 'pending' } } }
   await expect(handle(pending, context())).rejects.toThrow(/detail\.task\.status/)
   await expect(handle({}, context())).rejects.toThrow(/and \d more$/)
   expect(lines).toEqual([])
+})
+
+test('an event of unknown type is acknowledged, and logged once', async () => {
+  const { lines, handle } = handlerWithLog({ channels: webhook() })
+  const unknown = {
+    ...makeCompletionEvent(),
+    'detail-type': 'Task Shared',
+    detail: { version: 2, with: 'bob' },
+  }
+  expect(await handle(unknown, context())).toEqual({ handled: unknown.id, duplicate: false })
+  expect(await handle(unknown, context())).toEqual({ handled: unknown.id, duplicate: true })
+  expect(receiver.received).toEqual([])
+  expect(lines.map((line) => JSON.parse(line))).toEqual([
+    {
+      time: expect.any(String),
+      level: 'warn',
+      message: 'event of unknown type',
+      event_id: unknown.id,
+      type: 'Task Shared',
+      version: 2,
+      subject: '/api/tasks/7/',
+      request_id: 'request-1',
+    },
+  ])
+})
+
+test('an event of another version of its type is refused, so that it is tried again', async () => {
+  const { lines, handle } = handlerWithLog()
+  const event = makeCompletionEvent()
+  const newer = { ...event, detail: { ...event.detail, version: 2 } }
+  await expect(handle(newer, context())).rejects.toThrow('Unknown version 2 of Task Completed')
+  expect(lines).toEqual([])
+  const stated = { ...event, detail: { ...event.detail, version: 1 } }
+  expect(await handle(stated, context())).toMatchObject({ handled: event.id })
 })
 
 test('the same event again notifies nobody', async () => {
@@ -119,8 +154,8 @@ test('an event that comes again while it is being handled waits for the first', 
 
 test('an attempt that was dropped without a word is not waited for once its time is over', async () => {
   let calls = 0
-  const tell = () => (++calls === 1 ? new Promise<void>(() => {}) : Promise.resolve())
-  const { handle, lines } = handlerWithLog({ channels: [{ name: 'webhook', tell }] })
+  const send = () => (++calls === 1 ? new Promise<void>(() => {}) : Promise.resolve())
+  const { handle, lines } = handlerWithLog({ channels: [{ name: 'webhook', send }] })
   const event = makeCompletionEvent()
   const dropped = handle(event, context(5_000))
   const waiting = handle(event, context())
@@ -192,7 +227,9 @@ test.each([
   ['text that runs backwards', 'a\u202egpj.exe', 'a gpj.exe'],
   ['nothing to see', '\u0007', ' '],
 ])('in the text a title is data: %s', (_, title, shown) => {
-  expect(completionText(makeCompletionEvent({ title }, null))).toBe(`Task 7 completed: \`${shown}\``)
+  expect(chatText(messageOf(makeCompletionEvent({ title }, null), 1000).notification)).toBe(
+    `Task 7 completed: \`${shown}\``,
+  )
 })
 
 test('redirects are not followed', async () => {

@@ -2,8 +2,7 @@ import { AwsV4Signer } from 'aws4fetch'
 import { expect, test } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
 import { createExecution } from '../../workers/lambda/execution.ts'
-import type { LambdaFunction } from '../../workers/lambda/invocation.ts'
-import type { LambdaContext } from '../../workers/notifier/handler.ts'
+import type { LambdaContext, LambdaFunction } from '../../workers/lambda/lambda-function.ts'
 import { createTestApi, credentials } from '../support/invoke-api.ts'
 
 const origin = 'http://127.0.0.1:3001'
@@ -237,7 +236,7 @@ test('a wrong signature is refused before anything is told of the function', asy
   expect(answer).toMatchObject({ status: 403, requestId: isUuid })
 })
 
-test.each(['/2015-03-31/functions/task-notifier/invocations', '/notifier/redrive'])(
+test.each(['/2015-03-31/functions/task-notifier/invocations', '/inspection/redrive'])(
   'the body of a stranger to %s is not read',
   async (path) => {
     const { app } = createApi()

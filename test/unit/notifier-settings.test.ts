@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest'
 import { StartError } from '../../src/core/start-error.ts'
 import { openChannels } from '../../workers/notifier/channels.ts'
-import { readNotifierSettings } from '../../workers/notifier/settings.ts'
+import { readProcessSettings } from '../../workers/notifier/process-settings.ts'
 
 const keys = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret' }
 
 function complaint(environment: Record<string, string>) {
   try {
-    readNotifierSettings(environment)
+    readProcessSettings(environment)
   } catch (error) {
     expect(error).toBeInstanceOf(StartError)
     return error instanceof Error ? error.message : ''
@@ -16,7 +16,7 @@ function complaint(environment: Record<string, string>) {
 }
 
 test('the keys are all it needs', () => {
-  expect(readNotifierSettings({ ...keys, NOTIFY_WEBHOOK_URL: '' })).toMatchObject({
+  expect(readProcessSettings({ ...keys, NOTIFY_WEBHOOK_URL: '' })).toMatchObject({
     NOTIFIER_HOST: '127.0.0.1',
     NOTIFIER_PORT: 3001,
     NOTIFIER_FUNCTION: 'task-notifier',
@@ -99,7 +99,7 @@ test.each([
   'smtp://[::1]:2525/',
   'smtp://10.0.0.1:25',
 ])('SMTP_URL=%s is good', (SMTP_URL) => {
-  const { notifications } = readNotifierSettings({
+  const { notifications } = readProcessSettings({
     ...keys,
     SMTP_URL,
     NOTIFY_EMAIL_TO: "o'neil+x@example.com, b@localhost",
@@ -110,7 +110,7 @@ test.each([
 })
 
 test('where there is no mail, its settings are refused; they are not passed over', () => {
-  const { notifications } = readNotifierSettings({
+  const { notifications } = readProcessSettings({
     ...keys,
     SMTP_URL: 'smtp://user:secret@mail.example.com',
     NOTIFY_EMAIL_TO: 'ops@example.com',
@@ -124,7 +124,7 @@ test('where there is no mail, its settings are refused; they are not passed over
 test.each(['hooks.example.com', 'ftp://hooks.example.com', 'https://ann:pw@hooks.example.com'])(
   'a webhook URL that cannot work is refused, and not shown: %s',
   (NOTIFY_WEBHOOK_URL) => {
-    const read = () => readNotifierSettings({ ...keys, NOTIFY_WEBHOOK_URL })
+    const read = () => readProcessSettings({ ...keys, NOTIFY_WEBHOOK_URL })
     expect(read).toThrow(/^NOTIFY_WEBHOOK_URL: its value is not usable; give a URL such as/)
   },
 )

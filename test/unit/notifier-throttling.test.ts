@@ -1,8 +1,9 @@
 /** A receiver that throttles, or is gone: its channel alone is held back, and the caller hears for how long. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseRetryAfter, throttledForMs } from '../../src/outbox/throttling.ts'
+import type { LambdaContext } from '../../workers/lambda/lambda-function.ts'
 import { createGate, StoppedError, ThrottledError } from '../../workers/notifier/gate.ts'
-import { createHandler, type LambdaContext } from '../../workers/notifier/handler.ts'
+import { createHandler } from '../../workers/notifier/handler.ts'
 import { webhookChannel } from '../../workers/notifier/webhook.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'

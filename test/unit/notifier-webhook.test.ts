@@ -2,7 +2,7 @@
 import { Webhook } from 'standardwebhooks'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { webhookChannel } from '../../workers/notifier/webhook.ts'
-import { makeCompletionEvent } from '../support/completion-event.ts'
+import { makeCompletionEvent, messageOf } from '../support/completion-event.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'
 
 const newSecret = () => `whsec_${Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64')}`
@@ -17,7 +17,7 @@ const tell = (secrets?: string[], event = makeCompletionEvent({ title: 'Ünïcod
   webhookChannel({
     NOTIFY_WEBHOOK_URL: receiver.url,
     ...(secrets && { NOTIFY_WEBHOOK_SECRET: secrets }),
-  }).tell({ event, input: event, timeoutMs })
+  }).send(messageOf(event, timeoutMs))
 
 const last = () => {
   const request = receiver.received.at(-1)

@@ -135,6 +135,26 @@ test('only the folder of a file of statements imports it', () => {
   expect(offending((from, to) => statements.test(to) && dirname(from) !== dirname(to))).toEqual([])
 })
 
+test('the simulated Lambda service knows neither the function that it hosts nor the outbox', () => {
+  const allowed =
+    /^(workers\/lambda\/|src\/core\/|src\/ports\/database\.ts$|src\/runtime\/process\/directories\.ts$)/
+  const files = [...modules.keys()].filter((name) => name.startsWith('workers/lambda/'))
+  expect(files.length).toBeGreaterThan(5)
+  const isOurs = (to: string) => /^(src|workers)\//.test(to)
+  expect(offending((from, to) => files.includes(from) && isOurs(to) && !allowed.test(to))).toEqual([])
+  const mentions = files.filter((name) =>
+    /NOTIFIER_|NOTIFY_|\b([Cc]hannels?|[Cc]ompletion|task-api|[Ww]ebhook)\b/.test(
+      readFileSync(join(root, name), 'utf8'),
+    ),
+  )
+  expect(mentions).toEqual([])
+})
+
+test('the outbox knows no feature', () => {
+  const features = /^src\/(tasks|accounts|health|http|auth)\/|^workers\//
+  expect(offending((from, to) => from.startsWith('src/outbox/') && features.test(to))).toEqual([])
+})
+
 test('only entries and the runtime read the environment', () => {
   const readers = [...modules.keys()].filter((name) =>
     /process\.env|globalThis\.process/.test(readFileSync(join(root, name), 'utf8')),

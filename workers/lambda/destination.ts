@@ -1,19 +1,19 @@
-/** Where an Event goes that the function would not handle: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
+/** The on-failure destination: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { makeDirectory } from '../../src/runtime/process/directories.ts'
-import type { ConcludedEvent } from './queued-events.ts'
+import type { DeadEvent } from './queued-events.ts'
 
-/** Takes JSON. */
+/** Takes a record as JSON. */
 export type Destination = (record: string) => Promise<void>
 
 const timeoutMs = 5_000
 
 /**
- * AWS's record of an Event given up: JSON in one line. What was sent and answered is put in as text, not read and written again, which
- * would change numbers and fail on what is nested too deep.
+ * Returns AWS's record of a dead event as JSON in one line. Payload and response are inserted as text: parsing and
+ * writing them again would change numbers, and fail on deep nesting.
  */
-export function describeFailedEvent(event: ConcludedEvent): string {
+export function describeDeadEvent(event: DeadEvent): string {
   // An ARN has seven parts before a qualifier.
   const isQualified = event.function_arn.split(':').length > 7
   const request = JSON.stringify({
@@ -26,25 +26,23 @@ export function describeFailedEvent(event: ConcludedEvent): string {
       approximateInvokeCount: event.invocations,
     },
   })
-  const members = [request.slice(1, -1), `"requestPayload":${inOneLine(event.payload)}`]
+  // In JSON a line break is never part of a value.
+  const members = [request.slice(1, -1), `"requestPayload":${event.payload.replace(/[\r\n]+/g, ' ')}`]
+  // There is no response if the event grew too old before its first attempt.
   if (event.response !== null) {
-    // Not there when it grew too old before its first try.
     const context = { statusCode: 200, executedVersion: '$LATEST', functionError: 'Unhandled' }
     members.push(`"responseContext":${JSON.stringify(context)}`, `"responsePayload":${event.response}`)
   }
   return `{${members.join(',')}}`
 }
 
-/** In JSON a line break is never part of a value. */
-const inOneLine = (json: string) => json.replace(/[\r\n]+/g, ' ')
-
 /**
- * @param place an HTTP(S) URL, which gets each record by POST, or a file, which gets each as a line of JSON
- * @returns a function that resolves when the receiver has answered 2xx, or the line is on the disk, and rejects otherwise
+ * @param target an HTTP(S) URL, to which each record is posted, or a file, to which each is appended as a line
+ * @returns a function that resolves when the receiver has answered 2xx or the line is on the disk, and rejects otherwise
  */
-export function createDestination(place: string): Destination {
-  if (/^https?:/.test(place)) return (record) => post(new URL(place), record)
-  return (record) => append(place, `${record}\n`)
+export function createDestination(target: string): Destination {
+  if (/^https?:/.test(target)) return (record) => post(new URL(target), record)
+  return (record) => append(target, `${record}\n`)
 }
 
 async function post(url: URL, body: string) {
@@ -52,7 +50,7 @@ async function post(url: URL, body: string) {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body,
-    // The record goes where the operator said, nowhere else.
+    // A redirect could send the record to another server.
     redirect: 'manual',
     signal: AbortSignal.timeout(timeoutMs),
   })
@@ -62,10 +60,10 @@ async function post(url: URL, body: string) {
 
 async function append(path: string, line: string) {
   await makeDirectory(dirname(path))
-  // Its records have what users wrote: for the operator only.
+  // Only the owner may read what users wrote.
   const file = await open(path, 'a', 0o600)
   try {
-    // One write, so that the lines of several processes do not mix.
+    // A single write keeps the lines of several processes apart.
     await file.write(line)
     await file.datasync()
   } finally {

@@ -1,7 +1,6 @@
 /**
- * Execution environments, as AWS Lambda calls them: each takes one event at a time, is kept warm for the next one, and how
- * many there may be is the function's concurrency. Here they are places in one process: each has a log stream of its own,
- * but all share the process's one module scope, where on AWS each would have its own.
+ * Execution environments: each handles one event at a time and is reused. Their number is the function's concurrency.
+ * All share the process's module scope; on AWS each would have its own.
  */
 
 export type Environment = {
@@ -10,17 +9,17 @@ export type Environment = {
 }
 
 export type Environments = {
-  /** Undefined when as many as there may be are busy. */
+  /** Returns undefined when all are busy. */
   acquire(): Environment | undefined
-  /** A broken one, whose function may still be running, is not used again. */
+  /** A broken environment, whose function may still be running, is not used again. */
   release(environment: Environment, options?: { broken?: boolean }): void
-  /** How many more events could be taken now. */
+  /** Returns how many more events can be handled now. */
   free(): number
 }
 
 type Options = {
   concurrency: number
-  /** No event is in an environment for longer; its function's time-out with something to spare. */
+  /** The longest time that an event holds an environment: the function's time-out and a reserve. */
   longestMs: number
   /** Milliseconds since the epoch. */
   now: () => number
@@ -30,7 +29,7 @@ export function createEnvironments({ concurrency, longestMs, now }: Options): En
   const warm: Environment[] = []
   const busyUntil = new Map<Environment, number>()
 
-  /** On workerd an invocation ends without a word when its caller hangs up: its environment must not be lost for good. */
+  /** When its caller disconnects, workerd drops an invocation silently, so nobody releases its environment. */
   function dropOverdue() {
     for (const [environment, until] of busyUntil) if (until < now()) busyUntil.delete(environment)
   }

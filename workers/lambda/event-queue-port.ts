@@ -1,32 +1,20 @@
-/** What the Invoke API asks of a queue of Events, wherever there is one. */
-import { ServiceError } from './service-error.ts'
+/** The queue of Events as the Invoke API uses it. */
 
 export type AcceptedEvent = {
   requestId: string
   /** As the function sees it. */
   arn: string
-  /** JSON, as it was sent. */
+  /** JSON as it was sent. */
   payload: string
 }
 
-/** What the API asks of a queue. */
-export type EventKeeper = {
-  /** Resolves when the event is kept so that nothing but the loss of the database can lose it. */
+export type EventQueue = {
+  /** Resolves when the event is durable: only the loss of the database can lose it. */
   put(event: AcceptedEvent): Promise<void>
-  /** What waits and what was given up, for whoever looks into the notifier: JSON. */
-  look(): Promise<object>
-  /** Puts back the event that was given up, or with null all of them. Resolves with how many there were. */
+  /** Returns the number of waiting events, and the dead letters, as JSON. */
+  inspect(): Promise<object>
+  /** Puts a dead letter back, or with null all of them, and returns their number. */
   redrive(requestId: string | null): Promise<number>
-  /** Forgets the event that was given up, or with null all of them. Resolves with how many there were. */
+  /** Deletes a dead letter, or with null all of them, and returns their number. */
   drop(requestId: string | null): Promise<number>
-}
-
-/** @throws ServiceError 400 when there is none */
-export function checkQueue(queue: EventKeeper | undefined): EventKeeper {
-  if (queue) return queue
-  throw new ServiceError(
-    400,
-    'InvalidParameterValueException',
-    'InvocationType Event needs a durable queue, which this notifier does not have: use RequestResponse, or set NOTIFIER_DATABASE_URL where it runs as a process',
-  )
 }

@@ -1,55 +1,53 @@
 /**
- * Events, accepted now and handled soon, as Lambda's own queue does: at least once, tried again when the function fails, given
- * up to the on-failure destination. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+ * The queue of asynchronous invocations, as Lambda has one: handles each event at least once, retries failures, and
+ * moves what cannot be handled to the dead letters, by way of the on-failure destination.
+ * https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
  */
 
 import { backoffMs } from '../../src/core/backoff.ts'
 import { errorFields, type Logger } from '../../src/core/log.ts'
-import { throttledForMs } from '../../src/outbox/throttling.ts'
 import type { Database } from '../../src/ports/database.ts'
-import { type Destination, describeFailedEvent } from './destination.ts'
-import type { EventKeeper } from './event-queue-port.ts'
+import { type Destination, describeDeadEvent } from './destination.ts'
+import type { EventQueue } from './event-queue-port.ts'
 import type { Execution } from './execution.ts'
+import type { FunctionError } from './invocation.ts'
 import * as queue from './queued-events.ts'
 
 type Options = {
   db: Database
   execution: Execution
-  /** How long to wait before each retry of an event that the function failed to handle; as many retries as it has members. */
+  /** The wait before each retry of an event that the function failed to handle; as many retries as members. */
   retryDelaysMs: readonly number[]
-  /** An event is given up when it is older. */
+  /** An older event becomes a dead letter. */
   maximumAgeMs: number
   /** How long a claimed event belongs to its claimer: longer than the function's time-out. */
   leaseMs: number
-  /** Gets an event that was given up. */
+  /** Returns how long the function asks to get no events, and undefined for an error that is a failure. */
+  pauseFor?: (error: FunctionError) => number | undefined
   destination?: Destination | undefined
   log: Logger
 }
 
-/** Each of its promises rejects when the database does not answer. */
-export type EventQueue = EventKeeper & {
-  /** Takes no more events; resolves when those under way have ended. */
+export type RunningEventQueue = EventQueue & {
+  /** Claims no more events. Resolves when those in flight have ended. */
   stop(): Promise<void>
 }
 
-/** Events under way at a time, and how soon to look for some by itself. */
-const together = 10
+const maxInFlight = 10
 const pollMs = 1000
-/** How many of those that were given up are shown. */
-const shown = 100
-/** Of what the event is not to blame for: no environment free, no answer of the destination. Doubles. */
+const listedDeadEvents = 100
+/** After what is not the event's fault: no environment is free, the destination fails. */
 const backoff = { firstMs: 1000, longestMs: 5 * 60_000 }
 
-export function startEventQueue(options: Options): EventQueue {
+export function startEventQueue(options: Options): RunningEventQueue {
   const { db, execution, leaseMs, log } = options
   const { functionName } = execution
-  const underWay = new Set<Promise<void>>()
+  const inFlight = new Set<Promise<void>>()
   let filling: Promise<void> | undefined
   let again = false
   let stopped = false
-  /** A throttled channel keeps the function from handling what waits. */
-  let throttledUntil = 0
-  let away = false
+  let pausedUntil = 0
+  let isDatabaseAway = false
 
   function wake() {
     if (stopped) return
@@ -60,46 +58,45 @@ export function startEventQueue(options: Options): EventQueue {
   }
 
   async function fill() {
-    while (again && !stopped && Date.now() >= throttledUntil) {
+    while (again && !stopped && Date.now() >= pausedUntil) {
       again = false
-      // What no environment is free for stays in the queue; the end of an event, or the timer, comes back for it.
-      const room = Math.min(together - underWay.size, execution.free())
-      if (room <= 0) return
-      const claimed = await claim(room)
-      again ||= claimed.length === room
-      for (const event of claimed) take(event)
+      const limit = Math.min(maxInFlight - inFlight.size, execution.free())
+      if (limit <= 0) return
+      const claimed = await claim(limit)
+      again ||= claimed.length === limit
+      for (const event of claimed) start(event)
     }
   }
 
   async function claim(limit: number) {
     try {
       const claimed = await queue.claimEvents(db, { functionName, limit, leaseMs })
-      away = false
+      isDatabaseAway = false
       return claimed
     } catch (error) {
-      // Once, not every second.
-      if (!away) log.error('the event queue cannot be read', errorFields(error))
-      away = true
+      // Once for each outage, not at each poll.
+      if (!isDatabaseAway) log.error('the event queue cannot be read', errorFields(error))
+      isDatabaseAway = true
       return []
     }
   }
 
   function pause(ms: number) {
-    throttledUntil = Math.max(throttledUntil, Date.now() + ms)
+    pausedUntil = Math.max(pausedUntil, Date.now() + ms)
   }
 
-  function take(event: queue.QueuedEvent) {
+  function start(event: queue.QueuedEvent) {
     const work = handle(options, event, pause)
       .catch((error) => {
-        // It comes again when its lease has run out.
+        // The event is claimed again when its lease ends.
         const fields = { request_id: event.request_id, ...errorFields(error) }
-        log.warn('what became of an event was not recorded', fields)
+        log.warn('the outcome of an event was not recorded', fields)
       })
       .finally(() => {
-        underWay.delete(work)
+        inFlight.delete(work)
         wake()
       })
-    underWay.add(work)
+    inFlight.add(work)
   }
 
   const timer = setInterval(wake, pollMs)
@@ -109,10 +106,10 @@ export function startEventQueue(options: Options): EventQueue {
       await queue.insertEvent(db, { ...event, functionName })
       wake()
     },
-    async look() {
+    async inspect() {
       const counts = await queue.countEvents(db, functionName)
-      const dead = await queue.listDeadEvents(db, functionName, shown)
-      return { ...counts, events: dead.map(describeDeadEvent) }
+      const dead = await queue.listDeadEvents(db, functionName, listedDeadEvents)
+      return { ...counts, events: dead.map(summarizeError) }
     },
     async redrive(requestId) {
       const count = await queue.redriveEvents(db, functionName, requestId)
@@ -124,62 +121,61 @@ export function startEventQueue(options: Options): EventQueue {
       stopped = true
       clearInterval(timer)
       await filling
-      await Promise.all(underWay)
+      await Promise.all(inFlight)
     },
   }
 }
 
-/** @param pause is told for how long the function has no use for events */
 async function handle(
   options: Options,
   event: queue.QueuedEvent,
   pause: (ms: number) => void,
 ): Promise<void> {
-  const { db, execution, retryDelaysMs, maximumAgeMs } = options
+  const { db, execution, retryDelaysMs, maximumAgeMs, pauseFor } = options
   const { request_id: requestId, function_arn: arn, failures, deferrals } = event
-  if (isConcluded(event)) return bury(options, event)
-  // Those of notifiers that died count: the function may have had the event.
+  if (isDead(event)) return deliverDead(options, event)
+  // Includes the attempts of hosts that died: the function may have had the event.
   const attempt = event.claims - deferrals
   if (event.age_ms > maximumAgeMs) {
     const condition = 'EventAgeExceeded'
-    return giveUp(options, { ...event, condition, invocations: attempt - 1, deferrals: 0 })
+    return moveToDeadLetters(options, { ...event, condition, invocations: attempt - 1, deferrals: 0 })
   }
   const call = { event: JSON.parse(event.payload), arn, requestId, type: 'Event', attempt } as const
   const outcome = await execution.run(call)
   if (!outcome) return queue.deferEvent(db, event, backoffMs(deferrals, backoff))
   if (!outcome.error) return queue.deleteEvent(db, requestId)
-  const throttledMs = throttledForMs(outcome.error)
-  if (throttledMs !== undefined) {
-    pause(throttledMs)
-    return queue.deferEvent(db, event, throttledMs)
+  const pauseMs = pauseFor?.(outcome.error)
+  if (pauseMs !== undefined) {
+    pause(pauseMs)
+    return queue.deferEvent(db, event, pauseMs)
   }
   const delayMs = retryDelaysMs[failures]
   const failed = { failures: failures + 1, response: outcome.payload }
   if (delayMs !== undefined) return queue.retryEvent(db, event, { ...failed, delayMs })
   const condition = 'RetriesExhausted'
-  await giveUp(options, { ...event, ...failed, condition, invocations: attempt, deferrals: 0 })
+  await moveToDeadLetters(options, { ...event, ...failed, condition, invocations: attempt, deferrals: 0 })
 }
 
-const isConcluded = (event: queue.QueuedEvent): event is queue.ConcludedEvent => event.condition !== null
+const isDead = (event: queue.QueuedEvent): event is queue.DeadEvent => event.condition !== null
 
-/** That it is given up is recorded before the destination is told of it: from then on the function does not get it again. */
-async function giveUp(options: Options, event: queue.ConcludedEvent) {
-  if (await queue.concludeEvent(options.db, event, options)) await bury(options, event)
+/** The condition is recorded before the destination is called: from then on the function does not get the event. */
+async function moveToDeadLetters(options: Options, event: queue.DeadEvent) {
+  if (await queue.recordCondition(options.db, event, options)) await deliverDead(options, event)
 }
 
-async function bury({ db, destination, log }: Options, event: queue.ConcludedEvent) {
+async function deliverDead({ db, destination, log }: Options, event: queue.DeadEvent) {
   const fields = { request_id: event.request_id, condition: event.condition }
   try {
-    await destination?.(describeFailedEvent(event))
+    await destination?.(describeDeadEvent(event))
   } catch (error) {
     log.error('the on-failure destination did not take an event', { ...fields, ...errorFields(error) })
     return queue.deferEvent(db, event, backoffMs(event.deferrals, backoff))
   }
-  await queue.buryEvent(db, event.request_id)
-  log.error('event given up', fields)
+  await queue.markDead(db, event.request_id)
+  log.error('event is a dead letter', fields)
 }
 
-function describeDeadEvent({ response, ...event }: queue.DeadEvent) {
+function summarizeError({ response, ...event }: queue.DeadLetter) {
   const last =
     response === null ? null : (JSON.parse(response) as { errorType: string; errorMessage: string })
   return { ...event, error: last && `${last.errorType}: ${last.errorMessage}` }

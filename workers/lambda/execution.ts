@@ -1,8 +1,9 @@
-/** The function as something to call: an environment for each event, the function kept warm, what ran lately. */
+/** Runs the function: an environment for each event, the function kept warm, the latest invocations remembered. */
 import { parseFunctionName } from '../../src/core/lambda-function-name.ts'
 import type { Logger } from '../../src/core/log.ts'
 import { createEnvironments } from './environments.ts'
-import { type LambdaFunction, type Loaded, type Outcome, runFunction } from './invocation.ts'
+import { type Loaded, type Outcome, runFunction } from './invocation.ts'
+import type { LambdaFunction } from './lambda-function.ts'
 
 export type FunctionCall = {
   event: unknown
@@ -10,12 +11,12 @@ export type FunctionCall = {
   arn: string
   requestId: string
   type: 'RequestResponse' | 'Event'
-  /** From 1; more for an Event that is tried again. */
+  /** From 1; more for the retry of an Event. */
   attempt: number
   clientContext?: unknown
 }
 
-/** An invocation that has ended, for whoever looks into the notifier. */
+/** An invocation that has ended. */
 export type RecentInvocation = {
   request_id: string
   type: FunctionCall['type']
@@ -28,16 +29,16 @@ export type RecentInvocation = {
 
 export type Execution = {
   functionName: string
-  /** Undefined when every environment is busy, and nothing was run. */
+  /** Returns undefined when all environments are busy and nothing was run. */
   run(call: FunctionCall): Promise<Outcome | undefined>
-  /** How many more calls would find an environment. */
+  /** Returns how many more calls would find an environment. */
   free(): number
   /** The newest first. */
   recent(): RecentInvocation[]
 }
 
 type Options = {
-  /** The init phase: called by the first invocation, and again by the next one when it throws. */
+  /** The init phase. Runs at the first invocation, and at the next one if it throws. */
   load: () => LambdaFunction
   /** A name or an ARN; only the name in it counts. */
   functionName: string
@@ -49,11 +50,11 @@ type Options = {
   log: Logger
 }
 
-/** What an environment is given beyond the function's time-out before it counts as lost. */
-const sparedMs = 1000
+/** Added to the function's time-out, after which an environment counts as lost. */
+const reserveMs = 1000
 const remembered = 100
 
-/** @throws Error when `functionName` is none. */
+/** @throws Error when `functionName` is malformed */
 export function createExecution({
   load,
   concurrency,
@@ -65,35 +66,31 @@ export function createExecution({
   const functionName = parseFunctionName(options.functionName)?.name
   if (functionName === undefined)
     throw new Error(`not the name of a Lambda function: ${options.functionName}`)
-  const environments = createEnvironments({ concurrency, longestMs: timeoutMs + sparedMs, now })
+  const environments = createEnvironments({ concurrency, longestMs: timeoutMs + reserveMs, now })
   const recent: RecentInvocation[] = []
   let warm: LambdaFunction | undefined
 
   function loadOnce(): Loaded {
     if (warm) return { run: warm }
-    const begun = performance.now()
+    const startedAt = performance.now()
     warm = load()
-    return { run: warm, initMs: performance.now() - begun }
+    return { run: warm, initMs: performance.now() - startedAt }
   }
 
   return {
     functionName,
-    async run({ event, arn, requestId, type, attempt, clientContext }) {
+    async run({ type, attempt, ...call }) {
       const environment = environments.acquire()
       if (!environment) return undefined
-      const { logStreamName } = environment
       const startedAt = new Date(now()).toISOString()
-      const context = { arn, functionName, requestId, clientContext, logStreamName, timeoutMs, now, log }
-      let broken = true
-      let outcome: Outcome
+      let outcome: Outcome | undefined
       try {
-        outcome = await runFunction(loadOnce, event, context)
-        broken = outcome.error?.timedOut ?? false
+        outcome = await runFunction(loadOnce, { ...call, ...environment, functionName, timeoutMs, now, log })
       } finally {
-        environments.release(environment, { broken })
+        environments.release(environment, { broken: outcome?.error?.timedOut ?? !outcome })
       }
       recent.unshift({
-        request_id: requestId,
+        request_id: call.requestId,
         type,
         attempt,
         started_at: startedAt,

@@ -1,56 +1,44 @@
 /**
- * A look into the notifier: what it ran lately, what waits, what was given up; and to do with that. Not AWS's, which has a console
- * and CloudWatch for it; signed all the same. `npm run notifier` asks here.
+ * Shows what the function ran lately and its own state, and lists, redrives and drops dead letters. AWS has its
+ * console and CloudWatch for that. Requests are signed like invocations.
  */
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
 import { DatabaseUnavailableError } from '../../src/ports/database.ts'
-import type { Channel } from '../notifier/channel.ts'
-import { checkQueue, type EventKeeper } from './event-queue-port.ts'
+import type { EventQueue } from './event-queue-port.ts'
 import type { Execution } from './execution.ts'
 import { ServiceError } from './service-error.ts'
 
 type Options = {
   execution: Execution
-  channels: Pick<Channel, 'name' | 'state'>[]
-  queue: EventKeeper | undefined
-  /** @throws ServiceError when the request is not well signed */
+  /** The function's own state, as JSON. */
+  state: () => object
+  /** @throws ServiceError when there is none */
+  queue: () => EventQueue
+  /** @throws ServiceError when the request is not signed correctly */
   verify(c: Context): Promise<unknown>
 }
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-export function createInspection({ execution, channels, queue, verify }: Options) {
+export function createInspection({ execution, state, queue, verify }: Options) {
   const inspection = new Hono()
-
-  inspection.get('/invocations', async (c) => {
+  inspection.use(async function authenticate(c, next) {
     await verify(c)
-    return c.json({ invocations: execution.recent() })
+    await next()
   })
-
-  inspection.get('/channels', async (c) => {
-    await verify(c)
-    return c.json({
-      channels: channels.map(({ name, state }) => ({ name, ...(state?.() ?? { state: 'open' }) })),
-    })
-  })
-
-  inspection.get('/events', async (c) => {
-    await verify(c)
-    return c.json(await checkQueue(queue).look())
-  })
-
-  for (const act of ['redrive', 'drop'] as const) {
-    inspection.post(`/${act}`, async (c) => {
-      await verify(c)
+  inspection.get('/invocations', (c) => c.json({ invocations: execution.recent() }))
+  inspection.get('/state', (c) => c.json(state()))
+  inspection.get('/events', async (c) => c.json(await queue().inspect()))
+  for (const action of ['redrive', 'drop'] as const) {
+    inspection.post(`/${action}`, async (c) => {
       const id = c.req.query('id')
       if (id !== undefined && !uuid.test(id))
         throw new ServiceError(400, 'InvalidParameterValueException', `id is no request id: ${id}`)
-      return c.json({ events: await checkQueue(queue)[act](id ?? null) })
+      return c.json({ events: await queue()[action](id ?? null) })
     })
   }
-
-  // Only an operator asks here, who is to know what to do.
+  // Only an operator calls this, and can act on the reason.
   inspection.onError((error) => {
     if (!(error instanceof DatabaseUnavailableError)) throw error
     throw new ServiceError(503, 'ServiceUnavailableException', error.message)

@@ -1,14 +1,13 @@
 /**
  * AWS Lambda's Invoke API for one function: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
- * The official SDKs and the aws command work against it, so that here and on AWS the same client is used.
+ * The official SDKs and the aws command work with it, so one client serves here and on AWS.
  */
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { Hono } from 'hono/tiny'
 import { encodeBase64 } from 'hono/utils/encode'
 import { errorFields, type Logger } from '../../src/core/log.ts'
-import type { Channel } from '../notifier/channel.ts'
-import { checkQueue, type EventKeeper } from './event-queue-port.ts'
+import type { EventQueue } from './event-queue-port.ts'
 import type { Execution } from './execution.ts'
 import { resolveFunction } from './function-name.ts'
 import { createInspection } from './inspection.ts'
@@ -17,10 +16,12 @@ import { checkClaims, type KeyPair, verifySignature } from './sigv4.ts'
 
 type InvokeApiOptions = {
   execution: Execution
-  /** Those that the function tells; whoever looks into the notifier sees their states. */
-  channels?: Pick<Channel, 'name' | 'state'>[]
-  /** Keeps an Event until it is handled. Without it Events are refused. */
-  queue?: EventKeeper | undefined
+  /** Without a queue, Events are refused. */
+  queue?: EventQueue | undefined
+  /** Tells a caller of Event how the host can get a queue. */
+  queueAdvice?: string
+  /** The function's own state, as JSON, for the inspection. */
+  state?: () => object
   /** The only pair that may invoke. */
   credentials: KeyPair
   region: string
@@ -39,8 +40,9 @@ const maxClientContext = 3583
 
 export function createInvokeApi({
   execution,
-  channels = [],
   queue,
+  queueAdvice = 'give its host a database',
+  state = () => ({}),
   credentials,
   region,
   now = Date.now,
@@ -55,7 +57,7 @@ export function createInvokeApi({
   })
 
   app.use(async function refuseBrowsers(c, next) {
-    // A page in a browser on this machine reaches loopback too. It has no keys, but needn't get as far as that.
+    // A page in a browser on this machine can reach loopback. It has no keys, but is refused before they are checked.
     if (c.req.header('origin') !== undefined)
       throw new ServiceError(403, 'AccessDeniedException', 'Not for browsers')
     await next()
@@ -64,12 +66,12 @@ export function createInvokeApi({
   app.get('/healthz', (c) => c.text('ok'))
 
   const invocations = '/2015-03-31/functions/:name/invocations'
-  // Nothing else reads a body.
+  // No other path reads a body.
   app.on(
     'POST',
-    [invocations, '/notifier/*'],
+    [invocations, '/inspection/*'],
     async function refuseStrangers(c, next) {
-      // Their 6 MB stay out of memory.
+      // Keeps a body of 6 MB from strangers out of memory.
       checkClaims(c.req.raw.headers, expected())
       await next()
     },
@@ -94,29 +96,38 @@ export function createInvokeApi({
     const requestId = c.get('requestId')
     if (type === 'Event') {
       // The client context is dropped, as AWS does.
-      await checkQueue(queue).put({ requestId, arn, payload })
+      await requireQueue().put({ requestId, arn, payload })
       return c.body(null, 202)
     }
     const outcome = await execution.run({ event, arn, requestId, type, attempt: 1, clientContext })
     if (!outcome) throw throttled()
     c.header('X-Amz-Executed-Version', '$LATEST')
     if (logType === 'Tail') c.header('X-Amz-Log-Result', encodeBase64(outcome.logTail.buffer))
-    // AWS says Unhandled for every error that a function of a current runtime throws.
+    // AWS answers Unhandled for every error of a function on a current runtime.
     if (outcome.error) c.header('X-Amz-Function-Error', 'Unhandled')
     return c.body(outcome.payload, 200, { 'content-type': 'application/json' })
   })
 
-  app.route('/notifier', createInspection({ execution, channels, queue, verify }))
+  app.route('/inspection', createInspection({ execution, state, queue: requireQueue, verify }))
 
   app.notFound((c) => refuse(c, new ServiceError(404, 'UnknownOperationException', 'No such operation')))
   app.onError((error, c) => refuse(c, error))
   return app
 
-  /** @returns the body, which is what was signed */
+  /** Returns the body, which the signature covers. */
   async function verify(c: Context) {
     const body = new Uint8Array(await c.req.arrayBuffer())
     await verifySignature(c.req.raw, body, expected())
     return body
+  }
+
+  function requireQueue(): EventQueue {
+    if (queue) return queue
+    throw new ServiceError(
+      400,
+      'InvalidParameterValueException',
+      `InvocationType Event needs a durable queue, which this function does not have: use RequestResponse, or ${queueAdvice}`,
+    )
   }
 
   function expected() {
@@ -132,7 +143,7 @@ export function createInvokeApi({
     const message = known ? error.message : 'The Lambda service encountered an internal error'
     if (known && error.retryAfterSeconds !== undefined)
       c.header('Retry-After', String(error.retryAfterSeconds))
-    // SDKs for different languages read different spellings of the message.
+    // SDKs of different languages read different spellings of the message.
     return c.json(
       {
         Type: known ? 'User' : 'Service',
@@ -159,7 +170,7 @@ const tooLarge = (type: keyof typeof maxPayload) =>
     `Request must be smaller than ${maxPayload[type]} bytes for the InvokeFunction operation`,
   )
 
-/** The concurrency is the function's own, which AWS calls reserved. */
+/** AWS calls a function's own concurrency reserved. */
 const throttled = () =>
   new ServiceError(429, 'TooManyRequestsException', 'Rate Exceeded.', {
     reason: 'ReservedFunctionConcurrentInvocationLimitExceeded',

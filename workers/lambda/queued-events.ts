@@ -1,4 +1,4 @@
-/** The queue's statements, one a function. */
+/** Statements of the queue, one a function. A dead letter is an event with `dead_at`. */
 import type { Database } from '../../src/ports/database.ts'
 
 export type QueuedEvent = {
@@ -9,16 +9,16 @@ export type QueuedEvent = {
   claims: number
   failures: number
   deferrals: number
-  /** The error object of the last try that failed, JSON. */
+  /** The error object of the last failed attempt, as JSON. */
   response: string | null
-  /** Set, with `invocations`, when it is given up. */
+  /** Set, with `invocations`, when the function gets the event no more. */
   condition: Condition | null
   invocations: number | null
 }
 
 export type Condition = 'RetriesExhausted' | 'EventAgeExceeded'
 
-/** What is said of an event counts only while the claim holds: `claims` tells it from a later one. */
+/** An update counts only while its claim holds: `claims` distinguishes it from a later claim. */
 type Claim = Pick<QueuedEvent, 'request_id' | 'claims'>
 
 type NewEvent = { requestId: string; functionName: string; arn: string; payload: string }
@@ -32,8 +32,8 @@ export async function insertEvent(db: Database, { requestId, functionName, arn, 
 }
 
 /**
- * Claims up to `limit` events that are due, oldest first; nobody else gets them before the lease ends. The lease of one whose
- * earlier claims were lost, as it may be what kills the notifier, doubles from 1 s more to 5 minutes more.
+ * Claims up to `limit` due events, the oldest first; nobody else gets them before the lease ends. An event whose
+ * earlier claims were lost may be what kills the host: its lease is longer, by 1 s, doubling to 5 minutes.
  */
 export async function claimEvents(
   db: Database,
@@ -62,7 +62,7 @@ export async function deleteEvent(db: Database, requestId: string) {
   await db.run((sql) => sql`delete from notifier_events where request_id = ${requestId}`)
 }
 
-/** The function failed: it gets the event again after `delayMs`. */
+/** After a failure of the function: it gets the event again after `delayMs`. */
 export async function retryEvent(
   db: Database,
   claim: Claim,
@@ -78,7 +78,7 @@ export async function retryEvent(
   )
 }
 
-/** The event is not to blame: what was to be done with it is to be done after `delayMs`. */
+/** Repeats the current step after `delayMs`, without counting a failure. */
 export async function deferEvent(db: Database, claim: Claim, delayMs: number) {
   await db.run(
     (sql) => sql`
@@ -89,13 +89,13 @@ export async function deferEvent(db: Database, claim: Claim, delayMs: number) {
   )
 }
 
-export type ConcludedEvent = QueuedEvent & { condition: Condition; invocations: number }
+export type DeadEvent = QueuedEvent & { condition: Condition; invocations: number }
 
 /**
- * The function gets the event no more, the destination has yet to be told. Begins a new lease for that.
+ * Ends the attempts of the function and starts a new lease, for the call of the destination.
  * @returns whether the claim still held
  */
-export async function concludeEvent(db: Database, event: ConcludedEvent, { leaseMs }: { leaseMs: number }) {
+export async function recordCondition(db: Database, event: DeadEvent, { leaseMs }: { leaseMs: number }) {
   const rows = await db.run(
     (sql) => sql`
       update notifier_events set
@@ -111,19 +111,19 @@ export async function concludeEvent(db: Database, event: ConcludedEvent, { lease
   return rows.length > 0
 }
 
-export async function buryEvent(db: Database, requestId: string) {
+export async function markDead(db: Database, requestId: string) {
   await db.run(
     (sql) => sql`update notifier_events set dead_at = clock_timestamp() where request_id = ${requestId}`,
   )
 }
 
-export type DeadEvent = {
+export type DeadLetter = {
   request_id: string
   received_at: string
   dead_at: string
   condition: Condition
   invocations: number
-  /** JSON; null when it was never tried. */
+  /** JSON; null if the event was never tried. */
   response: string | null
   /** The first 500 characters. */
   payload: string
@@ -132,7 +132,7 @@ export type DeadEvent = {
 /** The newest first. */
 export async function listDeadEvents(db: Database, functionName: string, limit: number) {
   return db.run(
-    (sql) => sql<DeadEvent[]>`
+    (sql) => sql<DeadLetter[]>`
       select request_id, extract(epoch from received_at) received_at, extract(epoch from dead_at) dead_at,
         condition, invocations, response, left(payload, 500) payload
       from notifier_events
@@ -151,41 +151,21 @@ export async function countEvents(db: Database, functionName: string) {
   return row ?? { waiting: 0, dead: 0 }
 }
 
-/**
- * Puts dead events back as if they had just come; `requestId` names one, null means all.
- * @returns how many there were
- */
+const isChosen = 'function_name = $1 and dead_at is not null and ($2::uuid is null or request_id = $2::uuid)'
+
+/** Puts a dead letter back as a new event, or with null all of them, and returns their number. */
 export async function redriveEvents(db: Database, functionName: string, requestId: string | null) {
-  const rows = await db.run(
-    (sql) => sql`
-      update notifier_events set
-        received_at = clock_timestamp(),
-        next_attempt_at = clock_timestamp(),
-        claims = 0,
-        failures = 0,
-        deferrals = 0,
-        response = null,
-        condition = null,
-        invocations = null,
-        dead_at = null
-      where function_name = ${functionName} and dead_at is not null
-        and (${requestId}::uuid is null or request_id = ${requestId}::uuid)
-      returning request_id`,
+  const { count } = await db.query(
+    `update notifier_events set received_at = clock_timestamp(), next_attempt_at = clock_timestamp(), claims = 0,
+      failures = 0, deferrals = 0, response = null, condition = null, invocations = null, dead_at = null
+    where ${isChosen}`,
+    [functionName, requestId],
   )
-  return rows.length
+  return count
 }
 
-/**
- * Deletes dead events; `requestId` names one, null means all.
- * @returns how many there were
- */
+/** Deletes a dead letter, or with null all of them, and returns their number. */
 export async function dropEvents(db: Database, functionName: string, requestId: string | null) {
-  const rows = await db.run(
-    (sql) => sql`
-      delete from notifier_events
-      where function_name = ${functionName} and dead_at is not null
-        and (${requestId}::uuid is null or request_id = ${requestId}::uuid)
-      returning request_id`,
-  )
-  return rows.length
+  const { count } = await db.query(`delete from notifier_events where ${isChosen}`, [functionName, requestId])
+  return count
 }

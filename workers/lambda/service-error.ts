@@ -1,9 +1,9 @@
-/** A refusal in the words of AWS Lambda's API: `type` is what an SDK names its exception after. */
+/** An error of AWS Lambda's API. SDKs name their exception after `type`. */
 export class ServiceError extends Error {
   override name = 'ServiceError'
   readonly status: 400 | 403 | 404 | 413 | 429 | 503
   readonly type: string
-  /** AWS's `Reason`, for what has several. */
+  /** AWS's `Reason`, if the type has several. */
   readonly reason: string | undefined
   readonly retryAfterSeconds: number | undefined
 

@@ -20,9 +20,9 @@ type Expected = {
 const allowedSkewMs = 5 * 60_000
 
 /**
- * As far as can be told before the body is there: whether `headers` name the key pair, the scope and a time within 5 minutes of
- * `now`, and sign what has to be signed. Anyone can write such headers who knows the key's id; the signature is not looked at.
- * @throws ServiceError 403 otherwise, of the type that AWS answers.
+ * Checks what the headers claim, before the body is read: key pair, scope, a time within 5 minutes of `now`, and that
+ * the necessary headers are signed. It does not check the signature: anyone who knows the key's id passes.
+ * @throws ServiceError 403 with AWS's type
  */
 export function checkClaims(headers: Headers, expected: Expected) {
   const { accessKeyId, scope, signedHeaders, signature } = parseAuthorization(headers)
@@ -38,7 +38,7 @@ export function checkClaims(headers: Headers, expected: Expected) {
   for (const name of ['host', 'x-amz-date']) {
     if (!signedHeaders.includes(name)) throw invalid(`'${name}' must be among the SignedHeaders.`)
   }
-  // They say what is to be done, so that whoever passes the request on must not be able to change them.
+  // These headers are instructions, so nobody on the way may change them.
   for (const name of headers.keys()) {
     if (name.startsWith('x-amz-') && !signedHeaders.includes(name))
       throw invalid(`'${name}' is in the request, but not among the SignedHeaders.`)
@@ -47,9 +47,9 @@ export function checkClaims(headers: Headers, expected: Expected) {
 }
 
 /**
- * Resolves when `request` was signed with the key pair, within 5 minutes of `now`, and `body`, the bytes received, are those
- * that were signed. `request.url` must have the host that the caller used.
- * @throws ServiceError 403 otherwise, of the type that AWS answers.
+ * Checks the claims, the signature, and that it covers `body`, the bytes received. `request.url` must have the host
+ * that the caller used.
+ * @throws ServiceError 403 with AWS's type
  */
 export async function verifySignature(request: Request, body: Uint8Array<ArrayBuffer>, expected: Expected) {
   const { signedHeaders, signature, datetime } = checkClaims(request.headers, expected)
@@ -58,7 +58,7 @@ export async function verifySignature(request: Request, body: Uint8Array<ArrayBu
   const signer = new AwsV4Signer({
     method: request.method,
     url: request.url,
-    // The signer adds the host from the URL. A signed header that isn't there makes the signatures differ.
+    // The signer adds the host from the URL. A signed header that is missing makes the signatures differ.
     headers: signedHeaders.flatMap((name): [string, string][] => {
       const value = name === 'host' ? null : request.headers.get(name)
       return value === null ? [] : [[name, value]]
@@ -97,7 +97,7 @@ function parseAuthorization(headers: Headers) {
   return { accessKeyId, scope, signedHeaders: signedHeaders.split(';'), signature }
 }
 
-/** @returns `x-amz-date` as sent, which is part of what was signed. */
+/** Returns `x-amz-date` as sent, which the signature covers. */
 function checkDate(headers: Headers, now: number) {
   const datetime = headers.get('x-amz-date') ?? ''
   const time = Date.parse(datetime.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'))
@@ -127,7 +127,7 @@ function checkScope(
   if (ending !== 'aws4_request' || rest.length > 0) throw invalid("Credential should end in 'aws4_request'.")
 }
 
-/** The signer trusts this header where it is sent, so that without a look at the bytes the body would not be covered. */
+/** The signer trusts this header instead of hashing the body, so the header is compared with the bytes. */
 async function checkBodyHash(headers: Headers, body: Uint8Array<ArrayBuffer>) {
   const stated = headers.get('x-amz-content-sha256')
   if (stated !== null && stated !== (await sha256(body))) {

@@ -1,18 +1,18 @@
-/** Where a command finds the notifier, and the keys it takes. */
+/** The notifier's endpoint and keys, as commands find them. */
 
 import { StartError } from '../../src/core/start-error.ts'
 import { credentialsPath, readCredentials } from '../../src/runtime/notifier/credentials.ts'
 
 type Environment = Record<string, string | undefined>
 
-/** NOTIFIER_ENDPOINT, or the notifier that `npm start` runs. @throws StartError when it is no URL */
+/** NOTIFIER_ENDPOINT, or the notifier of `npm start`. @throws StartError when it is no URL */
 export function findEndpoint(env: Environment): string {
   const endpoint = env.NOTIFIER_ENDPOINT || `http://127.0.0.1:${env.NOTIFIER_PORT || 3001}`
   if (URL.canParse(endpoint)) return endpoint
   throw new StartError(`${endpoint} is no URL: look at NOTIFIER_ENDPOINT and NOTIFIER_PORT`)
 }
 
-/** Those of the environment, or those that `npm start` keeps. @throws StartError when there are none */
+/** The keys in the environment, or those that `npm start` keeps. @throws StartError when there are none */
 export async function findCredentials(dataDirectory: string, env: Environment) {
   const {
     AWS_ACCESS_KEY_ID: accessKeyId,

@@ -1,16 +1,19 @@
-import type { CompletionEvent } from '../../src/outbox/completion-event.ts'
 import type { ChannelState } from './gate.ts'
+import type { Notification } from './messages.ts'
 
-/** One way of telling people, tried apart from the others. */
+/** `event` is the event as it was received. */
+export type Message = { notification: Notification; event: unknown; timeoutMs: number }
+
+/** A receiver of notifications. Each channel is retried on its own. */
 export type Channel = {
-  /** For logs and errors: nothing secret in it. Another channel has another name. */
+  /** Unique. It appears in logs and errors, so it contains no secret. */
   name: string
   /**
-   * Resolves when the receiver has taken the event over; `input` is the event as it came.
-   * @throws Error otherwise, after `timeoutMs` at the latest; its message says why, in one line without secrets. A
-   * ThrottledError or a StoppedError says that it is not the event's turn, or that the channel has no use any more
+   * Resolves when the receiver has accepted the notification, and rejects after `timeoutMs` at the latest.
+   * @throws ThrottledError while the receiver throttles, StoppedError once it is gone for good, and otherwise Error
+   * with the reason in one line without secrets
    */
-  tell(message: { event: CompletionEvent; input: unknown; timeoutMs: number }): Promise<void>
-  /** None: it is always open. */
+  send(message: Message): Promise<void>
+  /** A channel without it is always open. */
   state?(): ChannelState
 }

@@ -1,10 +1,11 @@
-/** Tells the operator by e-mail, over SMTP: on Node alone. */
+/** The e-mail channel, by SMTP. Only on Node. */
 import type { ChannelOptions } from '../../src/config/notifications.ts'
+import { isLoopback } from '../../src/core/host.ts'
 import { oneLine } from '../../src/core/plain-text.ts'
 import type { Channel } from './channel.ts'
-import { completionMail } from './messages.ts'
+import { mailText } from './messages.ts'
 
-/** At a time; servers allow few. They are kept for `idleMs`, for the next events of a burst. */
+/** Servers allow few connections. They stay open for `idleMs`, for the next events of a burst. */
 const connections = 3
 const idleMs = 2_000
 const verifyMs = 5_000
@@ -21,14 +22,14 @@ export function emailChannels({
 }: ChannelOptions<'email'>): Channel[] {
   const { user, ...server } = readSmtpUrl(smtpUrl)
   const sender = from ?? (user?.includes('@') ? user : `task-api@${domainOf(to[0] ?? '')}`)
-  // Loaded where mail is wanted: most starts do without.
+  // Loaded only when mail is configured.
   const transport = import('nodemailer').then(({ createTransport }) =>
     createTransport({
       ...server,
       pool: true,
       maxConnections: connections,
       idleTimeout: idleMs,
-      // Of a mail of which not a byte was sent, as when the server had closed the connection meanwhile.
+      // Only for a mail of which nothing was sent, because the server had closed the connection.
       maxRequeues: 1,
       disableFileAccess: true,
       disableUrlAccess: true,
@@ -36,15 +37,15 @@ export function emailChannels({
   )
   return to.map((address) => ({
     name: `e-mail to ${address}`,
-    async tell({ event, timeoutMs }) {
+    async send({ notification, timeoutMs }) {
+      const { subject, text } = mailText(notification)
       try {
-        const { subject, text } = completionMail(event)
         await (await transport).sendMail({
           text,
           from: { name: 'Task API', address: sender },
           to: { name: '', address },
-          // Of every attempt for the event: a mail sent again because nobody heard that it had arrived is known as the same.
-          messageId: `<${event.id}@${domainOf(sender)}>`,
+          // The same on every attempt, so that mail programs recognize a repeated mail.
+          messageId: `<${notification.id}@${domainOf(sender)}>`,
           headers: {
             // No out-of-office answers (RFC 3834).
             'Auto-Submitted': 'auto-generated',
@@ -59,7 +60,7 @@ export function emailChannels({
   }))
 }
 
-/** Connects, and logs in where there is a user; sends nothing. @throws Error in one line when that does not work */
+/** Connects, and logs in if there is a user, without sending mail. @throws Error in one line */
 export async function verifySmtp(smtpUrl: string): Promise<void> {
   const { user: _, ...server } = readSmtpUrl(smtpUrl)
   const { createTransport } = await import('nodemailer')
@@ -82,24 +83,20 @@ function readSmtpUrl(text: string) {
   const url = new URL(text)
   const user = decodeURIComponent(url.username)
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
-  const isHere = /^(127\.|::1$|localhost$)/.test(host)
   return {
     host,
     ...(url.port && { port: Number(url.port) }),
     secure: url.protocol === 'smtps:',
-    // A password goes over the network encrypted or not at all.
-    requireTLS: user !== '' && !isHere,
+    // A password is never sent over the network unencrypted.
+    requireTLS: user !== '' && !isLoopback(host),
     ...(user && { user, auth: { user, pass: decodeURIComponent(url.password) } }),
   }
 }
 
-/**
- * A title may look like an encoded word (RFC 2047), which mail programs would decode: it is encoded once more, so that they
- * show it as it was typed.
- */
+/** A title that looks like an encoded word (RFC 2047) is encoded again, so that mail programs show it as typed. */
 function subjectHeader(subject: string) {
   if (!subject.includes('=?')) return subject
-  // Ten characters have at most 40 bytes; a word may have 75 characters.
+  // Ten characters have at most 40 bytes. An encoded word may have 75 characters.
   const words = subject
     .match(/.{1,10}/gsu)
     ?.map((part) => `=?utf-8?B?${Buffer.from(part).toString('base64')}?=`)

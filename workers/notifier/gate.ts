@@ -1,11 +1,8 @@
-/**
- * Lets a channel call its receiver, but not while the receiver throttles, and not again once the receiver has
- * said that it is gone.
- */
+/** Calls a channel's receiver, except while it throttles, and never again once it has answered 410 Gone. */
 import { backoffMs } from '../../src/core/backoff.ts'
 import { boundThrottle, parseRetryAfter } from '../../src/outbox/throttling.ts'
 
-/** The receiver takes nothing for so long. */
+/** The receiver accepts nothing for `retryAfterMs`. */
 export class ThrottledError extends Error {
   override name = 'ThrottledError'
   readonly retryAfterMs: number
@@ -25,34 +22,29 @@ export type ChannelState =
   | { state: 'throttled'; until: string }
   | { state: 'stopped'; reason: string }
 
-/** Where a receiver that throttles does not say for how long: doubles with each answer in a row. */
+/** For a receiver that throttles without Retry-After. */
 const backoff = { firstMs: 1000, longestMs: 5 * 60_000 }
-
-export type Gate = ReturnType<typeof createGate>
 
 export function createGate(now: () => number = Date.now) {
   let stopped: string | undefined
   let throttledUntil = 0
-  let inARow = 0
-  /**
-   * After throttling, one call alone shows whether it is over. On workerd it may be lost without a word: it
-   * has an end.
-   */
+  let throttlings = 0
+  /** After throttling, a single trial call goes first. It expires, since workerd may drop it silently. */
   let trialUntil = 0
 
   function check(timeoutMs: number) {
     if (stopped !== undefined) throw new StoppedError(stopped)
     const leftMs = throttledUntil - now()
     if (leftMs > 0) throw new ThrottledError(leftMs, 'is throttled')
-    if (inARow === 0) return
-    if (now() < trialUntil) throw new ThrottledError(backoff.firstMs, 'was throttled, and is being tried')
+    if (throttlings === 0) return
+    if (now() < trialUntil) throw new ThrottledError(backoff.firstMs, 'was throttled and is being tried')
     trialUntil = now() + timeoutMs
   }
 
   function throttle(reason: string, askedMs: number | undefined) {
-    // Of several calls that were under way together the first answer counts.
-    if (now() >= throttledUntil) inARow++
-    const ownMs = backoffMs(inARow - 1, backoff)
+    // Of several concurrent calls, only the first answer counts.
+    if (now() >= throttledUntil) throttlings++
+    const ownMs = backoffMs(throttlings - 1, backoff)
     const ms = boundThrottle(askedMs ?? ownMs)
     throttledUntil = Math.max(throttledUntil, now() + ms)
     return new ThrottledError(throttledUntil - now(), `throttles: ${reason}`)
@@ -61,7 +53,7 @@ export function createGate(now: () => number = Date.now) {
   return {
     /**
      * Resolves when the receiver has answered 2xx.
-     * @throws ThrottledError or StoppedError, mostly without a call; Error when it failed otherwise
+     * @throws ThrottledError or StoppedError, usually without a call; Error for another failure
      */
     async pass(timeoutMs: number, send: () => Promise<Response>): Promise<void> {
       check(timeoutMs)
@@ -75,7 +67,7 @@ export function createGate(now: () => number = Date.now) {
       }
       const askedMs = parseRetryAfter(headers.get('retry-after'))
       if (status === 429 || (status === 503 && askedMs !== undefined)) throw throttle(reason, askedMs)
-      if (now() >= throttledUntil) inARow = 0
+      if (now() >= throttledUntil) throttlings = 0
       if (!ok) throw new Error(reason)
     },
     state(): ChannelState {

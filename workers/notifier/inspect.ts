@@ -1,78 +1,57 @@
-/** Entry of `npm run notifier`: shows what the notifier ran and what it gave up, and puts that back or drops it. */
+/** Entry of `npm run notifier`: shows recent invocations, channels and dead letters, and redrives or drops those. */
 import { resolve } from 'node:path'
 import { oneLine, printable } from '../../src/core/plain-text.ts'
 import { StartError } from '../../src/core/start-error.ts'
 import { runCommand, UsageError } from '../../src/runtime/process/command.ts'
 import type { RecentInvocation } from '../lambda/execution.ts'
-import { inspectNotifier } from '../lambda/inspection-client.ts'
+import { inspect } from '../lambda/inspection-client.ts'
+import type { DeadLetter } from '../lambda/queued-events.ts'
 import { findCredentials, findEndpoint, unreachable } from './caller.ts'
 import type { ChannelState } from './gate.ts'
 
-const help = `Looks into the running notifier.
+const help = `Inspects the running notifier.
 
-  npm run notifier -- invocations     the last 100 that it ran since it was started, the newest first
-  npm run notifier -- channels        how people are told, and what is throttled or was stopped
-  npm run notifier -- events          how many Events wait, and those that were given up
-  npm run notifier -- redrive ID      puts an Event that was given up back into the queue, by its request id
-  npm run notifier -- redrive --all   all of them
-  npm run notifier -- drop ID         forgets an Event that was given up
-  npm run notifier -- drop --all      all of them
+  npm run notifier -- invocations     the last 100 invocations since its start, the newest first
+  npm run notifier -- channels        the channels, and which of them are throttled or stopped
+  npm run notifier -- events          the number of waiting Events, and the dead letters
+  npm run notifier -- redrive ID      puts a dead letter back into the queue, by its request id
+  npm run notifier -- redrive --all   puts back all of them
+  npm run notifier -- drop ID         deletes a dead letter
+  npm run notifier -- drop --all      deletes all of them
   npm run notifier -- --help          this text
 
-  --logs    with invocations: what each printed, too
-  --json    the answer as it came
+  --logs    with invocations: also the output of each
+  --json    the answer as JSON
 
 The notifier is NOTIFIER_ENDPOINT, or the one that npm start runs on NOTIFIER_PORT (3001). The keys are AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY, or those that npm start keeps in DATA_DIR (./data).
 `
 
-type Options = { all?: boolean; logs?: boolean; json?: boolean }
-type DeadEvent = {
-  request_id: string
-  received_at: string
-  dead_at: string
-  condition: string
-  invocations: number
-  error: string | null
-  payload: string
-}
-
 const timeoutMs = 15_000
 
-async function run(options: Options, [command, id]: string[], env: NodeJS.ProcessEnv) {
-  checkArguments(options, command, id)
-  const ask = await connect(env)
-  const answer = await (isChange(command)
-    ? ask('POST', `${command}${id === undefined ? '' : `?id=${encodeURIComponent(id)}`}`)
-    : ask('GET', String(command)))
-  if (options.json) return console.log(JSON.stringify(answer, null, 2))
-  if (command === 'invocations') showInvocations(answer as { invocations: RecentInvocation[] }, options)
-  else if (command === 'channels') showChannels(answer as { channels: NamedState[] })
-  else if (command === 'events') showEvents(answer as { waiting: number; dead: number; events: DeadEvent[] })
-  else if (isChange(command)) showChanged(answer as { events: number }, command, id)
-}
+type Values = { all?: boolean; logs?: boolean; json?: boolean }
+type Send = (method: 'GET' | 'POST', path: string) => Promise<unknown>
 
-function checkArguments({ all }: Options, command?: string, id?: string) {
-  if (!isLook(command) && !isChange(command))
-    throw new UsageError(command === undefined ? 'give a command' : `unknown command "${command}"`)
-  if (isLook(command) && id !== undefined) throw new UsageError(`unknown argument "${id}"`)
-  if (isChange(command) && (id === undefined) !== (all === true))
+async function run(values: Values, [command = '', id]: string[], env: NodeJS.ProcessEnv) {
+  const isAction = command === 'redrive' || command === 'drop'
+  if (!isAction && !(command in views))
+    throw new UsageError(command ? `unknown command "${command}"` : 'give a command')
+  if (!isAction && id !== undefined) throw new UsageError(`unknown argument "${id}"`)
+  if (isAction && (id === undefined) !== (values.all === true))
     throw new UsageError('give either the request id of an event or --all')
+  const send = await connect(env)
+  if (isAction) await act(send, command, id, values)
+  else await show(send, command as keyof typeof views, values)
 }
 
-const isLook = (command: string | undefined) =>
-  command === 'invocations' || command === 'channels' || command === 'events'
-
-const isChange = (command: string | undefined) => command === 'redrive' || command === 'drop'
-
-/** @returns a function that sends one signed request and answers its JSON */
-async function connect(env: NodeJS.ProcessEnv) {
+/** Returns a function that sends one signed request and returns the JSON of its answer. */
+async function connect(env: NodeJS.ProcessEnv): Promise<Send> {
   const endpoint = findEndpoint(env)
   const credentials = await findCredentials(resolve(env.DATA_DIR || './data'), env)
   const region = env.AWS_REGION || 'us-east-1'
-  return async (method: 'GET' | 'POST', path: string): Promise<unknown> => {
-    const asking = inspectNotifier({ endpoint, credentials, region, timeoutMs }, method, path)
-    const response = await asking.catch((error: unknown) => {
+  return async (method, path) => {
+    const request = inspect({ endpoint, credentials, region, timeoutMs }, method, path)
+    const response = await request.catch((error: unknown) => {
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
       throw unreachable(endpoint, cause instanceof Error ? cause.message : String(cause))
     })
@@ -85,44 +64,57 @@ async function connect(env: NodeJS.ProcessEnv) {
   }
 }
 
-/** What was printed, thrown or sent may have been written by anyone: on the terminal it has no effect. `--json` has it whole. */
-function showInvocations({ invocations }: { invocations: RecentInvocation[] }, { logs }: Options) {
+async function act(send: Send, action: 'redrive' | 'drop', id: string | undefined, { json }: Values) {
+  const query = id === undefined ? '' : `?id=${encodeURIComponent(id)}`
+  const answer = (await send('POST', `${action}${query}`)) as { events: number }
+  if (json) return console.log(JSON.stringify(answer, null, 2))
+  if (id !== undefined && answer.events === 0)
+    throw new StartError(`${id}: no dead letter has this request id`)
+  console.log(`${answer.events} ${action === 'drop' ? 'dropped' : 'put back into the queue'}`)
+}
+
+const views = {
+  invocations: { path: 'invocations', print: printInvocations },
+  channels: { path: 'state', print: printChannels },
+  events: { path: 'events', print: printEvents },
+}
+
+async function show(send: Send, command: keyof typeof views, values: Values) {
+  const { path, print } = views[command]
+  const answer = await send('GET', path)
+  if (values.json) console.log(JSON.stringify(answer, null, 2))
+  else print(answer as never, values)
+}
+
+/** Anyone may have written the text of titles, errors and logs: it cannot control the terminal. `--json` has it whole. */
+const printRow = (...cells: string[]) => console.log(cells.map(oneLine).join('  ').trimEnd())
+
+function printInvocations({ invocations }: { invocations: RecentInvocation[] }, { logs }: Values) {
   if (invocations.length === 0) console.log('none since the notifier was started')
-  for (const invocation of invocations) {
-    const { started_at, request_id, type, attempt, duration_ms, error, log_tail } = invocation
-    console.log(
-      [started_at, request_id, type, `attempt ${attempt}`, `${duration_ms} ms`, oneLine(error ?? 'ok')].join(
-        '  ',
-      ),
-    )
+  for (const { started_at, request_id, type, attempt, duration_ms, error, log_tail } of invocations) {
+    printRow(started_at, request_id, type, `attempt ${attempt}`, `${duration_ms} ms`, error ?? 'ok')
     if (logs) for (const line of log_tail.trimEnd().split('\n')) console.log(`  | ${printable(line)}`)
   }
 }
 
-type NamedState = { name: string } & ChannelState
-
-function showChannels({ channels }: { channels: NamedState[] }) {
+function printChannels({ channels }: { channels: ({ name: string } & ChannelState)[] }) {
   if (channels.length === 0) console.log('none: the notifier only prints its line')
-  for (const { name, ...state } of channels) {
-    const more = 'until' in state ? `until ${state.until}` : 'reason' in state ? state.reason : ''
-    console.log([oneLine(name), state.state, oneLine(more)].join('  ').trimEnd())
-  }
+  for (const { name, ...state } of channels)
+    printRow(
+      name,
+      state.state,
+      'until' in state ? `until ${state.until}` : 'reason' in state ? state.reason : '',
+    )
 }
 
-function showEvents({ waiting, dead, events }: { waiting: number; dead: number; events: DeadEvent[] }) {
-  console.log(`${waiting} waiting, ${dead} given up`)
+type Events = { waiting: number; dead: number; events: (DeadLetter & { error: string | null })[] }
+
+function printEvents({ waiting, dead, events }: Events) {
+  console.log(`${waiting} waiting, ${dead} dead`)
   for (const { dead_at, request_id, condition, invocations, error, payload } of events) {
-    console.log(
-      [dead_at, request_id, condition, `${invocations} tries`, oneLine(error ?? 'never tried')].join('  '),
-    )
+    printRow(dead_at, request_id, condition, `${invocations} attempts`, error ?? 'never tried')
     console.log(`  | ${oneLine(payload)}`)
   }
-}
-
-function showChanged({ events }: { events: number }, command: 'redrive' | 'drop', id: string | undefined) {
-  if (id !== undefined && events === 0)
-    throw new StartError(`${id}: no event with this request id was given up`)
-  console.log(`${events} ${command === 'drop' ? 'dropped' : 'put back into the queue'}`)
 }
 
 runCommand({

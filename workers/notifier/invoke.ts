@@ -1,10 +1,10 @@
-/** Entry of `npm run notifier:invoke`: sends the notifier one event by hand and shows what it answers. */
+/** Entry of `npm run notifier:invoke`: sends one event to the notifier and prints the answer. */
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { createLogger } from '../../src/core/log.ts'
 import { StartError } from '../../src/core/start-error.ts'
-import { type CompletionEvent, parseCompletionEvent } from '../../src/outbox/completion-event.ts'
+import { type OutboxEvent, parseEvent } from '../../src/outbox/event.ts'
 import { InvocationError, type LambdaAnswer, sendInvocation } from '../../src/outbox/lambda-client.ts'
 import { runCommand, UsageError } from '../../src/runtime/process/command.ts'
 import { runFunction } from '../lambda/invocation.ts'
@@ -15,7 +15,7 @@ import { createHandler } from './handler.ts'
 import { readNotifications } from './settings.ts'
 import { readEventOfTask } from './task-event.ts'
 
-const help = `Invokes the notifier with one completion event and prints the status and what it returned.
+const help = `Invokes the notifier with one event and prints the status and the result.
 
   npm run notifier:invoke -- --event FILE    the event in a JSON file, as the outbox has it; - reads standard input
   npm run notifier:invoke -- --task ID       an event with a new id, made from a completed task of the database
@@ -30,7 +30,7 @@ one that a running npm start keeps under DATA_DIR. A function that fails is repo
 
 type Environment = NodeJS.ProcessEnv
 
-/** Longer than the notifier gives its handler. */
+/** Longer than the time-out of the function. */
 const timeoutMs = 15_000
 
 type Options = { event?: string; task?: string; local?: boolean }
@@ -39,19 +39,16 @@ async function run(options: Options, env: Environment) {
   if ((options.event === undefined) === (options.task === undefined))
     throw new UsageError('give either --event FILE or --task ID')
   const dataDirectory = resolve(env.DATA_DIR || './data')
+  const { DATABASE_URL: databaseUrl, DATABASE_CA: databaseCa } = env
   const event =
     options.task === undefined
       ? await readEvent(options.event ?? '-')
-      : await readEventOfTask(options.task, {
-          databaseUrl: env.DATABASE_URL,
-          databaseCa: env.DATABASE_CA,
-          dataDirectory,
-        })
+      : await readEventOfTask(options.task, { databaseUrl, databaseCa, dataDirectory })
   if (options.local) await invokeLocally(event, env)
   else await invokeOverHttp(event, dataDirectory, env)
 }
 
-async function readEvent(file: string): Promise<CompletionEvent> {
+async function readEvent(file: string): Promise<OutboxEvent> {
   const name = file === '-' ? 'standard input' : file
   const json = await (file === '-' ? text(process.stdin) : readFile(file, 'utf8')).catch((error) => {
     throw new StartError(
@@ -59,39 +56,37 @@ async function readEvent(file: string): Promise<CompletionEvent> {
     )
   })
   try {
-    return parseCompletionEvent(JSON.parse(json))
+    return parseEvent(JSON.parse(json))
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error)
-    throw new StartError(
-      error instanceof SyntaxError ? `${name}: not JSON: ${problem}` : `${name}: ${problem}`,
-    )
+    throw new StartError(`${name}: ${error instanceof SyntaxError ? 'not JSON: ' : ''}${problem}`)
   }
 }
 
-async function invokeLocally(event: CompletionEvent, env: Environment) {
+async function invokeLocally(event: OutboxEvent, env: Environment) {
   const functionName = env.NOTIFIER_FUNCTION || 'task-notifier'
   const handler = createHandler({ channels: openChannels(readNotifications(env), { email: emailChannels }) })
-  const { payload, error } = await runFunction(() => ({ run: handler }), event, {
+  const { payload, error } = await runFunction(() => ({ run: handler }), {
+    event,
     arn: `arn:aws:lambda:local:000000000000:function:${functionName}`,
     functionName,
     requestId: crypto.randomUUID(),
-    clientContext: undefined,
     logStreamName: 'local',
     timeoutMs,
     now: Date.now,
-    // What it would say is in the result.
+    // Its only message is in the result.
     log: createLogger('silent'),
   })
   show({ status: 200, functionError: error ? 'Unhandled' : null, payload })
 }
 
-async function invokeOverHttp(event: CompletionEvent, dataDirectory: string, env: Environment) {
+async function invokeOverHttp(event: OutboxEvent, dataDirectory: string, env: Environment) {
   const endpoint = findEndpoint(env)
   const answer = await sendInvocation(
     {
       endpoint,
       functionName: env.NOTIFIER_FUNCTION || 'task-notifier',
-      // Always: with Event there is no result to show.
+      // With Event there would be no result to show.
       invocation: 'RequestResponse',
       region: env.AWS_REGION || 'us-east-1',
       credentials: await findCredentials(dataDirectory, env),
@@ -108,15 +103,9 @@ async function invokeOverHttp(event: CompletionEvent, dataDirectory: string, env
   }
 }
 
-function show({
-  status,
-  functionError,
-  payload,
-}: {
-  status: number
-  functionError: string | null
-  payload: string
-}) {
+type Result = { status: number; functionError: string | null; payload: string }
+
+function show({ status, functionError, payload }: Result) {
   console.log(`status: ${status}`)
   if (functionError !== null) console.log(`function error: ${functionError}`)
   console.log(`result: ${payload}`)

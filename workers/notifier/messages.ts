@@ -1,29 +1,67 @@
-/** A completed task in words. */
+/** Notifications of the events that the notifier knows. */
 
 import { oneLine } from '../../src/core/plain-text.ts'
-import type { CompletionEvent } from '../../src/outbox/completion-event.ts'
+import type { OutboxEvent } from '../../src/outbox/event.ts'
+import { type CompletionEvent, taskCompleted } from '../../src/tasks/completion-event.ts'
+
+/** An event in words. Title and names are as users typed them: each channel makes them harmless. */
+export type Notification = {
+  /** The event's id, by which receivers recognize a repeated delivery. */
+  id: string
+  /** Such as `Task 7`. */
+  subject: string
+  /** Such as `completed`. */
+  verb: string
+  title: string
+  by: string | undefined
+  /** RFC 3339. */
+  at: string
+  /** Fields of the log line. */
+  log: { message: string } & Record<string, unknown>
+}
+
+/** Each throws an Error in one line when the event is malformed, or of another version of its type. */
+const describers = new Map<string, (event: OutboxEvent) => Notification>([
+  [taskCompleted.type, (event) => describeCompletion(taskCompleted.parse(event))],
+])
+
+/** Returns undefined for an event of unknown type. @throws Error in one line when a known event is malformed */
+export const describeEvent = (event: OutboxEvent) => describers.get(event['detail-type'])?.(event)
+
+function describeCompletion({ id, detail: { task, completed_by } }: CompletionEvent): Notification {
+  const { title, completed_at } = task
+  const by = completed_by?.username
+  const log = { event_id: id, task_id: task.id, title, completed_by: by ?? null, completed_at }
+  return {
+    id,
+    subject: `Task ${task.id}`,
+    verb: 'completed',
+    title,
+    by,
+    at: completed_at,
+    log: { message: 'task completed', ...log },
+  }
+}
+
+/** One line of Slack's mrkdwn in which nothing that a user typed has an effect. */
+export const chatText = ({ subject, verb, by, title }: Notification) =>
+  `${subject} ${verb}${by === undefined ? '' : ` by ${quote(by)}`}: ${quote(title)}`
+
+/** Plain text, without the description: anyone with an account could have us mail any text of any length. */
+export function mailText({ subject, verb, by, title, at }: Notification) {
+  const actor = by === undefined ? '' : ` by ${oneLine(by)}`
+  return {
+    subject: `${subject} ${verb}: ${oneLine(title)}`,
+    text: `${oneLine(title)}\n\n${subject} was ${verb}${actor} at ${at.slice(0, 19).replace('T', ' ')} UTC.\n`,
+  }
+}
 
 /**
- * Text written by a user, as inline code: there Slack and its look-alikes (Mattermost, Discord) leave `*bold*`, `@channel`
- * and URLs alone. A backtick would end it and can't be escaped, so that it becomes a character that looks like one.
- * The three escapes are Slack's own rule for text that is data: https://docs.slack.dev/messaging/formatting-message-text
+ * Returns a user's text as inline code, in which Slack, Mattermost and Discord ignore `*bold*`, `@channel` and URLs. A
+ * backtick would end the code and cannot be escaped, so a similar character replaces it. The three escapes are Slack's
+ * rule for data: https://docs.slack.dev/messaging/formatting-message-text
  */
-function quoted(text: string) {
+function quote(text: string) {
   const line = oneLine(text).replaceAll('`', '\u02cb') || ' '
   return `\`${line.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')}\``
-}
-
-/** One line of Slack's mrkdwn in which nothing a user typed has an effect. */
-export function completionText({ detail: { task, completed_by: by } }: CompletionEvent) {
-  return `Task ${task.id} completed${by ? ` by ${quoted(by.username)}` : ''}: ${quoted(task.title)}`
-}
-
-/** Plain text. Its description stays out: everyone with an account could have us mail whatever they like, at any length. */
-export function completionMail({ detail: { task, completed_by: by } }: CompletionEvent) {
-  const title = oneLine(task.title)
-  const at = `${task.completed_at.slice(0, 19).replace('T', ' ')} UTC`
-  return {
-    subject: `Task ${task.id} completed: ${title}`,
-    text: `${title}\n\nTask ${task.id} was completed${by ? ` by ${oneLine(by.username)}` : ''} at ${at}.\n`,
-  }
 }

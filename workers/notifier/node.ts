@@ -1,10 +1,11 @@
-/** Entry of the notifier as a process of its own: the Lambda handler behind AWS Lambda's Invoke API. */
+/** Entry of the notifier as a process: the handler in the simulated Lambda service. */
 import { createServer } from 'node:http'
 import { parseArgs } from 'node:util'
 import { getRequestListener } from '@hono/node-server'
 import postgres from 'postgres'
 import { createLogger, type Logger } from '../../src/core/log.ts'
 import { StartError } from '../../src/core/start-error.ts'
+import { throttledForMs } from '../../src/outbox/throttling.ts'
 import { functionTimeoutMs, leaseMs } from '../../src/outbox/timing.ts'
 import { descriptorLimit } from '../../src/runtime/http/descriptors.ts'
 import { listenOn, shortRequests } from '../../src/runtime/http/listen.ts'
@@ -17,11 +18,11 @@ import { createDestination } from '../lambda/destination.ts'
 import { startEventQueue } from '../lambda/event-queue.ts'
 import { createExecution, type Execution } from '../lambda/execution.ts'
 import { createInvokeApi } from '../lambda/invoke-api.ts'
-import { recordConsole } from '../lambda/log-capture.ts'
+import { installLogCapture } from '../lambda/log-capture.ts'
 import { openChannels } from './channels.ts'
 import { emailChannels } from './email.ts'
-import { createHandler } from './handler.ts'
-import { readNotifierSettings } from './settings.ts'
+import { createHandler, describeChannels } from './handler.ts'
+import { readProcessSettings } from './process-settings.ts'
 
 /** Connections of the queue, and a statement's deadline in ms: an Event's caller waits for it. */
 const databasePoolSize = 5
@@ -31,8 +32,8 @@ const spareConnections = 400
 
 async function main() {
   logOnOutput()
-  recordConsole()
-  const settings = readNotifierSettings(withArguments(process.env))
+  installLogCapture()
+  const settings = readProcessSettings(withArguments(process.env))
   const log = createLogger(settings.LOG_LEVEL)
   const channels = openChannels(settings.notifications, { email: emailChannels })
   const execution = createExecution({
@@ -47,14 +48,15 @@ async function main() {
     : undefined
   const app = createInvokeApi({
     execution,
-    channels,
     queue,
+    queueAdvice: 'set NOTIFIER_DATABASE_URL',
+    state: () => describeChannels(channels),
     credentials: { accessKeyId: settings.AWS_ACCESS_KEY_ID, secretAccessKey: settings.AWS_SECRET_ACCESS_KEY },
     region: settings.AWS_REGION,
     log,
   })
   const server = createServer(shortRequests, getRequestListener(app.fetch))
-  // Each may have a body of 6 MB on its way. One more is closed at once, and its caller comes again.
+  // Each connection may have a body of 6 MB in transit. One more is closed at once, and its caller retries.
   server.maxConnections = Math.min(settings.NOTIFIER_CONCURRENCY + spareConnections, descriptorLimit() / 2)
   const { NOTIFIER_HOST: host, NOTIFIER_PORT: port } = settings
   const names = { host: 'NOTIFIER_HOST', port: 'NOTIFIER_PORT' }
@@ -66,7 +68,7 @@ async function main() {
     if (stopping) return
     stopping = true
     log.info('notifier stopping', { reason })
-    // Waits for what is in flight, not for connections that are only kept open, as they are after a last answer.
+    // Waits for requests in flight. Closes connections that become idle.
     const closed = new Promise((resolve) => server.close(resolve))
     Promise.all([closed, queue?.stop()]).finally(() => process.exit(0))
     setInterval(() => server.closeIdleConnections(), 50).unref()
@@ -74,7 +76,7 @@ async function main() {
   }
   for (const signal of stopSignals) process.on(signal, () => stop(signal))
   if (process.env.NOTIFIER_PARENT_PIPE === '1') {
-    // The parent holds the other end and writes nothing: the end of it means that the parent is gone, however it died.
+    // The parent holds the other end of the pipe and writes nothing: the pipe closes when the parent dies.
     process.stdin
       .on('close', () => stop('parent gone'))
       .on('error', () => stop('parent gone'))
@@ -92,10 +94,10 @@ function withArguments(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   }
 }
 
-/** The database may be away at the start and later: meanwhile Events are answered 500, which callers try again. */
+/** While the database is away, at the start or later, Events are answered 500, which callers retry. */
 function openQueue(
   databaseUrl: string,
-  settings: ReturnType<typeof readNotifierSettings>,
+  settings: ReturnType<typeof readProcessSettings>,
   execution: Execution,
   log: Logger,
 ) {
@@ -104,7 +106,7 @@ function openQueue(
     databaseCa: process.env.DATABASE_CA,
     setting: 'NOTIFIER_DATABASE_URL',
   })
-  // Unnamed statements, which go through any pooler.
+  // Unnamed statements work behind any pooler.
   const connect: Connect = (own) => postgres({ ...valueOptions, ...options, ...own, prepare: false })
   return startEventQueue({
     db: createDatabase(connect, { poolSize: databasePoolSize, timeoutMs: databaseTimeoutMs }),
@@ -112,6 +114,7 @@ function openQueue(
     retryDelaysMs: settings.NOTIFIER_RETRY_DELAYS,
     maximumAgeMs: settings.NOTIFIER_MAXIMUM_EVENT_AGE,
     leaseMs,
+    pauseFor: throttledForMs,
     destination: settings.NOTIFIER_ON_FAILURE ? createDestination(settings.NOTIFIER_ON_FAILURE) : undefined,
     log,
   })

@@ -1,14 +1,14 @@
-/** A completion event made by hand out of a task that is completed already, to try the notifier with. */
+/** Builds a completion event from a task that is already completed, to try the notifier. */
 import { describeFailure } from '../../src/core/failure.ts'
 import { StartError } from '../../src/core/start-error.ts'
-import { type CompletionEvent, parseCompletionEvent } from '../../src/outbox/completion-event.ts'
 import { connectAsOperator } from '../../src/runtime/postgres/operator-database.ts'
+import { type CompletionEvent, taskCompleted } from '../../src/tasks/completion-event.ts'
 
 type Source = { databaseUrl: string | undefined; databaseCa: string | undefined; dataDirectory: string }
 
 /**
- * The event has an id of its own, so that the notifier takes it for a new one, and names nobody: the row doesn't tell who completed it.
- * @throws StartError in one line when there is no such task, it is not completed, or the database doesn't answer
+ * The event has a new id, so the notifier handles it. It does not say who completed the task, which the row does not have.
+ * @throws StartError in one line when the task is missing or not completed, or the database does not answer
  */
 export async function readEventOfTask(id: string, source: Source): Promise<CompletionEvent> {
   if (!/^[1-9]\d{0,15}$/.test(id)) throw new StartError(`--task ${id}: give the id of a task, a whole number`)
@@ -21,12 +21,12 @@ export async function readEventOfTask(id: string, source: Source): Promise<Compl
       where id = ${id}`
     if (!task) throw new StartError(`--task ${id}: there is no such task`)
     if (task.status !== 'completed') {
-      throw new StartError(`--task ${id}: it is ${task.status}; the notifier hears of completed tasks only`)
+      throw new StartError(`--task ${id}: it is ${task.status}; only completed tasks have an event`)
     }
-    return parseCompletionEvent({
+    return taskCompleted.parse({
       version: '0',
       id: crypto.randomUUID(),
-      'detail-type': 'Task Completed',
+      'detail-type': taskCompleted.type,
       source: 'task-api',
       account: '',
       time: task.completed_at,

@@ -1,26 +1,26 @@
-/** Entry of the notifier at the edge: the Lambda handler behind the Invoke API, called by service binding or over HTTP. */
+/** Entry of the notifier on Workers: the handler behind the Invoke API, called by service binding or over HTTP. */
 
 import { createLogger } from '../../src/core/log.ts'
 import { functionTimeoutMs } from '../../src/outbox/timing.ts'
 import { createExecution } from '../lambda/execution.ts'
 import { createInvokeApi } from '../lambda/invoke-api.ts'
-import { recordConsole } from '../lambda/log-capture.ts'
+import { installLogCapture } from '../lambda/log-capture.ts'
 import { openChannels } from './channels.ts'
-import { createHandler } from './handler.ts'
-import { readNotifierSettings } from './settings.ts'
+import { createHandler, describeChannels } from './handler.ts'
+import { readWorkerSettings } from './settings.ts'
 
 type Env = Record<string, string | undefined>
 
-/** Made once for an isolate, so that the handler's module scope is as warm as a Lambda's. */
+/** Created once for an isolate, so that the handler stays warm. */
 let app: ReturnType<typeof createInvokeApi> | undefined
 
 function create(env: Env) {
-  recordConsole()
-  const settings = readNotifierSettings(env)
+  installLogCapture()
+  const settings = readWorkerSettings(env)
   const channels = openChannels(settings.notifications)
   const log = createLogger(settings.LOG_LEVEL)
   return createInvokeApi({
-    channels,
+    state: () => describeChannels(channels),
     execution: createExecution({
       load: () => createHandler({ channels }),
       functionName: settings.NOTIFIER_FUNCTION,

@@ -1,6 +1,6 @@
 /** Checks that `npm run doctor` adds to those of a start: the services that the settings name, as they are now. */
 import * as z from 'zod'
-import { inspectNotifier } from '../../../workers/lambda/inspection-client.ts'
+import { inspect } from '../../../workers/lambda/inspection-client.ts'
 import { verifySmtp } from '../../../workers/notifier/email.ts'
 import { readNotifications } from '../../../workers/notifier/settings.ts'
 import type { Config } from '../../config/api.ts'
@@ -110,8 +110,8 @@ const Channels = z.object({
 })
 
 /** AWS itself knows no channels. */
-async function checkChannels(client: Parameters<typeof inspectNotifier>[0], log: Logger) {
-  const answer = await inspectNotifier(client, 'GET', 'channels')
+async function checkChannels(client: Parameters<typeof inspect>[0], log: Logger) {
+  const answer = await inspect(client, 'GET', 'state')
     .then((response) => response.json())
     .catch(() => undefined)
   const { channels } = Channels.safeParse(answer).data ?? { channels: [] }

@@ -1,8 +1,8 @@
 /** Runs the notifier as a process beside the API: starts it, starts it again when it dies, and never leaves it behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { EventSettings } from '../../config/event-queue.ts'
 import { NotificationSettings } from '../../config/notifications.ts'
-import { EventSettings } from '../../config/settings.ts'
 import { httpOrigin } from '../../core/host.ts'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'

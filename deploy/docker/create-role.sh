@@ -1,5 +1,6 @@
 #!/bin/sh
-# Run once by the postgres image, on a new volume: the API connects as an owner who is no superuser.
+# The postgres image runs this once, on a new volume. Creates the API's role: owner of its database, no
+# superuser.
 set -eu
 psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
 \getenv password DATABASE_PASSWORD

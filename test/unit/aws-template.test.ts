@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { settingNames } from '../../src/config/api.ts'
+import { settingNames } from '../../src/config/api-settings.ts'
 import { functionTimeoutMs } from '../../src/outbox/timing.ts'
 import { root } from '../support/directories.ts'
 

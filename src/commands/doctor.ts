@@ -9,9 +9,10 @@ import { formatTable, runCommand } from '../runtime/process/command.ts'
 import { createStack } from '../runtime/process/shutdown.ts'
 import { startChecks } from '../runtime/start-checks.ts'
 
-const help = `Runs the checks of a start, and asks database, store, notifier and mail server, whether the service runs or not.
-Changes nothing and sends nothing. Run it as the service's user, with its environment. Exit code 1 when a check failed.
-If a setting is unusable, only the settings are checked.
+const help = `Runs the checks of a start, and asks the database, store, notifier and mail server, whether the service
+runs or not. Changes nothing but a key in the store that expires after a second, and sends nothing. Run it as
+the service's user, with its environment. If a setting is unusable, only settings are checked. The exit code is
+1 when a check failed.
 
   npm run doctor              a line for each result
   npm run doctor -- --json    the same as JSON

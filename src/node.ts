@@ -1,4 +1,7 @@
-/** Entry on Node: settings, then what the API stands on, then the API, in this process or in several; and all of it down again in reverse. */
+/**
+ * Entry on Node: reads the configuration, checks it, starts the shared services, and serves in one or more processes. A
+ * shutdown stops all of it in reverse order.
+ */
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from './config/api.ts'
@@ -19,17 +22,9 @@ const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 async function start(config: Config, log: Logger, stack: Stack) {
   surviveLostWrites(log)
-  const notifierEntry = file('notifier.js')
-  const dataDirectory = resolve(config.dataDirectory)
-  for (const check of startChecks) await check.run({ config, dataDirectory, packageRoot, log })
-  const services = await openSharedServices({
-    config,
-    dataDirectory,
-    packageRoot,
-    notifierEntry,
-    log,
-    stack,
-  })
+  const context = { config, dataDirectory: resolve(config.dataDirectory), packageRoot, log }
+  for (const check of startChecks) await check.run(context)
+  const services = await openSharedServices({ ...context, notifierEntry: file('notifier.js'), stack })
   const { host, webConcurrency: count, metrics } = config
   const prometheus = metrics ? await createPrometheus(count === 1 ? '1' : 'primary') : undefined
   const { port, collect } =

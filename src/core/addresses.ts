@@ -1,12 +1,12 @@
-/** IP addresses and ranges of them, as settings, sockets and headers write them. */
+/** IP addresses and ranges, as settings, sockets and headers write them. */
 import ipaddr from 'ipaddr.js'
 
 export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type AddressRange = { base: Address; prefixLength: number }
 
 /**
- * `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone id;
- * undefined for anything else. IPv4-mapped IPv6 becomes IPv4.
+ * Reads `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone id.
+ * Returns undefined for anything else. IPv4-mapped IPv6 becomes IPv4.
  */
 export function parseAddress(text: string | undefined): Address | undefined {
   const trimmed = text?.trim() ?? ''
@@ -18,7 +18,7 @@ export function parseAddress(text: string | undefined): Address | undefined {
 }
 
 /**
- * One address, or a range as CIDR writes it (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`); undefined
+ * Reads one address, or a range in CIDR notation (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`). Returns undefined
  * for anything else.
  */
 export function parseRange(text: string): AddressRange | undefined {
@@ -48,8 +48,8 @@ export const nearbyRanges: AddressRange[] = [
 ].flatMap((range) => parseRange(range) ?? [])
 
 /**
- * Returns the form of an address that limits count: IPv6 by its /64, which is what one customer is given at least, and
- * IPv4-mapped IPv6 as IPv4. Anything that is no address is `unknown`, all counted together.
+ * Returns the key by which limits count an address: IPv6 by its /64, the least that a customer is given, IPv4-mapped IPv6
+ * as IPv4. All texts that are no address share the key `unknown`.
  */
 export function limitAddress(address: string): string {
   const parsed = parseAddress(address)

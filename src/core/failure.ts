@@ -1,19 +1,19 @@
-/** Errors in words, down to the last cause: the reason is often several levels below what was thrown. */
+/** Describes errors with their causes: the reason is often several levels below the error that was thrown. */
 
-/** Bounds what a log line takes, and a cause that leads back to itself. */
+/** Bounds the size of a log line, and causes that form a cycle. */
 const limits = { depth: 6, members: 8, characters: 2000 }
 
-/** One line: message and code of the error, then of all that caused it. */
+/** Returns one line: message and code of the error, then of its causes. */
 export const describeFailure = (error: unknown) => inOneLine([error, ...causesOf(error)])
 
-/** The same without the error itself; empty when nothing caused it. */
+/** Returns the same without the error itself. Empty without causes. */
 export const describeCauses = (error: unknown) => inOneLine(causesOf(error))
 
-/** The code nearest to the top, such as a SQLSTATE or ECONNREFUSED. */
+/** Returns the first code among the error and its causes, such as a SQLSTATE or ECONNREFUSED. */
 export const codeOf = (error: unknown) =>
   [error, ...causesOf(error)].map(ownCode).find((code) => code !== undefined)
 
-/** The nearest first: its `cause`, and the members of an AggregateError; then theirs. */
+/** The `cause` and the members of an AggregateError, each followed by its own causes. */
 function causesOf(error: unknown, depth = 0): unknown[] {
   if (!(error instanceof Error) || depth === limits.depth) return []
   const members: unknown[] = error instanceof AggregateError ? error.errors.slice(0, limits.members) : []
@@ -24,7 +24,7 @@ function causesOf(error: unknown, depth = 0): unknown[] {
 const inOneLine = (errors: unknown[]) =>
   errors.map(describeOne).filter(Boolean).join(': ').slice(0, limits.characters)
 
-/** Empty for an error that only holds others. */
+/** Empty for an AggregateError without a message of its own. */
 function describeOne(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   if (error instanceof AggregateError && !error.message) return ''

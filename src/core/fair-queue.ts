@@ -1,40 +1,28 @@
 /**
- * A bounded queue that serves whoever asks in turn, so that nobody keeps it from the others. All state is in
- * the jobs that wait: nothing is remembered of an address or a user once its last job has gone.
+ * A bounded queue that serves its askers in turn, so that none of them starves the others. All state is in the waiting
+ * jobs: an address or a user is forgotten with its last job.
  */
 
-/**
- * Whom a job is done for. A user only where one is logged in; registrations and logins are the address's
- * alone.
- */
+/** `user` is set for logged-in users only: registrations and log-ins count by address alone. */
 export type Asker = { address: string; user?: number }
 
 export type QueueLimits = {
-  /** Jobs that run at a time. */
   concurrency: number
-  /** Jobs that wait at most. */
+  /** Waiting jobs. */
   queueLimit: number
-  /**
-   * A job that has waited for so long is refused: in turn, the last of many could wait much longer than all
-   * before it.
-   */
+  /** A job that has waited this long is refused. Served in turn, the last job of many could wait much longer. */
   waitMs: number
 }
 
 export type FairQueue = {
-  /**
-   * Rejects with the error of `refusal` when there is no room or no time for the work, which is then never
-   * begun.
-   */
+  /** Rejects with the error of `refusal` when there is no room or no time for the work, which is then not started. */
   run<T>(asker: Asker, work: () => Promise<T>): Promise<T>
   load(): { running: number; waiting: number }
 }
 
 type Job = {
   asker: Asker
-  /**
-   * When the address, and the user at that address, last had their turn: the one that waits longest is next.
-   */
+  /** The last turns of the address, and of the user at that address: the lowest is served next. */
   addressTurn: number
   userTurn: number
   start: (slot: Slot) => void
@@ -48,13 +36,13 @@ type Slot = { since: number }
 const lostAfterMs = 60_000
 
 /**
- * The next job is the oldest of the user, of the address, whose last turn is longest ago. While others wait,
- * no address and no user holds more than half of the queue; a full queue drops the newest job of the user
- * with most jobs, at the address with most.
+ * Serves the address whose last turn is longest ago, there the user whose last turn is longest ago, and of that user the
+ * oldest job. While others wait, no address and no user holds more than half of the queue. A full queue drops the newest
+ * job of the user with most jobs, at the address with most jobs.
  */
 export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refusal: () => Error): FairQueue {
   const half = Math.max(1, Math.floor(queueLimit / 2))
-  /** In order of arrival. An array: it is short, and a job takes some 100 ms. */
+  /** In order of arrival. It is short, and a job takes some 100 ms: an array will do. */
   const waiting: Job[] = []
   const running: Slot[] = []
   let turns = 0
@@ -65,7 +53,7 @@ export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refu
     return slot
   }
 
-  /** Hands the slot on in the same turn of the event loop, so that nobody who comes meanwhile overtakes. */
+  /** Hands the slot over in the same turn of the event loop, so that no newcomer overtakes. */
   function release(slot: Slot) {
     if (!remove(running, slot)) return
     const next = waiting.reduce<Job | undefined>(
@@ -82,23 +70,20 @@ export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refu
     next.start(takeSlot())
   }
 
-  /** A platform may end a request together with the job that it runs, which then never ends. */
+  /** A platform may cancel a request together with its running job, which then never ends. */
   function releaseLost() {
     for (const slot of running.filter(({ since }) => Date.now() - since > lostAfterMs)) release(slot)
   }
 
-  /**
-   * The job without which the queue would keep its rules; undefined when it does. The newest of all may be
-   * it.
-   */
-  function excess(): Job | undefined {
+  /** Returns the job to drop, possibly the newest; undefined when the queue keeps its rules. */
+  function findExcess(): Job | undefined {
     if (waiting.length <= half) return undefined
-    const isTooMuch = ({ length }: Job[]) => length > half && length < waiting.length
+    const isTooMany = ({ length }: Job[]) => length > half && length < waiting.length
     const loggedIn = waiting.filter(({ asker }) => asker.user !== undefined)
     const ofUser = largestGroup(loggedIn, ({ asker }) => asker.user)
-    if (isTooMuch(ofUser)) return ofUser.at(-1)
+    if (isTooMany(ofUser)) return ofUser.at(-1)
     const ofAddress = largestGroup(waiting, ({ asker }) => asker.address)
-    if (!isTooMuch(ofAddress) && waiting.length <= queueLimit) return undefined
+    if (!isTooMany(ofAddress) && waiting.length <= queueLimit) return undefined
     return largestGroup(ofAddress, ({ asker }) => asker.user).at(-1)
   }
 
@@ -124,7 +109,7 @@ export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refu
         refuse,
       }
       waiting.push(job)
-      for (let dropped = excess(); dropped; dropped = excess()) dropped.refuse()
+      for (let dropped = findExcess(); dropped; dropped = findExcess()) dropped.refuse()
     })
   }
 
@@ -142,7 +127,7 @@ export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refu
   }
 }
 
-/** False where it is not, or no longer, in the list. */
+/** Returns false when the item is not in the list. */
 function remove<T>(list: T[], item: T): boolean {
   const index = list.indexOf(item)
   if (index < 0) return false
@@ -150,12 +135,11 @@ function remove<T>(list: T[], item: T): boolean {
   return true
 }
 
-/** Jobs of one user at one address have the same turns. */
 const isBefore = (one: Job, other: Job) =>
   one.addressTurn < other.addressTurn ||
   (one.addressTurn === other.addressTurn && one.userTurn < other.userTurn)
 
-/** Among groups of equal size the one with the newest job; empty for no jobs. */
+/** Of groups of equal size, returns the one with the newest job. Empty without jobs. */
 function largestGroup(jobs: Job[], keyOf: (job: Job) => unknown): Job[] {
   const sizes = new Map<unknown, number>()
   for (const job of jobs) sizes.set(keyOf(job), (sizes.get(keyOf(job)) ?? 0) + 1)

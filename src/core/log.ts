@@ -11,7 +11,7 @@ type LogMethod = (message: string, fields?: LogFields) => void
 
 export type Logger = Record<Exclude<LogLevel, 'silent'>, LogMethod>
 
-/** Lines below `level` are dropped; `common` is in all others. Callers never pass a token, a password or a task's text. */
+/** Drops lines below `level`. `common` fields are in every line. Callers never pass a token, a password or a task's text. */
 export function createLogger(
   level: LogLevel,
   write: (line: string) => void = console.log,
@@ -27,12 +27,12 @@ export function createLogger(
   return { debug: method('debug'), info: method('info'), warn: method('warn'), error: method('error') }
 }
 
-/** What JSON leaves as it is, and a terminal would act on, is escaped too. */
+/** Also escapes characters that JSON keeps and a terminal would act on. */
 export const jsonLine = (fields: LogFields) => escapeInvisible(JSON.stringify(fields))
 
 /**
- * An unknown thrown value as log fields, with the code and the messages of whatever caused it: they help an
- * operator, clients never see them. The stack is of use only where the fault may be ours.
+ * Returns log fields for a thrown value, with the code and the messages of its causes, which clients never see. The stack
+ * is left out of expected errors.
  */
 export function errorFields(error: unknown): LogFields {
   if (!(error instanceof Error)) return { error: String(error) }
@@ -46,5 +46,5 @@ export function errorFields(error: unknown): LogFields {
   }
 }
 
-/** Errors about what the service depends on mark themselves so: the place in our code says nothing. */
+/** Errors about services that ours depends on. Their stack would say nothing. */
 const isExpected = (error: Error) => 'isExpected' in error && error.isExpected === true

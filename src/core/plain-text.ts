@@ -1,25 +1,22 @@
 /**
- * Text that users or other servers wrote, where it leaves the service for a terminal, a log, a mail or a
- * chat: it must not move the cursor, add a line, run backwards, or look like another text than it is.
+ * Makes text of users and other servers safe for a terminal, a log, a mail or a chat: it must not move the cursor, add a
+ * line, run backwards, or look like another text.
  */
 
-/**
- * Emoji and some scripts need them between two characters of theirs; elsewhere they only make two texts look
- * the same.
- */
+/** Emoji and some scripts need them between two of their characters. Elsewhere they only make two texts look the same. */
 const joiner =
   '(?<=[^\\x00-\\x7f\\u200c\\u200d])[\\u200c\\u200d](?=[^\\x00-\\x7f\\u200c\\u200d])|[\\ufe0e\\ufe0f]'
-/** The flags of England, Scotland and others are spelt in characters that are hidden elsewhere. */
+/** The flags of England, Scotland and Wales are written with characters that are invisible elsewhere. */
 const flag = '\\u{1f3f4}[\\u{e0030}-\\u{e0039}\\u{e0061}-\\u{e007a}]{3,6}\\u{e007f}'
 const kept = `${flag}|${joiner}`
 const control = '[\\p{Cc}\\p{Zl}\\p{Zp}\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]'
-/** Not shown by any font, besides half a surrogate pair. */
+/** Invisible characters, and half a surrogate pair. */
 const hidden = '[\\p{DI}\\p{Cs}\\ufff9-\\ufffb]'
 
 const lineBreaking = new RegExp(`${kept}|(?<control>${control})+|(?<hidden>${hidden})`, 'gu')
 const escaped = new RegExp(`${kept}|(?<hidden>(?![\\n\\t])${control}|${hidden})`, 'gu')
 
-/** A line of its own: what it is indented by stays. Control characters become blanks, hidden ones go. */
+/** Keeps the text in one line, with its indentation. Control characters become blanks, invisible ones are removed. */
 export const printable = (text: string) =>
   text.replace(lineBreaking, (found, ...rest) => {
     const { control, hidden } = rest.at(-1) as { control?: string; hidden?: string }
@@ -27,12 +24,12 @@ export const printable = (text: string) =>
     return hidden === undefined ? found : ''
   })
 
-/** The same as part of a line. */
+/** Also removes blanks at both ends. */
 export const oneLine = (text: string) => printable(text).trim()
 
 /**
- * Spells such characters as `\u202e`. JSON stays the same JSON, and lines and tabs stay, so that it can be
- * the last step of everything that a process prints.
+ * Writes such characters as `\u202e`. JSON keeps its meaning, and line breaks and tabs stay, so that this can be the last
+ * step of all output of a process.
  */
 export function escapeInvisible(text: string): string {
   if (/^[\t\n -~]*$/.test(text)) return text

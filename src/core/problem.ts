@@ -1,4 +1,4 @@
-/** Errors a client is told of, as RFC 9457 problem documents. Everything else that is thrown answers a bare 500. */
+/** Errors that clients see, as RFC 9457 problem documents. Any other error answers a bare 500. */
 
 const titles = {
   400: 'Bad Request',
@@ -22,7 +22,7 @@ const titles = {
 
 export type ProblemStatus = keyof typeof titles
 
-/** One thing wrong with the input: a JSON pointer into the body, or the name of a query parameter or header. */
+/** One fault of the input, at a JSON pointer into the body, or in a query parameter or a header. */
 export type InputError = { detail: string } & (
   | { pointer: string }
   | { parameter: string }
@@ -69,6 +69,6 @@ export const invalidInput = (errors: InputError[]) =>
 
 export const notFound = () => new Problem(404, 'There is nothing here.')
 
-/** For what may work again soon; `retryAfterSeconds` becomes Retry-After. */
+/** For an operation that may work again soon. Sends Retry-After. */
 export const unavailable = (detail: string, retryAfterSeconds = 1) =>
   new Problem(503, detail, { headers: { 'Retry-After': String(retryAfterSeconds) } })

@@ -1,17 +1,17 @@
-/** What is counted while requests are served, in our words; whoever publishes it is the runtime's business. */
+/** The port for metrics of requests, limits, cache and deliveries. */
 import type { Cache, Outcome } from '../store/cache.ts'
 import type { Limiter, LimitRule } from '../store/limiter.ts'
 
-/** The outcome of one attempt; `throttled` and `unreachable` where nothing says that the event was at fault. */
+/** The outcome of one attempt. `throttled` and `unreachable` do not count against the event. */
 export type DeliveryOutcome = 'handled' | 'failed' | 'throttled' | 'unreachable' | 'given up'
 
-/** None of these takes time, or fails. */
+/** Every method returns at once and never throws. */
 export type Metrics = {
-  /** `route` is the canonical path of the operation, undefined for a path that is none. */
+  /** `route` is the path template of the operation, undefined for an unknown path. */
   requestAnswered(answer: { method: string; route: string | undefined; status: number; ms: number }): void
   limitDecided(decision: { rule: LimitRule['name']; allowed: boolean }): void
   cacheAsked(outcome: Outcome): void
-  /** `ageMs` is how long ago the event happened. */
+  /** `ageMs` is the time since the event happened. */
   deliveryEnded(delivery: { outcome: DeliveryOutcome; ageMs: number }): void
 }
 
@@ -22,7 +22,7 @@ export const noMetrics: Metrics = {
   deliveryEnded() {},
 }
 
-/** The same limiter, its decisions counted. */
+/** Counts the decisions of the limiter. */
 export function measureLimiter(limiter: Limiter, metrics: Pick<Metrics, 'limitDecided'>): Limiter {
   return {
     ...limiter,
@@ -34,7 +34,7 @@ export function measureLimiter(limiter: Limiter, metrics: Pick<Metrics, 'limitDe
   }
 }
 
-/** The same cache, its look-ups counted. */
+/** Counts the look-ups of the cache. */
 export function measureCache(cache: Cache, metrics: Pick<Metrics, 'cacheAsked'>): Cache {
   return {
     ...cache,

@@ -1,38 +1,33 @@
-/** Password hashing: the port, the rules every bcrypt keeps to, and the queue in front of it. */
+/** Password hashing: the port, the rules for every bcrypt, and the queue in front of it. */
 import { type Asker, type FairQueue, fairQueue, type QueueLimits } from '../core/fair-queue.ts'
 
 export type PasswordHasher = {
-  /** A `$2b$` hash, which every bcrypt here verifies. */
+  /** Resolves with a `$2b$` hash, which every bcrypt verifies. */
   hash(password: string): Promise<string>
-  /**
-   * `hash` is null for an unknown user: the same work is done as for a known one, and the answer is false.
-   */
+  /** `hash` is null for an unknown user: takes as long as for a known one, and resolves with false. */
   verify(password: string, hash: string | null): Promise<boolean>
-  /** Whether a hash made now would cost as much. */
+  /** Whether the hash has the configured cost. */
   isCurrent(hash: string): boolean
 }
 
-/** What an implementation of bcrypt supplies. */
 export type Bcrypt = {
   hash(password: string, cost: number): Promise<string>
   compare(password: string, hash: string): Promise<boolean>
 }
 
-/**
- * bcrypt reads no further: what is longer must be refused, since two such passwords could be the same to it.
- */
+/** bcrypt ignores further bytes. Longer passwords must be refused: two of them could be the same to it. */
 export const maximumPasswordBytes = 72
 
-/** More is to be hashed than the machine will get to in time: the caller answers 503. */
+/** The queue has no room or no time for another hash: the caller answers 503. */
 export class HasherBusyError extends Error {
   override name = 'HasherBusyError'
 }
 
 const prefixOf = (cost: number) => `$2b$${String(cost).padStart(2, '0')}$`
 
-/** Both verbs reject with RangeError for a password over 72 bytes of UTF-8, which callers refuse before. */
+/** Rejects with RangeError for a password over 72 bytes of UTF-8. Callers refuse those before. */
 export function createPasswordHasher(bcrypt: Bcrypt, cost: number): PasswordHasher {
-  const nobody = dummyHash(cost)
+  const dummy = dummyHash(cost)
   return {
     async hash(password) {
       assertReadable(password)
@@ -40,7 +35,7 @@ export function createPasswordHasher(bcrypt: Bcrypt, cost: number): PasswordHash
     },
     async verify(password, hash) {
       assertReadable(password)
-      const same = await bcrypt.compare(password, hash ?? nobody)
+      const same = await bcrypt.compare(password, hash ?? dummy)
       return hash !== null && same
     },
     isCurrent: (hash) => hash.startsWith(prefixOf(cost)),
@@ -54,8 +49,8 @@ function assertReadable(password: string): void {
 }
 
 /**
- * Nobody's hash. Salt and digest are well-formed to their last bits: @node-rs/bcrypt answers false to any
- * other without hashing, and the time of the answer would tell which users exist.
+ * Returns a hash of no password. Salt and digest are well-formed to their last bits: @node-rs/bcrypt refuses any other
+ * without hashing, and the response time would tell which users exist.
  */
 export function dummyHash(cost: number): string {
   const salt = 'abcdefghijklmnopqrstuu'
@@ -63,10 +58,10 @@ export function dummyHash(cost: number): string {
   return `${prefixOf(cost)}${salt}${digest}`
 }
 
-/** Hands out hashers, each of which waits in the queue in the name of its asker. */
+/** Returns hashers whose jobs wait in the queue as jobs of their asker. */
 export type PasswordQueue = { for(asker: Asker): PasswordHasher }
 
-/** A hasher's jobs reject with HasherBusyError when the queue has no room or no time for them. */
+/** Its jobs reject with HasherBusyError when the queue has no room or no time for them. */
 export function queued(
   hasher: PasswordHasher,
   limits: QueueLimits,
@@ -83,22 +78,22 @@ export function queued(
 }
 
 /**
- * As many jobs wait as are done in 10 s: clients and proxies give up not much later. A hash at cost 10 is
- * reckoned as 100 ms (native takes 65, bcryptjs 100), and each further cost doubles it.
+ * Allows as many waiting jobs as are hashed in 10 s: clients and proxies give up not much later. A hash at cost 10 counts
+ * as 100 ms (native takes 65, bcryptjs 100), and each further cost doubles it.
  */
 export function queueLimits(cost: number, concurrency: number): QueueLimits {
   const hashMs = 100 * 2 ** (cost - 10)
   const queueLimit = concurrency * Math.max(1, Math.floor(10_000 / hashMs))
-  // Twice as long: the machine may be slower, and the last of many jobs of an address lets others pass.
+  // Twice as long, since the machine may be slower, and the last of many jobs of an address lets others pass.
   return { concurrency, queueLimit, waitMs: 20_000 }
 }
 
-/** For an environment that has one request at a time. */
+/** For an environment that serves one request at a time. */
 export const unqueued = (hasher: PasswordHasher): PasswordQueue => ({ for: () => hasher })
 
 /**
- * A queue whose jobs go on when their own client has left. Where the platform would stop them with their
- * request, those behind would wait in vain.
+ * A queue whose jobs go on when their client has left. A platform that cancelled them with their request would leave the
+ * jobs behind them waiting.
  */
 export function outliving(queue: PasswordQueue, background: (work: Promise<void>) => void): PasswordQueue {
   function kept<T>(work: Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-/** The API in one process on Node: what the app depends on, then the app, then its server. */
+/** Serves the API in one process on Node: opens the app's dependencies, then starts its server. */
 import { fileURLToPath } from 'node:url'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { createApp } from '../app.ts'
@@ -29,21 +29,21 @@ import { openStore } from './store/open-store.ts'
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-/** Requests under way get this long at the end, the relay this long to hand over what was just committed. */
+/** At shutdown requests get this long to finish, then the relay to deliver events that were just committed. */
 const graceMs = { requests: 5000, relay: 2000 }
 const maintainEveryMs = 3_600_000
 
 type Serving = {
   config: Config
   services: SharedServices
-  /** Does as well what only one of several processes needs to do. */
+  /** One process of the service also runs the maintenance and measures the outbox. */
   isLeader: boolean
   prometheus: Prometheus | undefined
   log: Logger
   stack: Stack
 }
 
-/** Resolves with the port when requests are answered. @throws StartError when they cannot be */
+/** Resolves with the port when requests are answered. @throws StartError */
 export async function serve({
   config,
   services,
@@ -71,7 +71,7 @@ export async function serve({
   })
   const relay = startRelay(createDelivery({ db, invoke, log, metrics }), log)
   stack.push('relay', () => settleWithin(graceMs.relay, relay.stop()))
-  if (isLeader) maintainNowAndThen(db, log, stack)
+  if (isLeader) scheduleMaintenance(db, log, stack)
 
   const passwords = await createNodeHasher({
     cost: config.bcryptCost,
@@ -117,13 +117,13 @@ export async function serve({
   return server.port
 }
 
-function maintainNowAndThen(db: Database, log: Logger, stack: Stack) {
+function scheduleMaintenance(db: Database, log: Logger, stack: Stack) {
   const ending = new AbortController()
   const maintainNow = () =>
     maintain(db, ending.signal).catch((error) => {
-      // The start and /readyz say it already.
+      // The start and /readyz report it already.
       const isUnmigrated = error instanceof DatabaseUnavailableError && error.reason === 'unmigrated'
-      if (!isUnmigrated) log.warn('the maintenance of the database failed', errorFields(error))
+      if (!isUnmigrated) log.warn('the database maintenance failed', errorFields(error))
     })
   maintainNow()
   const timer = setInterval(maintainNow, maintainEveryMs)

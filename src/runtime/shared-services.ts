@@ -1,4 +1,4 @@
-/** What there is one of beside the API, however many processes serve it: data directory, secrets, database, notifier. */
+/** Services shared by all API processes: data directory, secrets, database, notifier. */
 import type { Config } from '../config/api.ts'
 import { isLoopback } from '../core/host.ts'
 import type { Logger } from '../core/log.ts'
@@ -14,11 +14,11 @@ import { formatSocketUrl } from './postgres/socket-url.ts'
 import { keepSecret, readSecret } from './process/kept-file.ts'
 import type { Stack } from './process/shutdown.ts'
 
-/** Plain data: a process hands it to another as a message. */
+/** Plain data, since it is sent to other processes as a message. */
 export type SharedServices = {
   jwtSecrets: string[]
   database: DatabaseAddress
-  /** Without credentials AWS's provider chain is asked. */
+  /** Undefined credentials come from AWS's provider chain. */
   notifier: { endpoint: string; credentials: Credentials | undefined }
 }
 
@@ -32,7 +32,7 @@ type Opening = {
   stack: Stack
 }
 
-/** @throws StartError, in one line, for whatever keeps the service from starting here */
+/** @throws StartError when one of them cannot start */
 export async function openSharedServices({
   config,
   dataDirectory,
@@ -46,13 +46,8 @@ export async function openSharedServices({
   const database = await startDatabase({ config, dataDirectory, packageRoot, log, stack })
   // The notifier keeps its queue in the API's database, unless NOTIFIER_DATABASE_URL names another.
   const databaseUrl = typeof database === 'string' ? database : formatSocketUrl(database)
-  const notifier = await openNotifier(config, {
-    dataDirectory,
-    databaseUrl,
-    entry: notifierEntry,
-    log,
-    stack,
-  })
+  const entry = notifierEntry
+  const notifier = await openNotifier(config, { dataDirectory, databaseUrl, entry, log, stack })
   return { jwtSecrets, database, notifier }
 }
 
@@ -94,18 +89,14 @@ export function checkJwtSecret({ jwtSecrets, databaseUrl, host }: SecretSettings
   )
 }
 
+type NotifierOpening = Pick<Opening, 'dataDirectory' | 'log' | 'stack'> & {
+  databaseUrl: string
+  entry: string
+}
+
 async function openNotifier(
   { notifier }: Config,
-  {
-    stack,
-    ...options
-  }: {
-    dataDirectory: string
-    databaseUrl: string
-    entry: string
-    log: Logger
-    stack: Stack
-  },
+  { stack, ...options }: NotifierOpening,
 ): Promise<SharedServices['notifier']> {
   const { endpoint, port, functionName, region, credentials } = notifier
   if (endpoint) return { endpoint, credentials }

@@ -10,7 +10,7 @@ import {
   updateUser,
 } from '../../src/accounts/queries.ts'
 import { findEmbeddedPostgres } from '../../src/runtime/embedded-postgres/start.ts'
-import { prune } from '../../src/runtime/maintenance.ts'
+import { deleteExpired } from '../../src/runtime/maintenance.ts'
 import { bcryptjs } from '../../src/runtime/passwords/bcryptjs.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { lockTasksOf } from '../../src/tasks/access.ts'
@@ -109,7 +109,7 @@ test('what is old enough is removed, however much it is, and nothing else', asyn
       insert into idempotency_keys (user_id, key, hash, task_id, response, created_at)
       select 7, i, '', 1, '{}', now() - i * interval '1 hour' from generate_series(22, 25) i`,
   )
-  await prune(db)
+  await deleteExpired(db)
   expect(await db.run((sql) => sql`select id from sessions order by id`)).toEqual([
     { id: 1 },
     { id: 2 },

@@ -1,11 +1,10 @@
-/** Directories that are made when absent. */
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { hasCode } from '../embedded-postgres/owner.ts'
 
 /**
- * Makes the directory and those above it that are missing. Returns false where the path exists already, as whatever.
- * Node's own recursive `mkdir` never ends where the system answers ENOENT below a directory that exists, as /proc does.
+ * Creates the directory and its missing parents. Returns false where the path exists, be it a file.
+ * Node's recursive `mkdir` never returns where the system answers ENOENT below an existing directory, as in /proc.
  * @throws the system's error
  */
 export async function makeDirectory(path: string, mode = 0o777): Promise<boolean> {

@@ -1,4 +1,4 @@
-/** Files under DATA_DIR that are made once and kept: secrets, mostly. */
+/** Files under DATA_DIR that are generated once and kept, such as secrets. */
 import { randomBytes } from 'node:crypto'
 import type { Stats } from 'node:fs'
 import { link, open, rm, stat } from 'node:fs/promises'
@@ -9,8 +9,8 @@ import { hasCode, temporaryName } from '../embedded-postgres/owner.ts'
 import { makeDirectory } from './directories.ts'
 
 /**
- * The text in the file, which at the first call is what `make` answers: complete and on disk from its first moment,
- * readable by its owner only. Of two processes that begin at once the second takes over what the first made.
+ * Returns the text of the file, which the first call creates with the result of `make`: complete, on disk and readable by
+ * its owner only. Of two concurrent processes the second one takes the text of the first.
  * @throws StartError when it cannot be read or written
  */
 export async function keepFile(path: string, make: () => string): Promise<string> {
@@ -28,7 +28,7 @@ export async function keepFile(path: string, make: () => string): Promise<string
 }
 
 /**
- * The text of a kept file; undefined when there is none.
+ * Returns the text of the file, or undefined when there is none.
  * @throws StartError when it cannot be read, or when another user can read it or could have written it
  */
 export async function readKept(path: string): Promise<string | undefined> {
@@ -50,12 +50,12 @@ export async function readKept(path: string): Promise<string | undefined> {
 }
 
 /**
- * The rule of ssh for private keys: owned by this user or root, and closed to everybody else. Root may also start on
- * a data directory of another user, with the secrets of that user.
+ * Applies ssh's rule for private keys: owned by this user or root, and closed to everybody else. Root may also start on
+ * the data directory of another user, with that user's secrets.
  */
 async function assertPrivate(path: string, { uid, mode }: Stats) {
   const self = process.getuid?.()
-  // Windows has neither owner nor mode.
+  // Windows has neither owners nor modes.
   if (self === undefined) return
   const owners = [self, 0, ...(self === 0 ? [(await stat(dirname(path))).uid] : [])]
   if (!owners.includes(uid))
@@ -79,7 +79,7 @@ async function writeOnce(path: string, text: string) {
     } finally {
       await file.close()
     }
-    // A link, not a rename: the first one written stays.
+    // A link, unlike a rename, keeps the file of a process that was faster.
     await link(temporary, path).catch((error) => {
       if (!hasCode(error, 'EEXIST')) throw error
     })
@@ -88,7 +88,7 @@ async function writeOnce(path: string, text: string) {
   }
 }
 
-/** @throws StartError when the kept text is too short for a secret of ours, after a power cut perhaps */
+/** @throws StartError also when the kept text is too short for a secret, as after a power cut */
 export async function keepSecret(directory: string, name: string): Promise<string> {
   const path = join(directory, name)
   return parseSecret(await keepFile(path, () => randomBytes(48).toString('base64url')), path)

@@ -1,7 +1,6 @@
 /**
- * Standard output and standard error of every process on Node. A process goes on when nobody can read what it
- * prints: the reader has gone, the disk is full, the terminal was closed, or the reader takes nothing for a
- * while.
+ * Standard output and standard error on Node. A process goes on when its output cannot be written: the reader has
+ * gone, the disk is full, the terminal was closed, or the reader is slow.
  */
 import { Console } from 'node:console'
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
@@ -9,30 +8,28 @@ import { Writable } from 'node:stream'
 import { isatty } from 'node:tty'
 import { escapeInvisible } from '../../core/plain-text.ts'
 
-/** So much is kept for a reader that is slow. Lines that come beyond it are lost. */
-const keptBytes = 1024 * 1024
+/** Buffered for a slow reader. Further lines are dropped. */
+const bufferBytes = 1024 * 1024
 const retryMs = { slow: 50, failed: 1000 }
-/** A process that exits waits so long for a slow reader. */
+/** An exiting process waits this long for a slow reader. */
 const exitMs = 500
 
 type Descriptor = 1 | 2
-/** `lines` are untold when it cannot be written: of a notice all those that it tells of. */
+/** `lines` counts the lines that are lost when the entry cannot be written; a notice reports several. */
 type Entry = { bytes: Buffer; lines: number; isNotice: boolean; hasBegun: boolean }
 
 let lost = 0
-/** How many lines this process could not log so far, for its metrics. */
+/** The number of log lines that this process has dropped, for its metrics. */
 export const linesLost = () => lost
 
-/**
- * From now on `console` prints log lines: it neither blocks nor fails, and counts the lines that it drops.
- */
+/** Makes `console` print log lines: it neither blocks nor fails, and counts the lines that it drops. */
 export function logOnOutput(): void {
   replaceConsole((descriptor) => createLog(descriptor).write)
 }
 
 /**
- * Runs a command to its end, with a `console` that waits for a slow reader. The exit code is 1 when `work`
- * fails, which is told as `describe` has it, and when a part of the answer could not be written.
+ * Runs a command to its end, with a `console` that waits for a slow reader. The exit code is 1 when `work` rejects,
+ * which is printed as `describe` returns it, or when output could not be written.
  */
 export function runAnswering(work: () => Promise<unknown>, describe: (error: unknown) => unknown): void {
   let unwritten: string | undefined
@@ -40,7 +37,7 @@ export function runAnswering(work: () => Promise<unknown>, describe: (error: unk
     try {
       if (descriptor === 2 || unwritten === undefined) writeWhole(descriptor, text)
     } catch (error) {
-      // Without standard error nobody can be told.
+      // Without standard error there is nowhere to report it.
       if (descriptor === 1) unwritten = codeOf(error)
     }
   })
@@ -52,13 +49,13 @@ export function runAnswering(work: () => Promise<unknown>, describe: (error: unk
     .finally(() => {
       if (unwritten === undefined) return
       process.exitCode = 1
-      // A reader that has seen enough (| head) knows it.
+      // A reader that has seen enough (| head) closed the pipe itself.
       if (unwritten !== 'EPIPE') console.error(`the answer could not be written (${unwritten})`)
     })
 }
 
 function replaceConsole(writer: (descriptor: Descriptor) => (text: string) => void) {
-  // A direct write to them, as by worker threads, must not end the process.
+  // An error of a direct write to them must not end the process.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
   const stream = (descriptor: Descriptor) => {
     const write = writer(descriptor)
@@ -77,18 +74,18 @@ function createLog(descriptor: Descriptor) {
   const target = openWithoutBlocking(descriptor)
   const waiting: Entry[] = []
   let waitingBytes = 0
-  let untold = 0
+  let unreported = 0
   let reason = ''
   /** True while the last write ended within a line. */
-  let broken = false
+  let isWithinLine = false
   let timer: NodeJS.Timeout | undefined
 
   function write(text: string) {
-    if (waitingBytes >= keptBytes) {
+    if (waitingBytes >= bufferBytes) {
       lose(1, 'slow reader')
       return
     }
-    if (untold > 0) addNotice()
+    if (unreported > 0) addNotice()
     add(text, { lines: 1, isNotice: false })
     drain()
   }
@@ -100,21 +97,21 @@ function createLog(descriptor: Descriptor) {
   }
 
   function addNotice() {
-    add(`${broken ? '\n' : ''}${noticeOf(untold, reason)}\n`, { lines: untold, isNotice: true })
-    untold = 0
+    add(`${isWithinLine ? '\n' : ''}${noticeOf(unreported, reason)}\n`, { lines: unreported, isNotice: true })
+    unreported = 0
   }
 
   function lose(lines: number, why: string) {
-    untold += lines
+    unreported += lines
     reason = why
     lost += lines
   }
 
-  /** Writes what waits. Answers false when the reader is not ready for all of it. */
+  /** Writes the buffer. Returns false when the reader is not ready for all of it. */
   function drain(): boolean {
     clearTimeout(timer)
     try {
-      while (waiting.length > 0 || untold > 0) {
+      while (waiting.length > 0 || unreported > 0) {
         if (waiting.length === 0) addNotice()
         writeFirst()
       }
@@ -122,7 +119,7 @@ function createLog(descriptor: Descriptor) {
     } catch (error) {
       const isSlow = codeOf(error) === 'EAGAIN'
       if (!isSlow) loseWaiting(codeOf(error))
-      // A quiet process, too, tells of its losses as soon as it can.
+      // A quiet process reports its losses as soon as it can, too.
       timer = setTimeout(drain, isSlow ? retryMs.slow : retryMs.failed).unref()
       return !isSlow
     }
@@ -138,14 +135,14 @@ function createLog(descriptor: Descriptor) {
       first.bytes = first.bytes.subarray(written)
     } else {
       waiting.shift()
-      broken = false
+      isWithinLine = false
     }
   }
 
   function loseWaiting(why: string) {
-    broken ||= waiting[0]?.hasBegun ?? false
-    for (const { lines } of waiting) untold += lines
-    // Those of a notice have been counted before.
+    isWithinLine ||= waiting[0]?.hasBegun ?? false
+    for (const { lines } of waiting) unreported += lines
+    // The lines of a notice were counted when they were lost.
     lost += waiting.filter(({ isNotice }) => !isNotice).length
     reason = why
     waiting.length = 0
@@ -170,9 +167,8 @@ const noticeOf = (lines: number, reason: string) =>
   })
 
 /**
- * A pipe or a terminal is opened anew, so that no other process that shares it is affected. Where that is
- * impossible, as for a socket, Node's own stream has set the shared one to non-blocking. A file is written
- * synchronously.
+ * Opens a pipe or a terminal again, so that other processes that share it are not affected. Where that is
+ * impossible, as for a socket, Node's stream has set the shared one to non-blocking. Files are written synchronously.
  */
 function openWithoutBlocking(descriptor: Descriptor): number {
   try {
@@ -184,7 +180,7 @@ function openWithoutBlocking(descriptor: Descriptor): number {
   }
 }
 
-/** @throws Error when the rest of it cannot be written */
+/** @throws the system's error */
 function writeWhole(descriptor: Descriptor, text: string) {
   let bytes = Buffer.from(text)
   while (bytes.length > 0) {
@@ -197,8 +193,8 @@ function writeWhole(descriptor: Descriptor, text: string) {
   }
 }
 
-const cell = new Int32Array(new SharedArrayBuffer(4))
-const pause = (ms: number) => Atomics.wait(cell, 0, 0, ms)
+const zero = new Int32Array(new SharedArrayBuffer(4))
+const pause = (ms: number) => Atomics.wait(zero, 0, 0, ms)
 
 const codeOf = (error: unknown) =>
   error instanceof Error && 'code' in error ? String(error.code) : String(error)

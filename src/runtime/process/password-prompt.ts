@@ -1,10 +1,10 @@
-/** A password as an operator gives it: typed without echo, or on standard input; never an argument, which every user can see. */
+/** Reads a password typed without echo, or from standard input. Every user could see an argument. */
 import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { StartError } from '../../core/start-error.ts'
 
-/** @throws StartError when none is given, or the two that are typed differ */
+/** @throws StartError when there is none, or the two typed ones differ */
 export async function readPassword(): Promise<string> {
   if (!process.stdin.isTTY) return readLine(await text(process.stdin))
   const password = await ask('Password: ')
@@ -21,13 +21,13 @@ function readLine(input: string): string {
   return line
 }
 
-/** Editing keys work; nothing that is typed is shown. */
+/** Editing keys work. Nothing typed is shown. */
 function ask(question: string): Promise<string> {
-  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() })
-  const terminal = createInterface({ input: process.stdin, output: nowhere, terminal: true })
+  const discarded = new Writable({ write: (_chunk, _encoding, done) => done() })
+  const terminal = createInterface({ input: process.stdin, output: discarded, terminal: true })
   process.stderr.write(question)
   return new Promise((resolve, reject) => {
-    // Ctrl-C and Ctrl-D close it without a line.
+    // Ctrl-C and Ctrl-D close it without an answer.
     terminal.once('close', () => reject(new StartError('no password was given: nothing was changed')))
     terminal.question('', (answer) => {
       resolve(answer)

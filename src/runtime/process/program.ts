@@ -1,4 +1,4 @@
-/** What programs that go on until they are told to stop have in common. */
+/** Runs a long-lived program: configuration, log, graceful shutdown. */
 import { type Config, readConfig } from '../../config/api.ts'
 import { createLogger, type Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
@@ -6,8 +6,8 @@ import { logOnOutput } from './output.ts'
 import { createStack, type Stack, stopOnSignals } from './shutdown.ts'
 
 /**
- * Reads the settings, and starts; a failure stops what had been started and ends the process with 1, a StartError in its
- * own words alone. When `start` answers something to wait for, its end is such a failure, and what it resolves with the reason.
+ * Reads the configuration and calls `start`. A failure stops what was started and exits with 1; a StartError prints its
+ * message only. `failed` resolves with the reason when the program cannot go on.
  */
 export function runProgram(
   start: (config: Config, log: Logger, stack: Stack) => Promise<{ failed?: Promise<string> }>,
@@ -29,7 +29,7 @@ async function run(start: Parameters<typeof runProgram>[0]) {
     if (failed) throw new StartError(`${await failed}: stopping`)
   } catch (error) {
     await stack.unwind()
-    // The signal's own exit follows.
+    // A shutdown that has begun exits by itself.
     if (!isStopping()) throw error
   }
 }

@@ -1,19 +1,19 @@
-/** Stopping: what was started is stopped in reverse, once, on whichever signal comes first. */
+/** Graceful shutdown: stops everything that was started, in reverse order. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorFields, type Logger } from '../../core/log.ts'
 
 export type Stack = {
-  /** What comes when everything is being stopped already is stopped with it. */
+  /** May be called while the stack unwinds: the entry is then stopped next. */
   push(name: string, stop: () => Promise<void>): void
-  /** Stops everything, last started first; one that fails keeps none of the others up. May be called again. */
+  /** Stops every entry, the last pushed first. An entry that fails is logged. May be called again. */
   unwind(): Promise<void>
-  /** Calls back once the process is told to stop, while it goes on serving for a while. */
+  /** Registers a listener for the begin of a shutdown, while the process still serves. */
   onStopping(act: () => void): void
-  /** Calls back everything that waits for that. Answers whether anything did. */
+  /** Calls the listeners. Returns whether there were any. */
   announceStop(): boolean
 }
 
-/** After so long, and the delay before, a process that is still stopping is ended all the same. */
+/** A process that has not stopped this long after the delay exits all the same. */
 const limitMs = 9500
 
 export function createStack(log: Logger): Stack {
@@ -47,13 +47,13 @@ export function createStack(log: Logger): Stack {
   }
 }
 
-/** Stops this process gracefully, once: `begin` may be called again. */
+/** Shuts this process down gracefully, once. */
 export function createStop(stack: Stack, log: Pick<Logger, 'info'>) {
   let since: number | undefined
   return {
     /**
-     * Exits with 0 when all is stopped, with 1 when that takes too long. What serves goes on for `delayMs` before, so
-     * that a balancer can see by /readyz that it is to send no more.
+     * Exits with 0 when everything has stopped, with 1 when that takes too long. Servers go on for `delayMs` first, so
+     * that a load balancer sees by /readyz that it should send no more requests. May be called again.
      */
     async begin(delayMs: number, fields: Record<string, unknown> = {}) {
       if (since !== undefined) return
@@ -73,19 +73,17 @@ export function createStop(stack: Stack, log: Pick<Logger, 'info'>) {
 export const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
 /**
- * A signal stops gracefully and exits with 0; a second one ends the process at once. Answers whether one has come: a start
- * that fails then has failed because of it.
+ * The first signal shuts down gracefully, a second one exits at once. Returns a function that tells whether one has come:
+ * a start that fails afterwards has failed because of it.
  */
 export function stopOnSignals(stack: Stack, log: Logger, delayMs: number): () => boolean {
   const stop = createStop(stack, log)
   for (const signal of stopSignals) {
     process.on(signal, () => {
       if (!stop.hasBegun()) stop.begin(delayMs, { signal })
-      // One signal comes twice under npm: to the group, from a terminal or from systemd, and handed on by npm.
-      else if (stop.msSince() >= 1000) {
-        // The children notice by their pipes that this process is gone, and end.
-        process.exit(1)
-      }
+      // Under npm one signal comes twice: from the terminal or systemd to the group, and forwarded by npm.
+      // The children notice by their pipes that this process is gone, and end.
+      else if (stop.msSince() >= 1000) process.exit(1)
     })
   }
   return stop.hasBegun

@@ -1,4 +1,4 @@
-/** Checks the ports of a start, before data directory, secrets or database are made. */
+/** Checks the ports that a start needs, before it creates anything. */
 import { createSocket } from 'node:dgram'
 import { lookup } from 'node:dns/promises'
 import { connect } from 'node:net'
@@ -6,12 +6,12 @@ import type { Config } from '../../config/api.ts'
 import { waitForPort } from '../notifier/process.ts'
 import { type Address, cannotListen } from './listen.ts'
 
-/** Programs on this machine answer at once; an address that does not is judged when the server itself listens. */
+/** Programs on this machine answer at once. The server's own attempt to listen decides about slower ones. */
 const connectMs = 1000
 
 /**
- * Never listens on a port that clients know: those that connect in that moment would be cut off, and a proxy before an instance
- * that is restarted connects all the time.
+ * Never listens on a port that clients know: a client that connects at that moment would be cut off, and a proxy in front
+ * of a restarting instance connects all the time.
  * @throws StartError that names the setting of one that is taken or not allowed
  */
 export async function checkPorts({ host, port, metrics, notifier }: Config): Promise<string> {
@@ -27,16 +27,16 @@ async function checkPort(address: Address) {
   if (code) throw cannotListen(address, code)
 }
 
-/** Why the address cannot be had, by a UDP socket: it needs the same rights, and no client of ours knows it. */
+/** Tries the address with a UDP socket, which needs the same rights, and which no client uses. */
 async function bindCode({ host, port }: Address): Promise<string | undefined> {
-  // As the server itself will resolve a name.
+  // Resolves a name as the server will.
   const found = await lookup(host).catch(({ code }: NodeJS.ErrnoException) => code ?? 'ENOTFOUND')
   if (typeof found === 'string') return found
   return new Promise((resolve) => {
     const socket = createSocket(found.family === 6 ? 'udp6' : 'udp4')
     socket.once('error', ({ code }: NodeJS.ErrnoException) => {
       socket.close()
-      // Taken by another protocol.
+      // Taken over UDP, which is no obstacle.
       resolve(code === 'EADDRINUSE' ? undefined : code)
     })
     socket.bind({ address: found.address, port, exclusive: true }, () =>
@@ -45,7 +45,7 @@ async function bindCode({ host, port }: Address): Promise<string | undefined> {
   })
 }
 
-/** Whether a program answers there. A connection to an address that stands for all goes to this machine. */
+/** Whether a program answers there. A connection to 0.0.0.0 or :: goes to this machine. */
 function isAnswered({ host, port }: Address): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: connectMs })

@@ -1,22 +1,22 @@
-/** How many connections a process may hold, so that it never runs out of file descriptors. */
+/** Bounds the connections of a process, so that it does not run out of file descriptors. */
 import { StartError } from '../../core/start-error.ts'
 
-/** A connection has its socket and, while a file is sent on it, that file. */
+/** A connection holds its socket, and a file while that is sent on it. */
 const perConnection = 2
-/** For the program's own files, pipes and connections, besides those to the database. */
+/** For the program's files, pipes and connections other than those to the database. */
 const reserved = 120
 const defaultConnections = 5000
 
-/** The system's limit on open files; Infinity where there is none, or none that Node knows of, as on Windows. */
+/** The system's limit on open files. Infinity where Node knows of none, as on Windows. */
 export function descriptorLimit(): number {
-  // It would ask the name server for the names of all peers.
+  // The report would otherwise resolve the names of all peers.
   Object.assign(process.report, { excludeNetwork: true })
   const { userLimits } = process.report.getReport() as { userLimits?: { open_files?: { soft: unknown } } }
   const limit = Number(userLimits?.open_files?.soft)
   return Number.isFinite(limit) ? limit : Number.POSITIVE_INFINITY
 }
 
-/** @throws StartError when more are wanted than the limit on open files leaves room for */
+/** @throws StartError when MAX_CONNECTIONS needs more open files than the limit allows */
 export function connectionLimit(
   { maxConnections, databasePool }: { maxConnections: number | undefined; databasePool: number },
   descriptors = descriptorLimit(),

@@ -1,8 +1,9 @@
+/** Listens on the address of a setting, and names the setting when that fails. */
 import type { Server } from 'node:http'
 import { createServer } from 'node:net'
 import { StartError } from '../../core/start-error.ts'
 
-/** For servers that few programs ask, and with short requests: a connection without a whole one after 5 s is closed. */
+/** For servers with few clients and short requests: a connection without a complete request after 5 s is closed. */
 export const shortRequests = {
   headersTimeout: 5000,
   requestTimeout: 5000,
@@ -12,7 +13,7 @@ export const shortRequests = {
 export type Address = {
   host: string
   port: number
-  /** What the settings are called that the two come from. */
+  /** The names of the two settings. */
   names: { host: string; port: string }
 }
 
@@ -30,7 +31,6 @@ export async function listenOn(server: Server, wanted: Address): Promise<number>
   return address !== null && typeof address === 'object' ? address.port : port
 }
 
-/** Names the setting to change. */
 export function cannotListen({ host, port, names }: Address, code = ''): StartError {
   const reasons: Record<string, string> = {
     EADDRINUSE: `${names.port}: ${port} on ${host} is taken by another program; stop that one or give another port`,
@@ -40,7 +40,7 @@ export function cannotListen({ host, port, names }: Address, code = ''): StartEr
   return new StartError(reasons[code] ?? otherwise)
 }
 
-/** Undefined when the port can be listened on, else the error's code. Listens for a moment. */
+/** Listens for a moment. Returns the error's code, or undefined when the port is free. */
 export function tryPort(host: string, port: number) {
   return new Promise<string | undefined>((resolve) => {
     const probe = createServer()

@@ -1,18 +1,18 @@
-/** Answers to requests that never reach the app. */
+/** Answers for requests that never reach the app. */
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { Problem, type ProblemStatus, problemMediaType } from '../../core/problem.ts'
 
 const notHttp = 'This is not an HTTP request that can be answered.'
 
-/** It has no request id yet, so it gets one. */
+/** Body and headers of a problem document with a request id of its own. */
 export function malformedRequest(status: ProblemStatus, detail = notHttp) {
   const requestId = crypto.randomUUID()
   const body = JSON.stringify({ ...new Problem(status, detail).toJSON(), request_id: requestId })
   return { body, headers: { 'Content-Type': problemMediaType, 'X-Request-Id': requestId } }
 }
 
-/** Where the next request on the connection begins is not sure after one that could not be read. */
+/** After a malformed request nobody knows where the next one on the connection begins. */
 const lastAnswer = { Connection: 'close' }
 
 export type Refusal = { status: ProblemStatus; detail?: string; headers?: Record<string, string> }
@@ -22,7 +22,7 @@ export function refuse(outgoing: ServerResponse, { status, detail, headers: more
   outgoing.writeHead(status, { ...headers, ...more, ...lastAnswer }).end(body)
 }
 
-/** For node:http's error: by its code, and where one code is for several errors by its reason. */
+/** Maps an error of node:http by its code, or by its reason where several errors share a code. */
 export function refusalOf({ code = '', reason }: NodeJS.ErrnoException & { reason?: string }): Refusal {
   if (reason === 'Request has invalid `Transfer-Encoding`') return otherCoding
   return refusals[code] ?? { status: 400 }
@@ -43,12 +43,12 @@ const refusals: Record<string, Refusal> = {
   },
 }
 
-/** A client has this long to read the answer and close; closing at once could lose it what it has not read yet. */
+/** Time for a client to read the answer and close. Closing at once could lose the unread part. */
 const lingerMs = 2000
 
-/** Where there is no response to write it to: node:http would answer with an empty body. */
+/** Writes to a socket without a response object. node:http would answer with an empty body. */
 export function answerRaw(socket: Socket, { status, detail, headers: more }: Refusal): void {
-  // Further bytes after a refusal are refused again; whoever ended the socket also destroys it.
+  // Bytes after a refusal are refused again. The first refusal destroys the socket.
   if (socket.writableEnded) return
   if (!socket.writable) {
     socket.destroy()

@@ -1,15 +1,15 @@
-/** The files of the reference page, out of a folder: for runtimes that have one. */
+/** Serves the files of the reference page from a folder, on runtimes with a file system. */
 import { serveStatic } from '@hono/node-server/serve-static'
 import type { MiddlewareHandler } from 'hono'
 
-/** @param root the folder `public` that the build makes */
+/** @param root the folder `public` of the build */
 export function serveReferencePage(root: string): MiddlewareHandler {
   const files = serveStatic({
     root,
     rewriteRequestPath: (path) => (path === '/docs' ? '/docs.html' : path),
   })
   return (c, next) => {
-    // Parts of a file are nobody's need here; a server may ignore the wish for them (RFC 9110 section 14.2).
+    // A server may ignore Range (RFC 9110 section 14.2), which nobody needs for files this small.
     c.req.raw.headers.delete('Range')
     return files(c, next)
   }

@@ -1,12 +1,12 @@
-/** What RFC 9112 says of a request beyond what node:http checks: its target, its Host and its transfer coding. */
+/** The rules of RFC 9112 that node:http does not check: target, Host and transfer coding. */
 import type { IncomingMessage } from 'node:http'
 import { isIPv6 } from 'node:net'
 import { otherCoding, type Refusal } from './malformed-request.ts'
 
-/** The app makes nothing of the Host: a request means the same whatever name it came by. */
+/** The app ignores the Host: a request means the same under every name. */
 const anyHost = 'localhost'
 
-/** Returns why the request is refused; else leaves in `url` a path with its query, or the asterisk of `OPTIONS *`. */
+/** Returns a refusal, or sets `url` to the path with its query, or to the asterisk of `OPTIONS *`. */
 export function normalizeRequest(incoming: IncomingMessage): Refusal | undefined {
   return refuseHost(incoming) ?? refuseCoding(incoming) ?? normalizeTarget(incoming)
 }
@@ -23,7 +23,7 @@ function normalizeTarget(incoming: IncomingMessage): Refusal | undefined {
   return refusePath(rest)
 }
 
-/** RFC 9112 section 6.1. What node:http takes ends in chunked. */
+/** RFC 9112 section 6.1. node:http accepts only lists that end in chunked. */
 function refuseCoding({ headers }: IncomingMessage): Refusal | undefined {
   const codings = headers['transfer-encoding']?.split(',').map((coding) => coding.trim().toLowerCase()) ?? []
   if (!codings.every((coding) => isToken.test(coding))) return { status: 400 }
@@ -38,7 +38,7 @@ function refusePath(path: string): Refusal | undefined {
   return undefined
 }
 
-/** None or several are a 400, none being right for HTTP/1.0; so is one that is no host. */
+/** A missing Host (except in HTTP/1.0), several, and an invalid one are a 400. */
 function refuseHost({ rawHeaders, httpVersion }: IncomingMessage): Refusal | undefined {
   const hosts = rawHeaders.filter((_, index) => index % 2 === 1 && isHostName(rawHeaders[index - 1]))
   const [host] = hosts
@@ -50,7 +50,7 @@ function refuseHost({ rawHeaders, httpVersion }: IncomingMessage): Refusal | und
 
 const isHostName = (name = '') => name.length === 4 && name.toLowerCase() === 'host'
 
-/** A name, an address or nothing, and perhaps a port. No user name: RFC 9110 section 4.2.4 has it treated as an error. */
+/** A name, an address or nothing, with or without a port. RFC 9110 section 4.2.4: a user name is an error. */
 function isHost(text: string): boolean {
   const match = /^(?:\[([^\]%]*)\]|[\w.~!$&'()*+,;=-]*)(?::(\d*))?$/.exec(text)
   if (!match) return false

@@ -1,4 +1,4 @@
-/** The app on node:http. */
+/** Serves the app on node:http. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
 import { setImmediate as afterReading } from 'node:timers/promises'
@@ -12,9 +12,9 @@ import { normalizeRequest } from './request-syntax.ts'
 export type HttpServer = {
   port: number
   /**
-   * Takes no more connections, gives each that it has one more answer, which says that it is the last, and resolves when
-   * every request under way has been answered, or after `graceMs`. Answers said so no earlier: a proxy would make a
-   * new connection for each request, and one that is not accepted yet is lost when the listener closes.
+   * Accepts no more connections, announces on each open one that its next answer is the last, and resolves when every
+   * request in flight has been answered, or after `graceMs`. Announced any earlier, a proxy would make a new connection
+   * for each request, and those that are not accepted yet are lost when the listener closes.
    */
   close(graceMs: number): Promise<void>
 }
@@ -22,46 +22,45 @@ export type HttpServer = {
 type Fetch = Parameters<typeof getRequestListener>[0]
 type Options = { host: string; port: number; maxConnections: number; log: Pick<Logger, 'warn'> }
 
-/** A client has this long to send its headers, and its whole request; an idle connection is closed after the last. */
 const timeouts = {
   headersTimeout: 20_000,
   requestTimeout: 60_000,
   keepAliveTimeout: 65_000,
   connectionsCheckingInterval: 5000,
 }
-/** A connection is closed when nothing has moved on it for so long, as where the client reads no answer. */
+/** A connection without any progress is closed, as when the client does not read the answer. */
 const stalledMs = 120_000
-/** Connections above the bound that are told so rather than closed at once, and how long each is kept for it. */
-const turnedAwayAtOnce = 20
-const turnAwayMs = 2000
+/** Connections above the limit that get a 503 rather than being closed at once, and the time that each is kept. */
+const rejectedAtOnce = 20
+const rejectMs = 2000
 const warnEveryMs = 60_000
-/** A request may be on its way on a connection that looks idle: it has this long to arrive. */
+/** Time for a request that is on its way on a connection that looks idle. */
 const idleGraceMs = 1000
 
-/** @throws StartError when the address cannot be had */
+/** @throws StartError when the address cannot be used */
 export async function listen(fetch: Fetch, options: Options): Promise<HttpServer> {
   const { host, port, maxConnections } = options
   const answer = answerWith(fetch)
   const connections = new Map<Socket, Connection>()
-  const turnedAway = new WeakSet<Socket>()
+  const rejected = new WeakSet<Socket>()
   const warnOfFull = createWarning(options)
   let closing = false
 
-  // The listener checks the Host itself: node:http would answer without a body, and let two of them pass.
+  // normalizeRequest checks the Host: node:http would answer without a body, and accept two of them.
   const server = createServer({ ...timeouts, requireHostHeader: false })
-  // A client that has sent its request may close its half of the connection, and still gets its answer.
+  // A client may close its half of the connection after its request, and still gets its answer.
   Object.assign(server, { httpAllowHalfOpen: true })
   server.timeout = stalledMs
-  // Their total size is bounded; their number would be bounded by leaving the last ones out, without a word.
+  // The total size of headers is bounded. A bound on their number would drop the last ones silently.
   server.maxHeadersCount = 0
-  server.maxConnections = maxConnections + turnedAwayAtOnce
+  server.maxConnections = maxConnections + rejectedAtOnce
   server.on('drop', warnOfFull)
 
   server.on('connection', (socket) => {
     if (connections.size >= maxConnections) {
       warnOfFull()
-      turnedAway.add(socket)
-      setTimeout(() => socket.destroy(), turnAwayMs).unref()
+      rejected.add(socket)
+      setTimeout(() => socket.destroy(), rejectMs).unref()
     }
     const connection = openConnection(socket)
     connections.set(socket, connection)
@@ -69,14 +68,14 @@ export async function listen(fetch: Fetch, options: Options): Promise<HttpServer
     socket.once('close', () => connections.delete(socket))
   })
 
-  const inTurn = (usual: Answer) => (incoming: IncomingMessage, outgoing: ServerResponse) =>
+  const inSequence = (usual: Answer) => (incoming: IncomingMessage, outgoing: ServerResponse) =>
     connections
       .get(incoming.socket)
-      ?.take({ incoming, outgoing, answer: turnedAway.has(incoming.socket) ? answerFull : usual })
+      ?.take({ incoming, outgoing, answer: rejected.has(incoming.socket) ? answerFull : usual })
 
-  server.on('request', inTurn(answer))
-  server.on('checkContinue', inTurn(whenContinued(answer)))
-  server.on('checkExpectation', inTurn(answerExpectation))
+  server.on('request', inSequence(answer))
+  server.on('checkContinue', inSequence(continueOnRead(answer)))
+  server.on('checkExpectation', inSequence(answerExpectation))
   server.on('connect', ({ socket }) => connections.get(socket)?.refuseTunnel(noTunnel))
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const connection = connections.get(socket)
@@ -84,7 +83,7 @@ export async function listen(fetch: Fetch, options: Options): Promise<HttpServer
     else connection.fail(refusalOf(error))
   })
 
-  /** Once what has arrived by now is read: until then a connection may look idle and not be. */
+  /** Reads first what has arrived: until then a busy connection may look idle. */
   async function closeIdle() {
     await afterReading()
     for (const connection of connections.values()) connection.closeIfUnused()
@@ -99,9 +98,9 @@ export async function listen(fetch: Fetch, options: Options): Promise<HttpServer
       const idleUntil = Date.now() + idleGraceMs
       const idle = setInterval(() => Date.now() >= idleUntil && closeIdle(), 50)
       const all = setTimeout(() => server.closeAllConnections(), graceMs)
-      // Connections that wait to be accepted would be reset.
+      // Accepts waiting connections first: they would be reset.
       await afterReading()
-      // Not node:http's own close, which would close idle connections at once.
+      // node:http's own close would close idle connections at once.
       await new Promise((resolve) => NetServer.prototype.close.call(server, resolve))
       clearInterval(idle)
       clearTimeout(all)
@@ -126,7 +125,7 @@ const answerExpectation: Answer = (_, outgoing) => refuse(outgoing, { status: 41
 function answerWith(fetch: Fetch): Answer {
   const answer = getRequestListener(fetch, { errorHandler: answerMalformed, hostname: 'localhost' })
   return (incoming, outgoing) => {
-    // A request of HTTP/0.9 has no headers, nor has its answer.
+    // HTTP/0.9 has no headers in requests and responses.
     if (incoming.httpVersionMajor < 1) return answerRaw(incoming.socket, { status: 400 })
     const refusal = normalizeRequest(incoming)
     if (refusal) refuse(outgoing, refusal)
@@ -136,8 +135,8 @@ function answerWith(fetch: Fetch): Answer {
   }
 }
 
-/** A client that waits to be told sends its body once the app begins to read it, and not where the app refuses before. */
-function whenContinued(answer: Answer): Answer {
+/** Sends 100 Continue when the app begins to read the body, and never if it refuses before. */
+function continueOnRead(answer: Answer): Answer {
   return (incoming, outgoing) => {
     const read = incoming._read
     incoming._read = (size) => {
@@ -149,19 +148,19 @@ function whenContinued(answer: Answer): Answer {
   }
 }
 
-/** For a request that node:http could read but that makes no URL. */
+/** For a request that node:http accepts and that makes no URL. */
 function answerMalformed(error: unknown): Response {
   if (!(error instanceof RequestError)) throw error
   const { body, headers } = malformedRequest(400)
   return new Response(body, { status: 400, headers: { ...headers, Connection: 'close' } })
 }
 
-/** Says at most once a minute that connections are turned away. */
+/** Warns at most once a minute. */
 function createWarning({ maxConnections, log }: Pick<Options, 'maxConnections' | 'log'>) {
-  let saidAt = 0
+  let warnedAt = 0
   return () => {
-    if (Date.now() - saidAt < warnEveryMs) return
-    saidAt = Date.now()
-    log.warn('connections are turned away: MAX_CONNECTIONS are open', { connections: maxConnections })
+    if (Date.now() - warnedAt < warnEveryMs) return
+    warnedAt = Date.now()
+    log.warn('connections are rejected: MAX_CONNECTIONS are open', { connections: maxConnections })
   }
 }

@@ -1,34 +1,34 @@
-/** Metrics of a process, kept and published by prom-client, under names as Prometheus would have them. */
+/** Metrics of a process, kept and published by prom-client. */
 import type { OutboxMeasure } from '../../outbox/watch.ts'
 import type { Metrics } from '../../ports/metrics.ts'
 import { linesLost } from '../process/output.ts'
 
-/** prom-client's own JSON, which its types describe wrongly: what one process has to tell, as plain data. */
+/** The metrics of one process as plain data: prom-client's JSON, which its types describe wrongly. */
 export type Snapshot = Metric[]
 type Metric = { name: string; help: string; type: string; aggregator?: string; values: Sample[] }
 type Sample = { value: number; labels: Record<string, string | number>; metricName?: string }
 
-/** What is looked at when somebody asks. */
+/** Read at each scrape. */
 export type Sources = {
   pool: () => Load
   hashing: () => Load
   stoppedChannels: () => number
-  /** Undefined while the database does not answer; given by one process only, where several serve. */
+  /** Resolves with undefined while the database does not answer. Measured by one process of a cluster. */
   outbox?: () => Promise<OutboxMeasure | undefined>
 }
 export type Load = { running: number; waiting: number }
 
 export type Prometheus = Awaited<ReturnType<typeof createPrometheus>>
 
-/** Most requests take a few milliseconds. In seconds. */
+/** In seconds. Most requests take a few milliseconds. */
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const deliveryBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600, 21_600]
-/** Of what else there may be, HTTP's registry has some thirty. */
+/** Other methods count as one: HTTP's registry has some thirty more. */
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
-/** `process` labels what is a process's own, such as its memory: where several serve, each is told by its place. */
+/** `process` labels the metrics of a single process, such as its memory. */
 export async function createPrometheus(process: string) {
-  // Read only where it is used: it takes a part of the start.
+  // Loaded only if metrics are on: it slows the start down.
   const { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } = await import('prom-client')
   const registry = new Registry()
   const registers = [registry]
@@ -36,7 +36,7 @@ export async function createPrometheus(process: string) {
 
   const requests = new Histogram({
     name: 'http_request_duration_seconds',
-    help: 'Requests by operation, from their headers read to their answer made.',
+    help: 'Requests by operation, from the headers of the request to the complete answer.',
     labelNames: ['method', 'route', 'status'],
     buckets: requestBuckets,
     registers,
@@ -49,32 +49,32 @@ export async function createPrometheus(process: string) {
   })
   const lookups = new Counter({
     name: 'cache_lookups_total',
-    help: 'Look-ups of cached answers; bypass where none is possible, as while the store is away.',
+    help: 'Look-ups of cached answers; bypass where none is possible, as while the store is down.',
     labelNames: ['outcome'],
     registers,
   })
   const deliveries = new Counter({
     name: 'event_deliveries_total',
-    help: 'Attempts to tell the notifier of a completed task.',
+    help: 'Attempts to deliver an event to the notifier.',
     labelNames: ['outcome'],
     registers,
   })
   const delays = new Histogram({
     name: 'event_delivery_delay_seconds',
-    help: 'From the completion of a task to the notifier having handled it.',
+    help: 'From the completion of a task to the end of its handling by the notifier.',
     buckets: deliveryBuckets,
     registers,
   })
 
-  let toldLost = 0
+  let reportedLost = 0
   new Counter({
     name: 'log_lines_lost_total',
     help: 'Log lines that could not be printed.',
     registers,
     collect() {
       const lost = linesLost()
-      this.inc(lost - toldLost)
-      toldLost = lost
+      this.inc(lost - reportedLost)
+      reportedLost = lost
     },
   })
 
@@ -100,13 +100,13 @@ export async function createPrometheus(process: string) {
   function gaugeOfOutbox(measure: () => Promise<OutboxMeasure | undefined>) {
     const gauge = (name: string, help: string) => new Gauge({ name, help, registers })
     const [waiting, oldest, dead] = [
-      gauge('outbox_events', 'Events that wait for the notifier; counted up to 100,000.'),
-      gauge('outbox_oldest_event_age_seconds', 'Age of the oldest event that waits; 0 when none does.'),
-      gauge('outbox_dead_events', 'Events that were given up; counted up to 100,000.'),
+      gauge('outbox_events', 'Events that wait for delivery; counted up to 100,000.'),
+      gauge('outbox_oldest_event_age_seconds', 'Age of the oldest waiting event; 0 when none waits.'),
+      gauge('outbox_dead_events', 'Dead letters; counted up to 100,000.'),
     ] as const
     return async () => {
       const measured = await measure()
-      // What is not known is left out of the answer, as all that is no number.
+      // Unknown values are left out of the snapshot, as is everything that is not finite.
       waiting.set(measured?.waiting ?? Number.NaN)
       oldest.set(measured ? measured.oldest_ms / 1000 : Number.NaN)
       dead.set(measured?.dead ?? Number.NaN)
@@ -122,7 +122,7 @@ export async function createPrometheus(process: string) {
       gaugeOfLoad('password_hashes', 'Passwords being hashed or checked, and waiting to be.', hashing)
       new Gauge({
         name: 'notifier_stopped_channels',
-        help: 'Channels whose receiver answered 410 Gone, as the notifier told last.',
+        help: 'Channels whose receiver answered 410 Gone, as the notifier last reported.',
         registers,
         collect() {
           this.set(stoppedChannels())
@@ -132,10 +132,10 @@ export async function createPrometheus(process: string) {
     },
     async snapshot(): Promise<Snapshot> {
       await measureOutbox()
-      const told = (await registry.getMetricsAsJSON()) as unknown as Snapshot
-      return told.map((metric) => ({
+      const json = (await registry.getMetricsAsJSON()) as unknown as Snapshot
+      return json.map((metric) => ({
         ...metric,
-        // Whatever is a process's own has its label, and adds up with nothing.
+        // Metrics of a single process have its label, so that they are never added up.
         aggregator: 'sum',
         values: metric.values.filter(({ value }) => Number.isFinite(value)),
       }))
@@ -145,16 +145,13 @@ export async function createPrometheus(process: string) {
 
 export const contentType = 'text/plain; version=0.0.4; charset=utf-8'
 
-/** Prometheus's text format; what several processes counted is added up. */
+/** Prometheus's text format, with the sums over all processes. */
 export async function format(snapshots: Snapshot[]): Promise<string> {
   const { AggregatorRegistry } = await import('prom-client')
   return AggregatorRegistry.aggregate(snapshots).metrics()
 }
 
-/**
- * What stays of a process that has ended, so that sums never fall: what it counted, but for what has its own label, which
- * ends with it. The two are added up.
- */
+/** Adds the counters of a process that has ended to `sum`, so that sums never fall. Metrics with its label end with it. */
 export async function addCounts(sum: Snapshot, ended: Snapshot): Promise<Snapshot> {
   const { AggregatorRegistry } = await import('prom-client')
   const added = await AggregatorRegistry.aggregate([sum, countsOf(ended)]).getMetricsAsJSON()

@@ -1,4 +1,4 @@
-/** GET /metrics and /healthz, on an address of its own, so that it can stay out of the public's sight. */
+/** GET /metrics and /healthz, on an address of their own, which need not be public. */
 import { createServer, type IncomingMessage } from 'node:http'
 import type { Config } from '../../config/api.ts'
 import { httpOrigin } from '../../core/host.ts'
@@ -17,10 +17,10 @@ type Options = {
   stack: Stack
 }
 
-/** More than Prometheus and probes open. */
+/** More than Prometheus and health probes open. */
 const maxConnections = 100
 
-/** @throws StartError when the address cannot be had */
+/** @throws StartError when the address cannot be used */
 export async function serveMetrics({ collect, address: { host, port }, log, stack }: Options): Promise<void> {
   const server = createServer(shortRequests, async (incoming, outgoing) => {
     const { status, text, type = 'text/plain; charset=utf-8' } = await answer(incoming)

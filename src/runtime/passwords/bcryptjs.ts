@@ -1,4 +1,4 @@
-/** bcrypt in plain JavaScript: runs anywhere, on the calling thread, which it holds for up to 100 ms at a time. */
+/** bcrypt in JavaScript. Runs on every platform, and blocks the thread for up to 100 ms at a time. */
 import { compare, hash } from 'bcryptjs'
 import type { Bcrypt } from '../../ports/passwords.ts'
 

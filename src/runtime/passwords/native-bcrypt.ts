@@ -1,7 +1,7 @@
-/** bcrypt in native code, on libuv's thread pool. */
+/** Native bcrypt, on libuv's thread pool. */
 import type { Bcrypt } from '../../ports/passwords.ts'
 
-/** Rejects where the package or its binary for this platform is not installed, or does not work. */
+/** Rejects when the package or its binary for this platform is missing. */
 export async function loadNativeBcrypt(): Promise<Bcrypt> {
   const { hash, verify } = await import('@node-rs/bcrypt')
   return {

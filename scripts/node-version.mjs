@@ -1,6 +1,10 @@
 // Imported first, because modules that need a newer Node fail with misleading errors.
-const [major, minor] = process.versions.node.split('.').map(Number)
-if (major < 20 || (major === 20 && minor < 19)) {
-  console.error(`Node 20.19 or newer is needed; this is Node ${process.versions.node}.`)
+import { readFileSync } from 'node:fs'
+
+const { engines } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+const oldest = engines.node.replace('>=', '')
+const { node } = process.versions
+if (node.localeCompare(oldest, 'en', { numeric: true }) < 0) {
+  console.error(`Node ${oldest} or newer is needed; this is Node ${node}.`)
   process.exit(1)
 }

@@ -1,4 +1,4 @@
-/** Entry on AWS Lambda: requests from an HTTP API or a function URL, and a schedule; the same app. */
+/** Entry on AWS Lambda: the app for requests of an HTTP API or a function URL, and maintenance on a schedule. */
 import { fileURLToPath } from 'node:url'
 import type { Context as LambdaContext, ScheduledEvent } from 'aws-lambda'
 import { createApp } from './app.ts'
@@ -26,18 +26,18 @@ import { openStore } from './runtime/store/open-store.ts'
 /** An environment serves one request at a time, which seldom needs a second connection. */
 const defaultPool = 2
 /**
- * Between two events an environment is frozen: it cannot tell that a connection was closed meanwhile, and the first
- * statement on it would fail. After so long without an event, connections are made anew.
+ * Between two events an environment is frozen: it does not notice that a connection was closed, and the first statement on
+ * it would fail. After this long without an event, connections are opened again.
  */
 const staleAfterMs = 30_000
-/** A Redis is away for everything that is asked in the same turn, and what is counted then counts here alone: the sooner. */
+/** Shorter: on a lost connection all commands of the turn fail, and limits then count in this environment only. */
 const redisStaleAfterMs = 2_000
-/** What an answer waits at most for work beside it, deliveries above all; the schedule sees to what is left. */
-const besideMs = 2000
-/** Kept back of a scheduled invocation's time for deliveries under way, and for maintenance. */
+/** An answer waits this long for background work such as deliveries. The schedule does the rest. */
+const backgroundMs = 2000
+/** The part of a scheduled invocation's time that is reserved for deliveries in flight, and for maintenance. */
 const reserveMs = invocationTimeoutMs + 3000
-/** How long each scheduled invocation fills in search texts, as long as there are tasks without; some time is kept back. */
-const fillMs = { most: 10_000, keptBack: 2000 }
+/** The time in which a scheduled invocation fills in search texts; the end of the invocation's time is reserved. */
+const fillMs = { longest: 10_000, reserve: 2000 }
 
 const config = readConfig(process.env)
 const { databaseUrl, jwtSecrets } = config
@@ -67,7 +67,7 @@ const database = reopenWhenStale({
 const shared: Omit<Deps, 'db' | 'background' | 'eventRecorded'> = {
   config,
   ...(await createTokens(jwtSecrets, config.tokens)),
-  // It holds the thread, for which nobody else waits in here; a native one would bind the zip to a platform.
+  // Blocks the thread, for which no other request waits here. A native binary would bind the zip to a platform.
   passwords: unqueued(createPasswordHasher(bcryptjs, config.bcryptCost)),
   ...store,
   isStopping: () => false,
@@ -92,8 +92,8 @@ export async function handler(event: unknown, context: Pick<LambdaContext, 'getR
       await createDelivery({ db, invoke, log })({
         claimForMs: context.getRemainingTimeInMillis() - reserveMs,
       })
-      const rest = context.getRemainingTimeInMillis() - fillMs.keptBack
-      return await maintain(db, AbortSignal.timeout(Math.max(0, Math.min(fillMs.most, rest))))
+      const rest = context.getRemainingTimeInMillis() - fillMs.reserve
+      return await maintain(db, AbortSignal.timeout(Math.max(0, Math.min(fillMs.longest, rest))))
     }
   } finally {
     database.used()
@@ -104,8 +104,8 @@ export async function handler(event: unknown, context: Pick<LambdaContext, 'getR
 }
 
 async function answer(event: HttpEvent, db: Deps['db']) {
-  const beside: Promise<void>[] = []
-  const background = (work: Promise<void>) => void beside.push(settleWithin(besideMs, work))
+  const inBackground: Promise<void>[] = []
+  const background = (work: Promise<void>) => void inBackground.push(settleWithin(backgroundMs, work))
   const deliverDue = createDelivery({ db, invoke, log })
   const result = await answerHttp(app, event, {
     ...shared,
@@ -119,12 +119,12 @@ async function answer(event: HttpEvent, db: Deps['db']) {
         ),
       ),
   })
-  // With the answer the environment is frozen, and all that is under way with it.
-  await Promise.all(beside)
+  // The environment is frozen with the answer, and its background work with it.
+  await Promise.all(inBackground)
   return result
 }
 
-/** What EventBridge's rules send, and its Scheduler where it is given no input of its own. */
+/** An event of an EventBridge rule, or of EventBridge Scheduler without an input of its own. */
 function isScheduled(event: unknown): event is ScheduledEvent {
   const { 'detail-type': type, source } = (event ?? {}) as Partial<ScheduledEvent>
   return type === 'Scheduled Event' && (source === 'aws.events' || source === 'aws.scheduler')

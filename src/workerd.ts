@@ -1,4 +1,4 @@
-/** Entry at the edge (Cloudflare Workers): bindings and variables, then the same app. */
+/** Entry on Cloudflare Workers: the app, on bindings and variables. */
 import postgres from 'postgres'
 import { createApp } from './app.ts'
 import { createTokens } from './auth/tokens.ts'
@@ -21,7 +21,7 @@ import { upstashCommands } from './runtime/store/upstash.ts'
 
 type Env = {
   HYPERDRIVE: { connectionString: string }
-  /** The notifier's Worker; without it NOTIFIER_ENDPOINT must say where the notifier is. */
+  /** The notifier's Worker. Without it NOTIFIER_ENDPOINT must be set. */
   NOTIFIER?: Fetcher
   /** The files of the reference page. */
   ASSETS: Fetcher
@@ -34,7 +34,7 @@ type StoreDeps = 'limiter' | 'cache' | 'isStoreThere'
 
 /** A Worker may hold six connections open at once; a request seldom needs a second one. */
 const connections = 5
-/** What requests of an isolate share: nothing in it is bound to a request's I/O. */
+/** Shared by the requests of an isolate. Nothing in it is bound to the I/O of a request. */
 type Isolate = {
   app: ReturnType<typeof createApp>
   shared: Omit<Deps, 'config' | 'db' | 'eventRecorded' | 'background' | StoreDeps> & {
@@ -45,17 +45,17 @@ type Isolate = {
 let isolate: Isolate | undefined
 
 /**
- * For so long a sweep takes up events. After an answer the platform gives 30 s, which must be enough for what was taken up last; a
- * cron trigger has minutes, but the next one comes after one.
+ * A sweep claims events for this long. The platform ends background work 30 s after the answer, which must be enough for
+ * the last claimed events. A cron trigger has minutes, but the next one comes after one.
  */
 const claimForMs = { request: 10_000, cron: 45_000 }
-/** How long each cron trigger fills in search texts, as long as there are tasks without. */
+/** The time in which a cron trigger fills in search texts. */
 const fillForMs = 20_000
 
-/** No request waits for what another has begun: that one may be cancelled. Of two first ones each makes an isolate, and one stays. */
+/** Never awaits the work of another request, which may be cancelled. Concurrent first requests each create one; one is kept. */
 async function openIsolate(env: Env): Promise<Isolate> {
-  const made = isolate ?? (await createIsolate(env))
-  isolate ??= made
+  const created = isolate ?? (await createIsolate(env))
+  isolate ??= created
   return isolate
 }
 
@@ -67,7 +67,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
     store: createStoreState(log),
     app: createApp({
       provide: (c) => c.env.deps,
-      // The platform's own header is a setting like any other: in the preview a client could send it.
+      // Cloudflare's header is trusted by a setting only: in the preview a client could send it.
       connectionAddress: () => undefined,
       proxiesAreNear: false,
       referencePage: async (c) => {
@@ -81,7 +81,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
     shared: {
       config,
       ...(await createTokens(config.jwtSecrets, config.tokens)),
-      // A hash holds the isolate's thread: no second one would be any further.
+      // A hash blocks the isolate's thread, so a second one would not run beside it.
       passwords: queued(createPasswordHasher(bcryptjs, config.bcryptCost), queueLimits(config.bcryptCost, 1)),
       isStopping: () => false,
       now: Date.now,
@@ -91,7 +91,7 @@ async function createIsolate(env: Env): Promise<Isolate> {
   }
 }
 
-/** A client and what uses it live as long as one request: a Worker cannot share a socket between two. */
+/** A database client per request: requests of a Worker cannot share a socket. */
 function open(env: Env, { config, log }: Isolate['shared']) {
   const options = { ...valueOptions, prepare: config.databasePrepare }
   const db = createDatabase((own) => postgres(env.HYPERDRIVE.connectionString, { ...options, ...own }), {
@@ -101,7 +101,7 @@ function open(env: Env, { config, log }: Isolate['shared']) {
   return { db, deliverDue: createDelivery({ db, invoke: createInvoke(env, config), log }) }
 }
 
-/** Without a store the isolates share nothing: each counts for itself, and nothing is cached. */
+/** Without a store each isolate counts limits by itself, and nothing is cached. */
 function openStore({ shared: { config }, store: state }: Isolate): Pick<Deps, StoreDeps> {
   if (!config.store) return overMemory(state.memory, false)
   const store = redisStore(upstashCommands(config.store), config.store.prefix)
@@ -115,7 +115,7 @@ function createInvoke(env: Env, { notifier }: EdgeConfig) {
   }
   const { functionName, invocation, region, credentials } = notifier
   return createLambdaClient({
-    // A service binding asks no name server; the host is only signed.
+    // A service binding resolves no name. The host is only part of the signature.
     endpoint: notifier.endpoint ?? 'http://notifier',
     functionName,
     invocation,
@@ -157,7 +157,7 @@ export default {
     }
   },
 
-  /** The cron trigger: delivers what a request's own sweep left, then does the database's maintenance. */
+  /** The cron trigger: delivers the events that requests left, then does the database maintenance. */
   async scheduled(_: unknown, env: Env): Promise<void> {
     const { shared } = await openIsolate(env)
     const { db, deliverDue } = open(env, shared)

@@ -1,5 +1,4 @@
-/** Entry of `npm run dev:edge`: the embedded database, and before it both Workers as they run at the edge. */
-
+/** Entry of `npm run dev:edge`: both Workers under wrangler dev, on the embedded database. */
 import { createServer } from 'node:http'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,9 +24,9 @@ import { jwtSecretsOf } from '../runtime/shared-services.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 
-/** Hyperdrive lets many requests share few connections; here each request has connections of its own. */
+/** Without Hyperdrive's pool each request opens its own connections. */
 const maxConnections = 500
-/** Of `npm start` alone, or what this program supplies itself. */
+/** Settings of `npm start` only, and those that this program supplies. */
 const notForWorkers = new Set([
   'HOST',
   'PORT',
@@ -38,13 +37,13 @@ const notForWorkers = new Set([
 ])
 
 async function start(config: Config, log: Logger, stack: Stack) {
-  // The cheapest checks of a start come first.
+  // Cheap checks come first.
   const names = { host: 'HOST', port: 'PORT' }
   const port = await findPort({ host: config.host, port: config.port, names })
   const dataDirectory = await openDataDirectory(resolve(config.dataDirectory))
   const variables = await variablesOf(config, dataDirectory)
   const opening = { config, dataDirectory, packageRoot, log, stack }
-  if (config.databaseUrl) await reach(config)
+  if (config.databaseUrl) await assertReachable(config)
   const databaseUrl = config.databaseUrl ?? (await startEmbedded(opening))
   const preview = await startEdgePreview({
     packageRoot,
@@ -60,8 +59,8 @@ async function start(config: Config, log: Logger, stack: Stack) {
   return { failed: preview.failed }
 }
 
-/** wrangler dev ends, with a trace, when it cannot connect. @throws StartError when a connection cannot be made */
-async function reach({ databaseUrl, databaseCa }: Config) {
+/** wrangler dev ends with a stack trace when it cannot connect. @throws StartError in that case */
+async function assertReachable({ databaseUrl, databaseCa }: Config) {
   const { options } = readDatabaseUrl({ databaseUrl: String(databaseUrl), databaseCa })
   const sql = postgres({ ...valueOptions, ...options, max: 1 })
   try {
@@ -83,7 +82,7 @@ async function startEmbedded(opening: Omit<Parameters<typeof startMigrated>[0], 
   return url
 }
 
-/** The settings as both Workers see them, checked as they check them. */
+/** The variables of both Workers, checked as they check them. @throws StartError */
 async function variablesOf(config: Config, dataDirectory: string): Promise<Record<string, string>> {
   const given = Object.entries(process.env).flatMap(([name, value]) =>
     isForWorkers(name) && value ? [[name, value]] : [],
@@ -103,7 +102,7 @@ async function variablesOf(config: Config, dataDirectory: string): Promise<Recor
 const isForWorkers = (name: string) =>
   (settingNames.includes(name) || /^NOTIFY_/.test(name)) && !notForWorkers.has(name)
 
-/** The port itself, or for 0 one that is free at this moment. @throws StartError when it cannot be had */
+/** The given port, or for 0 one that is free at this moment. @throws StartError when it cannot be used */
 async function findPort(address: Parameters<typeof listenOn>[1]): Promise<number> {
   const probe = createServer()
   const port = await listenOn(probe, address)

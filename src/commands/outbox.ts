@@ -1,26 +1,25 @@
-/** Entry of `npm run outbox`: what waits to be notified, what was given up, and what to do with it. */
-
+/** Entry of `npm run outbox`: shows, requeues and drops events of the outbox. */
 import { StartError } from '../core/start-error.ts'
 import * as outbox from '../outbox/administration.ts'
 import { withDatabase } from '../runtime/postgres/operator-database.ts'
 import { formatTable, runCommand, UsageError } from '../runtime/process/command.ts'
 
-const help = `Completion events that have not been handled by the notifier yet.
+const help = `Manages the events that the notifier has not handled yet.
 
-  npm run outbox -- status                 how many wait, and the failures among them
-  npm run outbox -- requeue [--id ID]      deliver now what was given up or waits after a failure: all, or one
-  npm run outbox -- drop --all-dead --yes  remove what was given up; without --yes only say what that would be
-  npm run outbox -- drop --id ID --yes     remove one, given up or not
+  npm run outbox -- status                 count them, and list the failures
+  npm run outbox -- requeue [--id ID]      deliver dead letters and failed events now: all, or one
+  npm run outbox -- drop --all-dead --yes  remove all dead letters; without --yes only count them
+  npm run outbox -- drop --id ID --yes     remove one event, dead or not
   npm run outbox -- --help                 this text
 
-  --json    print JSON; drop prints whole events, which are nowhere else any more
+  --json    print JSON; drop prints the whole events, since no other copy is left
 
-The database is DATABASE_URL, or without it the one that a running npm start keeps under DATA_DIR (./data). What is requeued is
-taken by the relay of a running service, within 5 seconds.
+The database is DATABASE_URL, or without it the one that a running npm start keeps under DATA_DIR (./data). A running service
+delivers requeued events within 5 seconds.
 `
 
-/** As many failures as status lists. */
-const listed = 50
+/** Failures that status lists. */
+const listLimit = 50
 
 type Values = { id?: string; 'all-dead'?: boolean; yes?: boolean; json?: boolean }
 
@@ -49,7 +48,7 @@ type Db = Parameters<typeof outbox.summarizeOutbox>[0]
 
 async function status(db: Db, { json }: Values) {
   const summary = await outbox.summarizeOutbox(db)
-  const events = await outbox.listFailures(db, listed)
+  const events = await outbox.listFailures(db, listLimit)
   if (json) return console.log(JSON.stringify({ ...summary, events }, null, 2))
   const { waiting, due, failing, dead, oldest_age_seconds: age } = summary
   console.log(`waiting ${waiting}${age === null ? '' : `, the oldest for ${formatSeconds(age)}`}`)
@@ -84,7 +83,7 @@ async function requeue(db: Db, { id, json }: Values) {
 async function drop(db: Db, { id, yes, json }: Values) {
   if (!yes) {
     const count = await outbox.countDroppable(db, id ?? null)
-    throw new StartError(`this would drop ${count} for good, un-notified: add --yes to do it`)
+    throw new StartError(`this would drop ${count} undelivered events for good: add --yes to do it`)
   }
   const dropped = await outbox.dropEvents(db, id ?? null)
   if (dropped.length === 0 && id !== undefined) throw new StartError(`--id ${id}: there is no such event`)

@@ -1,4 +1,4 @@
-/** Entry of `npm run users`: accounts as an operator makes, disables and mends them. */
+/** Entry of `npm run users`: creates, disables and repairs accounts. */
 import type * as z from 'zod'
 import * as administration from '../accounts/administration.ts'
 import { Registration } from '../accounts/schemas.ts'
@@ -13,28 +13,28 @@ import { formatTable, runCommand, UsageError } from '../runtime/process/command.
 import { readPassword } from '../runtime/process/password-prompt.ts'
 import { invalidateCachedFor } from '../runtime/store/operator-cache.ts'
 
-const help = `Accounts, also where REGISTRATION is closed.
+const help = `Manages accounts, also where REGISTRATION is closed.
 
-  npm run users -- create NAME [--email ADDRESS]   make one; the password is asked for, or read from standard input
-  npm run users -- list [PREFIX]                   by name, with what is logged in
-  npm run users -- disable NAME                    no log-in any more; all sessions end at once
-  npm run users -- enable NAME                     log-ins work again
-  npm run users -- reset-password NAME             another password, asked for likewise; all sessions end at once
-  npm run users -- logout-all NAME | --everybody   end all sessions, of one or of everybody
+  npm run users -- create NAME [--email ADDRESS]   create one; asks for the password, or reads it from standard input
+  npm run users -- list [PREFIX]                   list by name, with the number of sessions
+  npm run users -- disable NAME                    refuse log-ins and end all sessions
+  npm run users -- enable NAME                     allow log-ins again
+  npm run users -- reset-password NAME             set another password, read likewise, and end all sessions
+  npm run users -- logout-all NAME | --everybody   end all sessions of one user, or of everybody
   npm run users -- --help                          this text
 
   --json    print JSON
 
-The database is DATABASE_URL, or without it the one that a running npm start keeps under DATA_DIR (./data). BCRYPT_COST counts, and
-REDIS_URL or UPSTASH_REDIS_REST_URL must be as the service has them: ended sessions are told to its cache.
+The database is DATABASE_URL, or without it the one that a running npm start keeps under DATA_DIR (./data). BCRYPT_COST applies.
+Set REDIS_URL or UPSTASH_REDIS_REST_URL as for the service, so that its cache is invalidated when sessions end.
 `
 
 type Values = { email?: string; everybody?: boolean; json?: boolean }
 type Command = {
-  /** What else it takes; `--json` always. */
+  /** Beside `--json`. */
   option?: 'email' | 'everybody'
   name: 'required' | 'optional'
-  /** Answers what to print: an object as JSON, or the lines. */
+  /** Resolves with the output: an object for --json, or text. */
   run(context: { db: Database; config: Config; name: string; values: Values }): Promise<Answer>
 }
 type Answer = { json: object; text: string }
@@ -69,7 +69,7 @@ const commands: Record<string, Command> = {
     name: 'required',
     async run({ db, config, name }) {
       const user = found(await administration.setDisabled(db, name, true), name)
-      await tellCache(db, config, [user.id])
+      await invalidateCache(db, config, [user.id])
       return { json: user, text: `disabled ${user.username}; all sessions have ended` }
     },
   },
@@ -87,7 +87,7 @@ const commands: Record<string, Command> = {
       const { password } = checkInput(Registration, { username, password: await readPassword() })
       const passwordHash = await (await openHasher(config)).hash(password)
       const { disabled, ...user } = found(await administration.replacePassword(db, name, passwordHash), name)
-      await tellCache(db, config, [user.id])
+      await invalidateCache(db, config, [user.id])
       const still = disabled ? '; the account is still disabled' : ''
       return { json: user, text: `changed the password of ${user.username}; all sessions have ended${still}` }
     },
@@ -99,7 +99,7 @@ const commands: Record<string, Command> = {
       if (everybody === (name !== '')) throw new UsageError('give either a name or --everybody')
       const user = everybody ? null : found(await administration.findAccount(db, name), name)
       const { count, users } = await administration.endSessionsOf(db, user?.id ?? null)
-      await tellCache(db, config, users)
+      await invalidateCache(db, config, users)
       return {
         json: { ended_sessions: count, users },
         text: `ended ${count} sessions${everybody ? ` of ${users.length} users` : ''}`,
@@ -123,7 +123,7 @@ async function run(values: Values, [verb = '', name = '']: string[], env: NodeJS
   })
 }
 
-/** @throws StartError with a line for each thing that is wrong, as the API would say it. */
+/** @throws StartError with a line for each fault, in the words of the API */
 function checkInput<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
   const result = schema.safeParse(input)
   if (result.success) return result.data
@@ -142,10 +142,10 @@ async function openHasher({ bcryptCost: cost }: Config) {
   return queue.for({ address: 'the operator' })
 }
 
-/** The sessions have ended whatever comes of this, which is about answers that were cached before. */
-async function tellCache(db: Database, config: Config, userIds: number[]) {
-  const left = await invalidateCachedFor(db, config, userIds).catch((error: Error) => error.message)
-  if (left !== undefined) console.error(left)
+/** Prints the consequence when the service's cache cannot be invalidated. The sessions have ended all the same. */
+async function invalidateCache(db: Database, config: Config, userIds: number[]) {
+  const problem = await invalidateCachedFor(db, config, userIds).catch((error: Error) => error.message)
+  if (problem !== undefined) console.error(problem)
 }
 
 runCommand({

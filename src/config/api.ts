@@ -9,7 +9,7 @@ import { readSettings, unitMs } from './settings.ts'
 
 type Values = z.output<typeof Settings>
 
-/** @throws StartError with a line for each bad setting */
+/** @throws StartError with a line for each wrong setting */
 export function readConfig(environment: Record<string, unknown>) {
   const settings = readSettings(Settings, environment)
   notificationsOf(settings)
@@ -59,7 +59,7 @@ export function readConfig(environment: Record<string, unknown>) {
       register: settings.RATE_LIMIT_REGISTER,
       login: settings.RATE_LIMIT_LOGIN,
       username: settings.RATE_LIMIT_USERNAME,
-      /** Passwords that somebody logged in gives, right or wrong: as many as wrong ones at login. */
+      /** Passwords given by logged-in users, right or wrong. As many as wrong ones at log-in. */
       password: { ...settings.RATE_LIMIT_LOGIN, name: 'password' } satisfies LimitRule,
     },
     trustedProxy: settings.TRUSTED_PROXY_HEADER
@@ -85,7 +85,7 @@ export function readConfig(environment: Record<string, unknown>) {
   }
 }
 
-/** 30 days by default, or as long as a session lasts where that is less. @throws StartError when it is longer */
+/** 30 days by default, or SESSION_MAX_TTL if that is shorter. @throws StartError when it is longer than that */
 function idleTtlOf({ SESSION_IDLE_TTL: idle, SESSION_MAX_TTL: maximum }: Values): number {
   if (idle === undefined) return Math.min(30 * unitMs.d, maximum)
   if (idle <= maximum) return idle
@@ -94,7 +94,7 @@ function idleTtlOf({ SESSION_IDLE_TTL: idle, SESSION_MAX_TTL: maximum }: Values)
   )
 }
 
-/** @throws StartError when two servers of ours would listen on one port; 0 lets the system choose a free one */
+/** @throws StartError when two servers would listen on one port. 0 lets the system choose a free one. */
 function checkPortsDiffer({ PORT, METRICS_PORT, NOTIFIER_PORT, NOTIFIER_ENDPOINT }: Values) {
   const ports = Object.entries({
     PORT,
@@ -107,7 +107,7 @@ function checkPortsDiffer({ PORT, METRICS_PORT, NOTIFIER_PORT, NOTIFIER_ENDPOINT
   }
 }
 
-/** Undefined where AWS's provider chain is to be asked. @throws StartError for half a pair */
+/** Undefined leaves the keys to AWS's provider chain. @throws StartError for half a pair */
 function credentialsOf({
   AWS_ACCESS_KEY_ID: accessKeyId,
   AWS_SECRET_ACCESS_KEY: secretAccessKey,
@@ -116,20 +116,20 @@ function credentialsOf({
 }: Values): Credentials | undefined {
   if (accessKeyId && secretAccessKey)
     return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) }
-  // Without an endpoint the keys are for other programs, and not used.
+  // Without an endpoint the keys belong to other programs.
   if (!endpoint || !(accessKeyId || secretAccessKey)) return undefined
   throw new StartError(
     'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: one of them is missing; give the key pair that may invoke the function, or neither',
   )
 }
 
-/** Of AWS's own endpoints, whose hosts name it; a request that is signed for another one is refused. */
+/** The region in the host of an AWS endpoint, which refuses requests that are signed for another one. */
 const regionOf = (endpoint = '') =>
   /^https?:\/\/(?:[\w-]+\.)*lambda(?:-fips)?\.([a-z]{2}(?:-[a-z]+)+-\d)\.(?:vpce\.)?(?:amazonaws\.com|api\.aws)/.exec(
     endpoint,
   )?.[1]
 
-/** Where what several processes share is kept; null for this process's memory. */
+/** The store that processes share. Null is the memory of each process. */
 function storeOf({
   REDIS_URL,
   REDIS_PREFIX: prefix,

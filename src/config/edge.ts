@@ -1,9 +1,8 @@
-/** The settings of the API at the edge: what must be there, and what cannot be. */
-
+/** The configuration of the API on Workers: some settings are required there, others impossible. */
 import { StartError } from '../core/start-error.ts'
 import { readConfig } from './api.ts'
 
-/** @throws StartError with a line for each bad setting, or for the first that the edge needs or cannot have */
+/** @throws StartError with a line for each wrong setting, or for the first that is required or impossible */
 export function readEdgeConfig(environment: Record<string, unknown>) {
   const config = readConfig(environment)
   const { jwtSecrets, store } = config

@@ -1,4 +1,4 @@
-/** Entry on AWS Lambda of the migrations: a function beside the API, as only they two reach a database in a VPC. */
+/** Entry on AWS Lambda of the migrations, which need a function beside the API to reach a database in a VPC. */
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { readConfig } from './config/api.ts'
@@ -12,7 +12,7 @@ import { valueOptions } from './runtime/postgres/postgres.ts'
 const { databaseUrl, databaseCa, logLevel } = readConfig(process.env)
 const log = createLogger(logLevel)
 
-/** Whatever the event; answers with the name of the newest migration, which is applied then. */
+/** Takes any event. Resolves with the name of the newest migration once it is applied. */
 export async function handler() {
   if (!databaseUrl)
     throw new StartError(

@@ -1,4 +1,4 @@
-/** Entry of `npm run migrate`: applies the files in sql/ to the database, or says which are applied. */
+/** Entry of `npm run migrate`: applies the files in sql/ to the database, or lists them. */
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'

@@ -1,4 +1,4 @@
-/** What queries are written against: one statement at a time, each within a deadline, or several in a transaction. */
+/** The interface to the database: one statement at a time, each with a deadline, or several in a transaction. */
 import type { ParameterOrJSON, PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
 
 /** The types of values that postgres.js would convert otherwise: see runtime/postgres/postgres.ts. */
@@ -12,38 +12,38 @@ export type SqlValue = ParameterOrJSON<ValueTypes[keyof ValueTypes]>
 export type StatementOptions = {
   timeoutMs?: number
   /**
-   * Id of the user for whom a statement runs that reads much. Such statements have a part of the connections, one of each user
-   * at a time, the users in turn. Rejects with a DatabaseBusyError where there is no room or time to wait.
+   * Id of the user for whom a heavy statement runs. Heavy statements get a part of the connections: one statement
+   * of each user at a time, the users in turn. Rejects with a DatabaseBusyError without room or time to wait.
    */
   heavyFor?: number
-  /** Changes nothing, so that it is run again when its connection breaks. A write that was sent never is. */
+  /** Changes nothing, so that it is retried when its connection breaks. A sent write is never retried. */
   read?: boolean
 }
 
 export type Database = {
   /**
-   * Runs the statement that `build` makes; it is built anew when it is run again: after a conflict that undid
-   * it (a deadlock, a serialization failure, a lock time-out), or when it did not reach the server. Rejects
-   * with a DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
+   * Runs the statement that `build` returns. It is built anew for each retry: after a conflict that undid it (a
+   * deadlock, a serialization failure, a lock time-out), or when it did not reach the server. Rejects with a
+   * DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
    */
   run<T extends readonly Row[]>(
     build: (sql: SqlTag) => PendingQuery<T>,
     options?: StatementOptions,
   ): Promise<RowList<T>>
   /**
-   * Runs a statement that is given as text, under the same rules as `run`. Each text is prepared once a connection, where
-   * DATABASE_PREPARE allows it and `prepare` is not false: give false for a text that varies too much to be kept.
+   * Runs a statement that is given as text, under the same rules as `run`. Each text is prepared once a
+   * connection if DATABASE_PREPARE allows it. Pass `prepare: false` for a text that varies too much to be kept.
    */
   query<T extends Row>(
     text: string,
     values?: readonly SqlValue[],
     options?: StatementOptions & { prepare?: boolean },
   ): Promise<RowList<T[]>>
-  /** Read committed, as Postgres has it by default. Inside, use only the database that is passed to `work`. */
+  /** Read committed. Inside, use only the database that is passed to `work`. */
   transaction<T>(work: (database: Database) => Promise<T>, options?: { timeoutMs?: number }): Promise<T>
 }
 
-/** Why the database cannot be used at the moment, in words for a log. */
+/** Reasons why the database cannot be used at the moment, with the text for a log. */
 const reasons = {
   away: 'the database is away',
   refused: 'the database refuses this service',
@@ -59,8 +59,8 @@ const reasons = {
 export type UnavailableReason = keyof typeof reasons
 
 /**
- * Nothing was done, or, where the server went away under way, nobody knows whether a write was. The error of
- * postgres.js is the cause.
+ * The statement had no effect. Only a write that was under way when the connection broke may have taken effect. The
+ * cause is postgres.js's error.
  */
 export class DatabaseUnavailableError extends Error {
   override name = 'DatabaseUnavailableError'

@@ -130,33 +130,6 @@ describe('reading the files', () => {
     expect(await refusal(readMigrations(join(temporary, 'absent')))).toContain('absent: ENOENT')
     expect(await refusal(read({}))).toContain('there are no migrations in ')
   })
-
-  it.each([
-    ['commit', 'create table a ();\n\n  COMMIT;\ncreate table b ();', 3],
-    ['begin', '-- Note.\nbegin;\ncreate table a ();\ncommit;', 2],
-    ['end', 'create table a (); end;', 1],
-    ['rollback', 'select 1;\nrollback;', 2],
-    ['start transaction', "select E'it\\'s; commit;';\nstart transaction;", 2],
-  ])('refuses a file with its own %s', async (word, text, line) => {
-    const message = await refusal(read({ '0001_a.sql': text }))
-    expect(message.toLowerCase()).toBe(
-      `0001_a.sql line ${line}: leave out "${word}", every file runs in a transaction already`,
-    )
-  })
-
-  it('leaves those words alone where they are no statements', async () => {
-    const text = `-- ; commit
-      /* begin;
-         commit; */
-      create table "; commit" (note text default '; rollback; it''s', other text default E'\\'; commit');
-      create function a() returns integer language sql begin atomic select 1; select case when true then 2 end; end;
-      do $$ begin perform 1; end $$;
-      do $body$ begin execute $q$ select 1; $q$; end; $body$;
-      savepoint a; rollback to a;`
-    const { sql } = await createDatabase()
-    await migrate(sql, await read({ '0001_a.sql': text }), quiet)
-    expect(await sql`select a()`).toEqual([{ a: 2 }])
-  })
 })
 
 describe('applying them', () => {
@@ -292,6 +265,16 @@ describe('a file that runs outside a transaction', () => {
     expect(await isValid(sql)).toBe(true)
   })
 
+  it('is refused when it has several statements', async () => {
+    const { sql } = await createDatabase()
+    const text = outside('create index numbers_n_idx on numbers (n); select 1;')
+    const migrations = await read({ ...table, '0002_index.sql': text })
+    expect(await refusal(migrate(sql, migrations, quiet))).toBe(
+      '0002_index.sql: a file that runs outside a transaction has one statement, not several',
+    )
+    expect(await isValid(sql)).toBeUndefined()
+  })
+
   it('is run again after it has failed, without what the failure left', async () => {
     const { sql } = await createDatabase()
     const migrations = await read({
@@ -309,6 +292,33 @@ describe('a file that runs outside a transaction', () => {
     await sql`delete from numbers`
     expect(await migrate(sql, migrations, quiet)).toEqual({ applied: ['0002_index.sql'], version: 2 })
     expect(await isValid(sql)).toBe(true)
+  })
+})
+
+describe('a file that ends the transaction it runs in', () => {
+  it.each(['commit', 'rollback', 'END', 'begin; commit'])(
+    'is refused and not recorded: %s',
+    async (words) => {
+      const { sql } = await createDatabase()
+      const text = `create table a ();\n${words};\ncreate table b ();`
+      const migrations = await read({ '0001_runs.sql': files['0001_runs.sql'], '0002_bad.sql': text })
+      expect(await refusal(migrate(sql, migrations, quiet))).toBe(
+        '0002_bad.sql: leave out commit and rollback, every file runs in a transaction already',
+      )
+      expect((await migrationStatus(sql, migrations)).migrations[1]?.applied_at).toBeNull()
+    },
+  )
+
+  it('may have the same words where they are no statements', async () => {
+    const text = `-- ; commit
+      create table "; commit" (note text default '; rollback; it''s', other text default E'\\'; commit');
+      create function a() returns integer language sql begin atomic select 1; select case when true then 2 end; end;
+      do $$ begin perform 1; end $$;
+      savepoint a; rollback to a;
+      set local search_path = pg_catalog;`
+    const { sql } = await createDatabase()
+    await migrate(sql, await read({ '0001_a.sql': text }), quiet)
+    expect(await sql`select public.a()`).toEqual([{ a: 2 }])
   })
 })
 

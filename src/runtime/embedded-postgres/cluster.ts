@@ -1,4 +1,4 @@
-/** Makes the embedded Postgres's data directory: complete or not at all. */
+/** Creates the data directory of the embedded Postgres, completely or not at all. */
 import { randomBytes } from 'node:crypto'
 import { chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -9,7 +9,7 @@ import { startProgram } from './program.ts'
 import type { ServerUser } from './user.ts'
 
 export const databaseName = 'task_api'
-/** Owns the database and may create others, for tests and restores; no superuser. */
+/** Owns the database and may create others, for tests and restores. No superuser. */
 export const roleName = 'task_api'
 const superuser = 'postgres'
 
@@ -21,7 +21,7 @@ export async function readPassword(dataDirectory: string): Promise<string | unde
   return (await readKept(join(dataDirectory, 'postgres-password')))?.trim()
 }
 
-/** Kept before the cluster that has them is begun, so a cluster's passwords are never lost in between. */
+/** Call it before creating the cluster, so that no cluster exists whose passwords are lost. */
 export async function keepPasswords(dataDirectory: string): Promise<Passwords> {
   return {
     role: await keepPassword(join(dataDirectory, 'postgres-password')),
@@ -33,7 +33,7 @@ async function keepPassword(file: string): Promise<string> {
   return (await keepFile(file, () => `${randomBytes(24).toString('base64url')}\n`)).trim()
 }
 
-/** @throws StartError when the directory holds a cluster that this version can't run. */
+/** @throws StartError when the directory holds a cluster of another major version */
 export async function hasCluster(cluster: string, version: string): Promise<boolean> {
   const major = version.split('.')[0]
   const found = await readFile(join(cluster, 'PG_VERSION'), 'utf8').catch((error) => {
@@ -49,8 +49,8 @@ export async function hasCluster(cluster: string, version: string): Promise<bool
 }
 
 /**
- * Built beside `cluster`, synced, then renamed: a start that is killed on the way leaves only a directory that
- * `removeLeftovers` takes for what it is. When another start was quicker its cluster stays, with the same passwords.
+ * Builds it beside `cluster`, syncs it, then renames it: a start that is killed leaves only a directory that
+ * `removeLeftovers` removes. If another start was quicker, its cluster stays, with the same passwords.
  */
 export async function createCluster(cluster: string, programs: Programs, passwords: Passwords) {
   const building = temporaryName(cluster)
@@ -58,18 +58,10 @@ export async function createCluster(cluster: string, programs: Programs, passwor
     await mkdir(building, { mode: 0o700 })
     await giveTo(programs.user, building)
     await run(programs, 'initdb', [
-      ...[
-        '-D',
-        building,
-        '-U',
-        superuser,
-        '--encoding=UTF8',
-        '--data-checksums',
-        '--no-sync',
-        '--no-instructions',
-      ],
-      // Sorts alike and folds case for all of Unicode on every machine; an update of the system's C library or of
-      // ICU, which come with their own order, can't invalidate an index.
+      ...['-D', building, '-U', superuser, '--encoding=UTF8'],
+      ...['--data-checksums', '--no-sync', '--no-instructions'],
+      // The same order and case folding on every machine. With a locale of the C library or ICU an update of
+      // these could invalidate indexes.
       ...['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
       // Replaced below: initdb takes scram-sha-256 only together with a password.
       '--auth=reject',
@@ -79,7 +71,7 @@ export async function createCluster(cluster: string, programs: Programs, passwor
       'local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n',
       programs.user,
     )
-    // Everything is synced at once, by the last of these.
+    // Without syncing (-F): the last step syncs everything.
     await runStandalone(
       programs,
       building,
@@ -114,7 +106,7 @@ export async function setPasswords(cluster: string, programs: Programs, password
   )
 }
 
-/** Statements as the superuser, without a server, so that nobody has to log in as one. */
+/** Runs statements as the superuser without a server, and so without a log-in. */
 async function runStandalone(programs: Programs, cluster: string, options: string[], statements: string[]) {
   const input = join(cluster, 'task-api-setup.sql')
   try {
@@ -158,14 +150,14 @@ async function run({ native, user }: Programs, program: string, parameters: stri
   throw new StartError(`cannot prepare the database: ${program}: ${findReason(output) ?? ending}`)
 }
 
-/** The line in which a Postgres program says what stopped it, or else its last. */
+/** The line with the error that ended a Postgres program, or else its last line. */
 export const findReason = (output: string) =>
   findFatal(output) ?? output.split('\n').findLast((line) => line.trim() !== '')
 
-/** The last error that ended a program, with its SQLSTATE where the line has one. */
+/** The last error that ended a program, with its SQLSTATE if the line has one. */
 export function findFatal(output: string): string | undefined {
   const lines = output.split('\n').filter((line) => fatal.test(line))
-  // What Postgres shares between its processes; other errors may follow from this one.
+  // A lack of shared memory causes other errors.
   const shared = lines.find((line) => line.includes('shared memory segment "/PostgreSQL.'))
   const [, code, message] = fatal.exec(shared ?? lines.at(-1) ?? '') ?? []
   const said = code && message ? `${message} (${code})` : message

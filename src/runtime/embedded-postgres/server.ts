@@ -1,4 +1,4 @@
-/** Starts the server on a cluster, after whatever may still run there from an earlier start. */
+/** Starts the server on a cluster, after ending one that an earlier start may have left running. */
 import { randomBytes } from 'node:crypto'
 import { accessSync, closeSync, constants, openSync } from 'node:fs'
 import { chown, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises'
@@ -45,22 +45,24 @@ const replacedWithinMs = 15_000
 const socketDirectoryBytes = 103 - '/.s.PGSQL.65535'.length
 const logBytes = 1024 * 1024
 const logTailBytes = 65_536
-/** Less than a page of each of a few tables. */
 const leastRoomBytes = 256 * 1024
 
-/** A short path of our own, not made yet. The temporary directory may be a long one, and root's closed to others. */
+/**
+ * A short path that does not exist yet. The temporary directory's may be long, and root's may be closed to
+ * others.
+ */
 export function chooseSocketDirectory(user: ServerUser | null): string {
   const name = socketDirectoryPrefix + randomBytes(6).toString('hex')
   const usual = join(tmpdir(), name)
-  // Postgres takes a list here, which other characters would split.
+  // Postgres expects a list, which other characters would split.
   const fits = Buffer.byteLength(usual) <= socketDirectoryBytes && /^[\w./-]+$/.test(usual)
   return !user && fits && isWritable(tmpdir()) ? usual : join('/tmp', name)
 }
 
-/** A server that runs, and how to find out why it has ended. */
+/** A running server; `findCause` finds out why it has ended. */
 export type Launched = BoundChild & { findCause(): Promise<string | undefined> }
 
-/** Resolves when the server takes connections. @throws StartError with what the server said when it can't run. */
+/** Resolves when the server takes connections. @throws StartError with the server's own reason */
 export async function launchServer(options: ServerOptions, signal?: AbortSignal): Promise<Launched> {
   const deadline = Date.now() + replacedWithinMs
   for (;;) {
@@ -71,7 +73,7 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
     const server = spawnServer(options, logFile)
     try {
       if (await isReady(server, options.owner, signal)) {
-        // A start that lost the race may have put its own name there.
+        // A start that lost the race may have written its own record.
         await writeOwner(options.ownerFile, options.owner)
         return { ...server, findCause: () => findCause(options, logFile, logged) }
       }
@@ -80,7 +82,7 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
       throw error
     }
     const output = await readFrom(logFile, logged)
-    // Another start was quicker, or sessions of a killed server are still on their way out.
+    // Another start was quicker, or sessions of a killed server are still ending.
     const taken = /"postmaster\.pid" already exists|pre-existing shared memory block/.test(output)
     if (!taken || Date.now() > deadline) {
       const reason = (await findCause(options, logFile, logged)) ?? findReason(output)
@@ -91,13 +93,13 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
 }
 
 /**
- * A live server whose owner is gone is stopped (its own shell may be at it already); one that has an owner is left
- * alone. A lock whose pid belongs to some other program by now is removed, since Postgres would believe it.
- * @throws StartError when the cluster belongs to somebody else
+ * Stops a live server whose owner is gone (its own shell may be doing so already). Removes a lock whose pid
+ * belongs to another program by now, since Postgres would believe it.
+ * @throws StartError when the server has a live owner, or was not started by this program
  */
 async function replaceLeftServer({ dataDirectory, ownerFile, owner, log }: ServerOptions) {
   const begun = Date.now()
-  let told = 0
+  let signals = 0
   for (;;) {
     const postmaster = await readPostmaster(owner.cluster)
     const waited = Date.now() - begun
@@ -115,13 +117,13 @@ async function replaceLeftServer({ dataDirectory, ownerFile, owner, log }: Serve
         )
       if (found && found.id !== owner.id && isRunning(found.process))
         throw inUse(dataDirectory, pidOf(found.process))
-      if (told === 0) log.warn('stopping a Postgres that has lost its API', { pid: postmaster.pid })
-      // The same steps as the shell's.
+      if (signals === 0) log.warn('stopping a Postgres that has lost its API', { pid: postmaster.pid })
+      // The steps of the shell.
       const step = [0, 2000, 4000].filter((after) => waited >= after).length
-      if (step > told) kill(postmaster.pid, (['SIGINT', 'SIGQUIT', 'SIGKILL'] as const)[step - 1])
-      told = step
+      if (step > signals) kill(postmaster.pid, (['SIGINT', 'SIGQUIT', 'SIGKILL'] as const)[step - 1])
+      signals = step
     }
-    // A machine that failed in the middle of writing it leaves an empty one.
+    // A machine that fails while it is written leaves an empty lock.
     if (!postmaster.pid && waited > 1000) await rm(join(owner.cluster, 'postmaster.pid'), { force: true })
     if (waited > replacedWithinMs)
       throw new StartError(
@@ -137,16 +139,16 @@ export async function removeSocketDirectory(directory: string) {
   const owner = await readOwner(join(directory, 'owner')).catch(() => undefined)
   if (owner && isRunning(owner.process)) return
   try {
-    // By name: the path comes from a file.
+    // By name, since the path comes from a file.
     for (const name of await readdir(directory))
       if (/^(owner|\.s\.PGSQL\.\d)/.test(name)) await rm(join(directory, name))
     await rmdir(directory)
   } catch {
-    // Its own shell was quicker, or it is not ours after all.
+    // Its own shell was quicker, or it is not ours.
   }
 }
 
-/** Its shell removes it with the server; a server that is started again keeps the path that clients know. */
+/** The shell removes it with the server; a restarted server gets the same path, which clients know. */
 async function reopenSocketDirectory({ owner, user }: ServerOptions) {
   try {
     await mkdir(owner.socketDirectory, { mode: 0o700 })
@@ -168,20 +170,21 @@ function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions
     port: String(owner.port),
     max_connections: '50',
     shared_buffers: '64MB',
-    // Bounds the disk that idle data take, and how long a start after a crash recovers.
+    // Bounds the disk space of idle data, and the recovery after a crash.
     min_wal_size: '32MB',
     max_wal_size: '256MB',
     jit: 'off',
     timezone: 'UTC',
     log_timezone: 'UTC',
     log_line_prefix: '%m [%p] %e ',
-    // Starts, crashes and refused log-ins. Failed statements would show what people write; the API logs their codes.
+    // Starts, crashes and refused log-ins. Failed statements would show users' text; the API logs their
+    // codes.
     log_min_messages: 'log',
     log_min_error_statement: 'panic',
     log_checkpoints: 'off',
     ...parameters,
   }
-  // A file rather than this process's own output: it still has the last words when this process is gone.
+  // A file rather than this process's output: it has the last messages also when this process is gone.
   const output = openSync(logFile, 'a', 0o600)
   try {
     return startProgram({
@@ -221,8 +224,7 @@ function explain(output: string, { dataDirectory, tcpPort }: ServerOptions, reas
 }
 
 /**
- * The server's last words before it ended, after `since` in its log. On a full disk it could not even write
- * that down.
+ * The error that ended the server, from its log after `since`. With a full disk it could not even write that.
  */
 async function findCause({ owner, dataDirectory }: ServerOptions, logFile: string, since: number) {
   const { size } = await stat(logFile)
@@ -236,7 +238,7 @@ async function findCause({ owner, dataDirectory }: ServerOptions, logFile: strin
   return undefined
 }
 
-/** The log grows by a few lines a start. Answers where the next line will be. */
+/** Rotates a large log. Returns the offset of the next line. */
 async function boundLog(file: string): Promise<number> {
   const size = await stat(file).then(
     (found) => found.size,

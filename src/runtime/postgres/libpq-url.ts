@@ -1,6 +1,6 @@
 /**
- * The parts of a database URL, split as libpq splits it and not as the web does: a host may be the directory
- * of a socket, all may be given as parameters, which count more, and a plus is a plus.
+ * Splits a database URL as libpq does, which differs from URLs of the web: a host may be the directory of a
+ * socket, parameters may give every part and take precedence, and a plus is a plus.
  * https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
  */
 import { StartError } from '../../core/start-error.ts'
@@ -11,7 +11,7 @@ export type DatabaseUrl = {
   database: string
   username: string
   password: string
-  /** All the others, by name. */
+  /** All others, by name. */
   parameters: Record<string, string>
 }
 
@@ -27,10 +27,10 @@ const form = new RegExp(
 )
 const example = 'postgres://user:password@host:5432/database'
 const socketExample = 'postgres://user:password@localhost/database?host=/its/directory'
-/** The longest path of a socket's directory on Linux: 107 bytes less the socket's own name. */
+/** The limit on Linux: 107 bytes less the socket's own name. */
 const socketDirectoryBytes = 107 - '/.s.PGSQL.65535'.length
 
-/** @throws StartError in one line, which never shows the URL */
+/** @throws StartError in one line, without the URL */
 export function splitDatabaseUrl(text: string, setting: string): DatabaseUrl {
   const wrong = () => new StartError(`${setting} must look like ${example}, or for a socket ${socketExample}`)
   const parts = form.exec(text.trim())?.groups

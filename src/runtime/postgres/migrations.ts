@@ -1,10 +1,12 @@
 /**
  * Brings a database to this program's schema: numbered SQL files, each applied once, in order, in its own
- * transaction or, where the file says so, outside of one.
+ * transaction or, if the file says so, outside of one.
  */
 import postgres from 'postgres'
 import type { Logger } from '../../core/log.ts'
+import { oneLine } from '../../core/plain-text.ts'
 import { StartError } from '../../core/start-error.ts'
+import { sameClient, textQuery } from './driver.ts'
 import type { Migration } from './migration-files.ts'
 
 type AppliedMigration = {
@@ -16,21 +18,22 @@ type AppliedMigration = {
 }
 
 export type MigrationStatus = {
-  /** Every file known to the program or the database, in order. */
+  /** Every file that the program or the database knows, in order. */
   migrations: { name: string; applied_at: string | null }[]
-  /** Why `migrate` would refuse this database; empty when it would not. */
+  /** The reasons why `migrate` would refuse this database. */
   problems: string[]
 }
 
-// Any number does, as long as nothing else in the database locks the same one.
+/** An arbitrary number that nothing else in the database may lock. */
 const lockKey = '5318008214071'
 const lockPollMs = 50
 
 /**
- * Applies what is missing. Any number of processes may do so at once: each file is run by one of them, the
- * others wait for it. Throws `StartError` with one line to show when the database and the files disagree
- * (nothing is changed) or a file fails (that file leaves no trace, those before it stay; one outside a
- * transaction may leave an invalid index, which the next attempt drops).
+ * Applies the missing files. Any number of processes may do so at once: one of them runs a file, the others
+ * wait for it.
+ * @throws StartError in one line when the database and the files disagree (nothing is changed), or when a
+ * file fails. That file leaves nothing behind, those before it stay; one outside a transaction may leave an
+ * invalid index, which the next attempt drops.
  */
 export async function migrate(
   sql: postgres.Sql,
@@ -52,7 +55,7 @@ export async function migrate(
   }
 }
 
-/** Only reads: a database never migrated is reported as such, not prepared. */
+/** Only reads, also a database that was never migrated. */
 export async function migrationStatus(
   sql: postgres.Sql,
   migrations: readonly Migration[],
@@ -62,44 +65,51 @@ export async function migrationStatus(
   const names = new Map<string, string | null>(migrations.map(({ name }) => [name, null]))
   for (const record of records) names.set(record.name, record.applied_at)
   return {
-    migrations: [...names].map(([name, applied_at]) => ({ name, applied_at })).sort(byName),
+    migrations: [...names]
+      .map(([name, applied_at]) => ({ name, applied_at }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
     problems: findProblems(migrations, records),
   }
 }
 
 /**
- * Applies the first file that is missing and returns it; undefined when none is, `locked` while another
- * installer is at work, `prepared` when the bookkeeping had to be changed first.
+ * Applies the first missing file and returns it. Returns undefined when none is missing, `locked` while
+ * another installer is at work, `prepared` when the bookkeeping had to be changed first.
  */
 async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
-  const progress: { running?: Migration } = {}
+  let running: Migration | undefined
   try {
-    // Read committed whatever the database's default: a snapshot taken before the lock would hide what the
-    // last holder did.
+    // Explicitly read committed: a snapshot from before the lock would hide the work of its last holder.
     return await sql.begin('isolation level read committed', async (tx) => {
       if (!(await lock(tx))) return 'locked'
-      const records = await prepareBookkeeping(tx)
+      const { table, records } = await prepareBookkeeping(tx)
       const problems = findProblems(migrations, records)
       if (problems.length > 0) throw new StartError(problems.join('; '))
       const next = migrations[records.length]
       if (!next) return undefined
-      if (await addOldestProgram(tx)) return 'prepared'
-      progress.running = next
-      await tx`
-        insert into schema_migrations (version, name, checksum, oldest_program)
-        values (${next.version}, ${next.name}, ${next.checksum}, ${next.oldestProgram})`
-      // Without parameters this is the simple protocol: as many statements as the file has, in one message.
-      if (next.isTransactional) await tx.unsafe(next.text)
-      else await runOutside(sql, next)
+      if (await addOldestProgram(tx, table)) return 'prepared'
+      running = next
+      if (next.isTransactional) await runInside(tx, next)
+      else {
+        // Closes the portal of the last select, whose snapshot a concurrent index build would wait for.
+        await tx.unsafe('select')
+        await runOutside(sql, next)
+      }
+      // Afterwards, so that a file that ends the transaction is not recorded. It may have changed
+      // search_path.
+      await tx.unsafe(
+        `insert into ${table} (version, name, checksum, oldest_program) values ($1, $2, $3, $4)`,
+        [next.version, next.name, next.checksum, next.oldestProgram],
+      )
       return next
     })
   } catch (error) {
-    throw progress.running && !(error instanceof StartError) ? fileError(progress.running, error) : error
+    throw running && !(error instanceof StartError) ? fileError(running, error) : error
   }
 }
 
-/** A file means the same whatever the database or the role has set, and may take its time. */
-const sameForAll = `
+/** A file must mean the same whatever the database or the role has set, and may take its time. */
+const fixedSettings = `
   set local statement_timeout = 0;
   set local idle_in_transaction_session_timeout = 0;
   set local lock_timeout = '5s';
@@ -110,47 +120,56 @@ const sameForAll = `
   set local array_nulls = on`
 
 /**
- * Held to the end of the transaction and no longer, which is what a transaction pooler can keep. Time-outs
- * meant for requests would end a long file: none applies here but the files' own. A file that waits for a
- * lock holds up every later read and write of the table, so that it gives up after 5 s.
+ * The lock ends with the transaction, which is as long as a transaction pooler can keep one. lock_timeout is
+ * 5 s, since a file that waits for a table holds up all later reads and writes of it.
  *
- * An installer that finds it taken ends its transaction and comes again. One that waited inside would never
- * end: the holder's `create index concurrently` waits for the end of every transaction that has a snapshot
- * from before.
+ * An installer that does not get the lock ends its transaction and tries again. If it waited inside, the
+ * holder's `create index concurrently` would wait for the end of every transaction with an older snapshot: a
+ * deadlock.
  */
 async function lock(tx: postgres.TransactionSql): Promise<boolean> {
-  await tx.unsafe(sameForAll)
+  await tx.unsafe(fixedSettings)
   const [row] = await tx<[{ isLocked: boolean }]>`
     select pg_try_advisory_xact_lock(${lockKey}::bigint) as "isLocked"`
   return row.isLocked
 }
 
-/**
- * Runs the file's statement on a connection of its own, since that of `sql` is in the transaction that holds
- * the lock.
- */
-async function runOutside(sql: postgres.Sql, { text }: Migration) {
-  // postgres.js makes its own client for `listen` from parsed options in the same way.
-  const outside = postgres({ ...sql.options, max: 1 } as object)
+/** @throws StartError when the file has ended the transaction; its statements before that stay then */
+async function runInside(tx: postgres.TransactionSql, { name, text }: Migration) {
+  const transactionId = async () => (await tx`select pg_current_xact_id()::text as id`)[0]?.id
+  const before = await transactionId()
+  // Without parameters this is the simple protocol: any number of statements in one message.
+  await tx.unsafe(text)
+  if ((await transactionId()) !== before)
+    throw new StartError(`${name}: leave out commit and rollback, every file runs in a transaction already`)
+}
+
+/** On a connection of its own, since that of `sql` is in the transaction that holds the lock. */
+async function runOutside(sql: postgres.Sql, { name, text }: Migration) {
+  const outside = sameClient(sql)
   try {
-    // A concurrent build that broke off leaves its index behind, invalid, and `if not exists` would pass over
-    // it.
-    const invalid = await outside<{ name: string }[]>`
-      select relname as name from pg_index join pg_class on pg_class.oid = indexrelid
+    // A concurrent build that failed leaves an invalid index behind, over which `if not exists` would pass.
+    const invalid = await outside<{ index: string }[]>`
+      select relname as index from pg_index join pg_class on pg_class.oid = indexrelid
       where not indisvalid and relnamespace = current_schema()::regnamespace`
     const words = text.split(/\W+/)
-    for (const { name } of invalid)
-      if (words.includes(name)) await outside`drop index concurrently if exists ${outside(name)}`
-    await outside.unsafe(text)
+    for (const { index } of invalid)
+      if (words.includes(index)) await outside`drop index concurrently if exists ${outside(index)}`
+    await textQuery(outside, text)
+  } catch (error) {
+    // By the extended protocol Postgres refuses a second statement.
+    if (error instanceof postgres.PostgresError && error.routine === 'exec_parse_message')
+      throw new StartError(`${name}: a file that runs outside a transaction has one statement, not several`)
+    throw error
   } finally {
     await outside.end({ timeout: 5 })
   }
 }
 
-async function prepareBookkeeping(tx: postgres.TransactionSql): Promise<AppliedMigration[]> {
-  const { exists, role, schema } = await findBookkeeping(tx)
-  // Not `create table if not exists`: that needs the right to create even when there is nothing to do.
-  if (exists) return listApplied(tx)
+async function prepareBookkeeping(tx: postgres.TransactionSql) {
+  const { exists, role, schema, table } = await findBookkeeping(tx)
+  // Not `create table if not exists`, which needs the right to create even when the table exists.
+  if (exists) return { table, records: await listApplied(tx) }
   if (schema === null)
     throw new StartError('the database has no schema to create tables in: check search_path')
   try {
@@ -164,52 +183,44 @@ async function prepareBookkeeping(tx: postgres.TransactionSql): Promise<AppliedM
       )`
   } catch (error) {
     if (!(error instanceof postgres.PostgresError && error.code === '42501')) throw error
+    const cause = error
     throw new StartError(
-      `the role "${role}" may not create tables in the schema "${schema}": grant it create on that schema` +
-        ` (${describe(error)})`,
-      { cause: error },
+      `the role "${role}" may not create tables in the schema "${schema}": grant it create on that schema (${describe(error)})`,
+      { cause },
     )
   }
-  return []
+  return { table, records: [] }
 }
 
 /**
- * Databases of before programs could run beside a newer schema lack the column. The transaction that adds it
- * ends at once: its lock keeps readers away, of whom an index that is built concurrently would wait for the
- * end.
+ * Adds the column to a table that an older program made. The transaction ends at once: its lock keeps readers
+ * waiting, for whose end a concurrent index build would wait in turn.
  */
-async function addOldestProgram(tx: postgres.TransactionSql): Promise<boolean> {
+async function addOldestProgram(tx: postgres.TransactionSql, table: string): Promise<boolean> {
   const [column] = await tx`
     select from pg_attribute
-    where attrelid = to_regclass(quote_ident(current_schema()) || '.schema_migrations') and attname = 'oldest_program'`
+    where attrelid = to_regclass(${table}) and attname = 'oldest_program'`
   if (column) return false
   await tx`alter table schema_migrations add column oldest_program integer`
   return true
 }
 
-/**
- * `exists` is about the schema that `create table` would use; the same name further down search_path is
- * someone else's.
- */
+/** Looks in the schema that `create table` would use, and in no other of search_path. */
 async function findBookkeeping(sql: postgres.Sql | postgres.TransactionSql) {
-  const [row] = await sql<[{ exists: boolean; role: string; schema: string | null }]>`
-    select to_regclass(quote_ident(current_schema()) || '.schema_migrations') is not null as exists,
-      current_user as role,
-      current_schema() as schema`
+  const [row] = await sql<[{ exists: boolean; role: string; schema: string | null; table: string }]>`
+    select to_regclass(name) is not null as exists, current_user as role, current_schema() as schema, name as table
+    from (select quote_ident(current_schema()) || '.schema_migrations' as name) named`
   return row
 }
 
 function listApplied(sql: postgres.Sql | postgres.TransactionSql) {
+  // Through jsonb, since the column may not exist yet.
   return sql<AppliedMigration[]>`
-    select version, name, checksum, ${oldestProgram(sql)},
+    select version, name, checksum, (to_jsonb(applied) ->> 'oldest_program')::int as oldest_program,
       to_char(applied_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as applied_at
-    from schema_migrations
+    from schema_migrations applied
     order by version`
 }
-
-/** As text of a statement that also runs where the column does not exist yet. */
-const oldestProgram = (sql: postgres.Sql | postgres.TransactionSql) =>
-  sql`(to_jsonb(schema_migrations) ->> 'oldest_program')::int as oldest_program`
 
 function findProblems(migrations: readonly Migration[], records: readonly AppliedMigration[]): string[] {
   const problems: string[] = []
@@ -232,27 +243,21 @@ function findProblems(migrations: readonly Migration[], records: readonly Applie
   return problems
 }
 
-const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1)
+const describe = (error: unknown) => oneLine(error instanceof Error ? error.message : String(error))
 
-const describe = (error: unknown) =>
-  String(error instanceof Error ? error.message : error).replace(/\s+/g, ' ')
-
-function fileError(migration: Migration, error: unknown) {
-  return new StartError(`${migration.name}${errorPlace(migration, error)}: ${describe(error)}`, {
-    cause: error,
-  })
-}
+const fileError = (migration: Migration, error: unknown) =>
+  new StartError(`${migration.name}${locate(migration, error)}: ${describe(error)}`, { cause: error })
 
 /**
- * Postgres knows the place of what it could not parse or find; for an error raised by a function it names
- * that one's line.
+ * Postgres reports a position in the text for errors of parsing and names, and a function's line for errors
+ * inside one.
  */
-function errorPlace({ text }: Migration, error: unknown) {
+function locate({ text }: Migration, error: unknown) {
   if (!(error instanceof postgres.PostgresError)) return ''
   if (error.position) {
     // Postgres counts characters from 1, JavaScript strings count UTF-16 units.
     const before = [...text].slice(0, Number(error.position) - 1)
     return ` line ${before.filter((character) => character === '\n').length + 1}`
   }
-  return error.where ? ` (${describe(error.where.split('\n')[0])})` : ''
+  return error.where ? ` (${oneLine(error.where.split('\n')[0] ?? '')})` : ''
 }

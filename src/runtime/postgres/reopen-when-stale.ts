@@ -1,4 +1,4 @@
-/** A resource that is opened at its first use, and anew when it has lain unused for long. */
+/** A resource that is opened at its first use, and opened anew after a long time without use. */
 
 type Options<T> = {
   open: () => T
@@ -8,7 +8,7 @@ type Options<T> = {
   now?: () => number
 }
 
-/** `use` answers the one that may be used now; time counts from the last `use` or `used`. */
+/** `use` returns the current resource. Its age counts from the last `use` or `used`. */
 export function reopenWhenStale<T>({ open, close, staleAfterMs, now = Date.now }: Options<T>) {
   let current: { resource: T; usedAt: number } | undefined
   return {

@@ -1,4 +1,4 @@
-/** The database of a service on Node: the one DATABASE_URL names, or the one embedded here. */
+/** The database of a service on Node: that of DATABASE_URL, or the embedded one. */
 import { join } from 'node:path'
 import postgres, { type Sql } from 'postgres'
 import type { Config } from '../../config/api.ts'
@@ -21,7 +21,7 @@ type Opening = {
   stack: Stack
 }
 
-/** The embedded server has so many connections for what runs beside the API: commands, its own super-user. */
+/** Connections of the embedded server for commands beside the API, and for its superuser. */
 const spareConnections = 20
 
 /**
@@ -41,7 +41,7 @@ export async function checkDatabase({
   return undefined
 }
 
-/** Without DATABASE_URL starts the embedded server, and brings its schema up to date. */
+/** Without DATABASE_URL starts the embedded server and applies the migrations. */
 export async function startDatabase({
   config,
   dataDirectory,
@@ -50,13 +50,13 @@ export async function startDatabase({
   stack,
 }: Opening): Promise<DatabaseAddress> {
   if (config.databaseUrl) return config.databaseUrl
-  const places = config.databasePool * config.webConcurrency
-  const maxConnections = Math.max(50, places + spareConnections)
+  const poolSizes = config.databasePool * config.webConcurrency
+  const maxConnections = Math.max(50, poolSizes + spareConnections)
   const server = await startMigrated({ dataDirectory, packageRoot, log, stack, maxConnections })
   return server.connection
 }
 
-/** The embedded server, its schema up to date; it is stopped with the stack. */
+/** Starts the embedded server and applies the migrations. It stops with the stack. */
 export async function startMigrated({
   dataDirectory,
   packageRoot,
@@ -85,7 +85,7 @@ export async function startMigrated({
   return server
 }
 
-/** This process's connections, made as they are needed. */
+/** The connections of this process, made when they are needed. */
 export function connectDatabase(config: Config, address: DatabaseAddress, stack: Stack) {
   const database = createDatabase(connectTo(address, config), {
     poolSize: config.databasePool,

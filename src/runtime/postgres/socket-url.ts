@@ -1,6 +1,6 @@
 /**
- * Database URLs of servers behind a unix socket, in the form that libpq takes too: the socket's directory as
- * the parameter `host`, which counts more than the host before the path.
+ * Database URLs for a unix socket, in a form that libpq takes too: the parameter `host` is the socket's
+ * directory, and takes precedence over the host before the path.
  * https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING
  */
 

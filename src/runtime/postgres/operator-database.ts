@@ -1,6 +1,5 @@
 /** The database of an operator's commands, which run beside the service. */
 import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { type Config, readConfig } from '../../config/api.ts'
 import { StartError } from '../../core/start-error.ts'
@@ -9,21 +8,16 @@ import { findEmbeddedPostgres } from '../embedded-postgres/start.ts'
 import { readDatabaseUrl } from './database-url.ts'
 import { createDatabase, valueOptions } from './postgres.ts'
 
-const _packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const statementTimeoutMs = 60_000
 
-type Place = {
-  databaseUrl: string | undefined
-  databaseCa: string | undefined
-  dataDirectory: string
-}
+type Location = Pick<Config, 'databaseUrl' | 'databaseCa' | 'dataDirectory'>
 
 /**
  * Options of postgres.js for DATABASE_URL, or without it for the embedded server that a running `npm start` keeps under
  * DATA_DIR. One connection, without prepared statements, which a transaction pooler would lose.
  * @throws StartError when there is none, or DATABASE_URL cannot be read
  */
-export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory }: Place) {
+export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory }: Location) {
   const options = { ...valueOptions, max: 1, prepare: false, connect_timeout: 10 } as const
   if (databaseUrl) return { ...options, ...readDatabaseUrl({ databaseUrl, databaseCa }).options }
   const embedded = await findEmbeddedPostgres({ dataDirectory })
@@ -34,7 +28,7 @@ export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirect
 }
 
 /** @throws StartError as findOperatorDatabase does */
-export const connectAsOperator = async (place: Place) => postgres(await findOperatorDatabase(place))
+export const connectAsOperator = async (location: Location) => postgres(await findOperatorDatabase(location))
 
 /** The database and the settings of the service that the environment describes. @throws StartError when there is none */
 export async function withDatabase(

@@ -42,43 +42,26 @@ export async function checkDatabase({
 }
 
 /** Without DATABASE_URL starts the embedded server and applies the migrations. */
-export async function startDatabase({
-  config,
-  dataDirectory,
-  packageRoot,
-  log,
-  stack,
-}: Opening): Promise<DatabaseAddress> {
-  if (config.databaseUrl) return config.databaseUrl
-  const poolSizes = config.databasePool * config.webConcurrency
-  const maxConnections = Math.max(50, poolSizes + spareConnections)
-  const server = await startMigrated({ dataDirectory, packageRoot, log, stack, maxConnections })
-  return server.connection
+export async function startDatabase(opening: Opening): Promise<DatabaseAddress> {
+  const { databaseUrl, databasePool, webConcurrency } = opening.config
+  if (databaseUrl) return databaseUrl
+  const maxConnections = Math.max(50, databasePool * webConcurrency + spareConnections)
+  return (await startMigrated({ ...opening, maxConnections })).connection
 }
 
 /** Starts the embedded server and applies the migrations. It stops with the stack. */
 export async function startMigrated({
-  dataDirectory,
-  packageRoot,
-  log,
   stack,
   maxConnections,
-  tcpPort,
+  ...options
 }: Omit<Opening, 'config'> & { maxConnections: number; tcpPort?: number }): Promise<EmbeddedPostgres> {
   const parameters = { max_connections: String(maxConnections) }
-  const server = await startEmbeddedPostgres({
-    dataDirectory,
-    packageRoot,
-    log,
-    parameters,
-    ...(tcpPort === undefined ? {} : { tcpPort }),
-  })
+  const server = await startEmbeddedPostgres({ ...options, parameters })
   stack.push('Postgres', server.stop)
-  for (const notice of server.notices) log.warn(notice)
-  const migrations = await readMigrations(join(packageRoot, 'sql'))
+  for (const notice of server.notices) options.log.warn(notice)
   const sql = postgres({ ...valueOptions, ...server.connection, max: 1 }) as unknown as Sql
   try {
-    await migrate(sql, migrations, log)
+    await migrate(sql, await readMigrations(join(options.packageRoot, 'sql')), options.log)
   } finally {
     await sql.end({ timeout: 2 })
   }

@@ -1,6 +1,6 @@
 /**
- * After a write has been answered, no read by anyone who may see the task returns older data: over several processes,
- * at random, and with Redis killed, frozen and restarted empty in the middle.
+ * After a write has been answered, no read by anyone who may see the task returns older data: over several
+ * processes, at random, and with Redis killed, frozen and restarted empty in the middle.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -52,7 +52,7 @@ type Known = {
   answeredAt: Map<number, number>
 }
 
-test('no read is older than what was answered before it began', async () => {
+test('no read is older than a write that was acknowledged before it began', async () => {
   const random = seeded(20261124)
   const pick = <T>(list: readonly T[]): T => {
     const one = list[Math.floor(random() * list.length)]
@@ -120,7 +120,8 @@ test('no read is older than what was answered before it began', async () => {
         if (!path.includes('?') && task !== one.task) continue
         const found = shown.find(({ id }) => id === task.id)
         if (found) check(task, before, found.title, path)
-        // Whoever created it always sees it, and so does whoever it was given to before, if nobody took it away.
+        // Whoever created it always sees it, and so does whoever it was given to before, if nobody took it
+        // away.
         const stayed = task.assignee === before.assignee && task.number === before.number
         const sees = user === task.creator || (stayed && before.assignee === user)
         const unseen =

@@ -10,7 +10,7 @@ import { startUpstashFront } from '../support/upstash-front.ts'
 const JWT_SECRET = 'a secret that only the tests know: 32 bytes and more'
 
 test.for(['redis', 'upstash'])(
-  'who is disabled or logged out reads nothing more from the cache: %s',
+  'a disabled or logged-out user reads nothing more from the cache: %s',
   async (kind, context) => {
     const server = await startTestPostgres()
     const redis = await startTestRedis()

@@ -40,7 +40,7 @@ async function start() {
   return { lambda, client: createClient({ baseUrl: front.url, addressHeader: 'X-Forwarded-For' }) }
 }
 
-test('limits and cached answers are theirs together, though each stands still while the other answers', async () => {
+test('environments share limits and cached answers, though each is frozen while the other answers', async () => {
   const [one, other] = await Promise.all([start(), start()])
   const { token } = await one.client.register()
   const task = await one.client.createTask(token)
@@ -63,7 +63,7 @@ test('limits and cached answers are theirs together, though each stands still wh
   expect([...one.lambda.lines, ...other.lambda.lines]).toEqual([])
 })
 
-test('a connection that went while an environment stood still is made anew before it is used', async () => {
+test('a connection that was closed while its environment was frozen is replaced before it is used', async () => {
   const { lambda, client } = await start()
   const { token } = await client.register()
   const { id } = await client.createTask(token)

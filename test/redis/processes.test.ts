@@ -1,4 +1,4 @@
-/** WEB_CONCURRENCY: several processes on one port are one service, whichever of them is killed, and end as one. */
+/** WEB_CONCURRENCY: several processes on one port act as one service, survive kills, and end together. */
 import { request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -43,7 +43,9 @@ const workersOf = ({ child }: Pick<ApiProcess, 'child'>) =>
 const answeredBy = ({ lines }: Pick<ApiProcess, 'lines'>) =>
   new Set(lines.filter(({ message }) => message === 'request').map(({ pid }) => pid))
 
-/** The status, on a connection of its own, so that a process that dies takes only what it was about to answer. */
+/**
+ * The status, on a connection of its own, so that a process that dies takes only what it was about to answer.
+ */
 function statusOf(api: Pick<ApiProcess, 'baseUrl'>, path: string, token: string) {
   return new Promise<number | undefined>((resolve, reject) => {
     const headers = { Authorization: `Bearer ${token}` }
@@ -56,7 +58,7 @@ function statusOf(api: Pick<ApiProcess, 'baseUrl'>, path: string, token: string)
   })
 }
 
-test('a log that nobody can read ends none of them', async (context) => {
+test('a log that cannot be written ends no process', async (context) => {
   const service = await createServiceOf(2, context)
   const api = await service.start()
   const workers = workersOf(api)
@@ -67,7 +69,7 @@ test('a log that nobody can read ends none of them', async (context) => {
   expect(workersOf(api)).toEqual(workers)
 })
 
-/** Resolves when all that ran below the process is gone, and its port with it. */
+/** Resolves when the descendants of the process have ended, and its port is free. */
 async function untilGone(api: ApiProcess, descendants: ReturnType<typeof descendantsOf>) {
   const left = () => descendants.filter(({ token }) => isRunning(token)).map(({ command }) => command)
   await vi.waitFor(() => expect(left()).toEqual([]), patience)
@@ -79,7 +81,7 @@ async function untilGone(api: ApiProcess, descendants: ReturnType<typeof descend
   expect(refused).toBe('ECONNREFUSED')
 }
 
-test('each of four serves, and together they keep to the limit under three times as many requests at once', async (context) => {
+test('four processes serve, and together keep the limit under three times as many requests at once', async (context) => {
   const service = await createServiceOf(4, context, { RATE_LIMIT_USER: '100/60s' })
   const api = await service.start()
   const burst = async () => {
@@ -96,7 +98,7 @@ test('each of four serves, and together they keep to the limit under three times
   }, patience)
 })
 
-test('what one process writes, every other one reads; each completion is told once', async (context) => {
+test('each process reads the writes of the others; each completion is notified once', async (context) => {
   const service = await createServiceOf(4, context)
   const api = await service.start()
   const client = createClient(api)
@@ -118,7 +120,7 @@ test('what one process writes, every other one reads; each completion is told on
   expect(told.length - 40).toBeLessThanOrEqual(failed.length)
 })
 
-test('a killed process loses what it was answering and nothing else, and another takes its place', async (context) => {
+test('a killed process loses only its requests under way, and is replaced', async (context) => {
   const service = await createServiceOf(3, context)
   const api = await service.start()
   const { token } = await createClient(api).register()
@@ -159,7 +161,7 @@ test('a killed process loses what it was answering and nothing else, and another
   expect(await api.stop()).toBe(0)
 })
 
-test('one that dies again and again is started ever later, while the others serve', async (context) => {
+test('a process that dies repeatedly is restarted later and later, while the others serve', async (context) => {
   const service = await createServiceOf(2, context)
   const api = await service.start()
   const { token } = await createClient(api).register()
@@ -179,7 +181,7 @@ test('one that dies again and again is started ever later, while the others serv
   expect(delays().slice(1)).toEqual([200, 400, 800, 1600])
 })
 
-test('metrics are those of all, added up, and fall with none that ends or is stuck', async (context) => {
+test('metrics are sums over all processes, and do not fall when one ends or is stuck', async (context) => {
   const service = await createServiceOf(3, context, { METRICS_PORT: '0' })
   const api = await service.start()
   const { token } = await createClient(api).register()
@@ -213,7 +215,7 @@ test('metrics are those of all, added up, and fall with none that ends or is stu
   await vi.waitFor(async () => expect(await asked()).toBe(85), patience)
 })
 
-test('SIGKILL of the process that started them leaves nothing; the next start works', async (context) => {
+test('SIGKILL of the primary leaves no process; the next start works', async (context) => {
   const service = await createServiceOf(3, context, { PORT: String(await findFreePort()) })
   const api = await service.start()
   const user = await createClient(api).register()
@@ -256,7 +258,7 @@ test.for([
   await untilGone(api, descendants)
 })
 
-test('a second SIGTERM hurries', async (context) => {
+test('a second SIGTERM shortens the shutdown', async (context) => {
   const service = await createServiceOf(3, context)
   const api = await service.start()
   const upload = await beginUpload(api, await createClient(api).register())
@@ -271,7 +273,7 @@ test('a second SIGTERM hurries', async (context) => {
   await untilGone(api, descendants)
 })
 
-test('a port that is taken stops the start with one line, and nothing is left', async (context) => {
+test('a port in use stops the start with one line, and leaves no process', async (context) => {
   const other = createServer()
   context.onTestFinished(() => void other.close())
   const port = await listenOnLoopback(other)

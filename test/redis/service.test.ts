@@ -50,7 +50,7 @@ afterAll(async () => {
 
 const cacheStatus = ({ headers }: { headers: Headers }) => headers.get('Cache-Status')
 
-test('what one process writes the others read at once, and from the cache after that', async () => {
+test('each process reads the writes of the others at once, then from the cache', async () => {
   const [one, other] = [(await start()).client, (await start()).client]
   const ann = await one.register()
   const bob = await other.register()
@@ -58,7 +58,7 @@ test('what one process writes the others read at once, and from the cache after 
   const task = await one.createTask(ann.token, { title: 'One', assigned_to: bob.id })
   const path = `/api/tasks/${task.id}/`
   expect(cacheStatus(await read(one, ann, path))).toBe('task-api; fwd=uri-miss; stored')
-  // It is kept in the background.
+  // It is stored in the background.
   await until(
     async () => /^task-api; hit; ttl=\d+$/.test(cacheStatus(await read(other, ann, path)) ?? ''),
     'a hit',
@@ -85,7 +85,7 @@ test('what one process writes the others read at once, and from the cache after 
   expect((await read(other, ann, path)).status).toBe(404)
 })
 
-test('a query is known by all of it, question marks of its own included', async () => {
+test('a cached query is identified by its whole text, with question marks', async () => {
   const { client } = await start()
   const { token } = await client.register()
   const pending = await client.createTask(token, { title: 'why?' })
@@ -98,7 +98,7 @@ test('a query is known by all of it, question marks of its own included', async 
   }
 })
 
-test('a repeat of a write that was never answered renews what was cached before it', async () => {
+test('the retry of a write that was never answered invalidates the cache', async () => {
   const { api, client } = await start()
   const { id: userId, token, refreshToken } = await client.register()
   const { id } = await client.createTask(token, { title: 'Old' })
@@ -126,7 +126,7 @@ test('a repeat of a write that was never answered renews what was cached before 
   expect(api.lines.some(({ message }) => message?.startsWith('the store is lost'))).toBe(false)
 })
 
-test('a Redis that falls silent is connected to anew, and nothing piles up meanwhile', async () => {
+test('the connection to a silent Redis is replaced, and no requests pile up', async () => {
   const own = await startTestRedis()
   const { client } = await start({ REDIS_URL: own.url })
   const { token } = await client.register()
@@ -147,7 +147,7 @@ test('a Redis that falls silent is connected to anew, and nothing piles up meanw
   await own.stop()
 })
 
-test('preconditions and HEAD hold for cached answers too', async () => {
+test('preconditions and HEAD apply to cached answers', async () => {
   const { client } = await start()
   const { token } = await client.register()
   const { id } = await client.createTask(token)
@@ -165,7 +165,7 @@ test('preconditions and HEAD hold for cached answers too', async () => {
   expect([refused.status, refused.headers.get('ETag')]).toEqual([412, etag])
 })
 
-test('a session that ends reads nothing more anywhere, whatever is cached', async () => {
+test('an ended session reads nothing more from any process or cache', async () => {
   const [one, other] = [(await start()).client, (await start()).client]
   const cached = async (token: string) => {
     await other.request('GET', '/api/tasks/', { token })
@@ -196,7 +196,7 @@ test('a session that ends reads nothing more anywhere, whatever is cached', asyn
   expect((await other.request('GET', `/api/tasks/${id}/`, { token: bob.token })).status).toBe(404)
 })
 
-test('limits are exact over all of them, under three times as many requests at once', async () => {
+test('limits are exact over all processes, under three times as many requests at once', async () => {
   // The window is longer than the test, and each user is new: nothing of a window before weighs in.
   const limited = { REDIS_URL: redis.url, RATE_LIMIT_USER: '50/3600s' }
   const clients = await Promise.all([start(limited), start(limited), start(limited)])
@@ -219,8 +219,8 @@ test('limits are exact over all of them, under three times as many requests at o
   expect(statuses(answers).filter((status) => status === 429)).toHaveLength(100)
 })
 
-describe('at the servers it costs', () => {
-  test('one turn to Redis before the work and one after a write; one statement, or none for what is cached', async () => {
+describe('round trips', () => {
+  test('one to Redis before the work and one after a write; one statement, or none for a cached answer', async () => {
     const counter = await startTurnCounter(redis.port)
     const proxy = await startPostgresProxy(database)
     const { client } = await start({
@@ -229,7 +229,7 @@ describe('at the servers it costs', () => {
     })
     const { token } = await client.register()
     const { id } = await client.createTask(token)
-    /** What earlier requests have left to be done in the background is none of the next one's. */
+    /** Work of earlier requests in the background must not be counted. */
     const quiet = async () => {
       for (let turns = -1; turns !== counter.turns(); ) {
         turns = counter.turns()
@@ -253,7 +253,7 @@ describe('at the servers it costs', () => {
     const miss = await cost('GET', `/api/tasks/${id}/`)
     expect(miss.statements).toBe(1)
     expect(miss.status).toContain('stored')
-    // It is kept in the background.
+    // It is stored in the background.
     let hit = miss
     await until(async () => {
       hit = await cost('GET', `/api/tasks/${id}/`)
@@ -264,7 +264,7 @@ describe('at the servers it costs', () => {
     counter.close()
   })
 
-  test('one call to Upstash before the work and one after a write', async () => {
+  test('one to Upstash before the work and one after a write', async () => {
     const front: UpstashFront = await startUpstashFront(redis.url)
     const upstash = { UPSTASH_REDIS_REST_URL: front.url, UPSTASH_REDIS_REST_TOKEN: front.token }
     const { client } = await start(upstash)
@@ -284,7 +284,7 @@ describe('at the servers it costs', () => {
   })
 })
 
-test('without the store: limits by this process, nothing cached, told by /readyz; all as before once it is back', async () => {
+test('without the store: limits by each process, no cache, "degraded" in /readyz; recovers with the store', async () => {
   const own = await startTestRedis()
   const { api, client } = await start({ REDIS_URL: own.url, RATE_LIMIT_USER: '5/3600s' })
   const readiness = async () => (await client.request('GET', '/readyz')).body
@@ -308,7 +308,7 @@ test('without the store: limits by this process, nothing cached, told by /readyz
   await own.stop()
 })
 
-test('a start does not wait for a store that is away, but a wrong password stops it', async () => {
+test('a start goes on without its store, but is stopped by a wrong password', async () => {
   const port = await findFreePort()
   const { client } = await start({ REDIS_URL: `redis://127.0.0.1:${port}` })
   expect((await client.request('GET', '/readyz')).body).toEqual({ status: 'degraded', degraded: ['cache'] })
@@ -323,17 +323,13 @@ test('a start does not wait for a store that is away, but a wrong password stops
   await locked.stop()
 })
 
-test('by TLS, as an ACL user who may do no more than is needed', async () => {
+test('over TLS, as an ACL user with the least rights', async () => {
   const directory = await temporaryDirectory()
   const pem = (name: string) => join(directory, name)
   const openssl = (...parameters: string[]) => execFileSync('openssl', parameters, { stdio: 'pipe' })
   const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
   openssl(
-    'req',
-    '-x509',
-    '-newkey',
-    'rsa:2048',
-    '-nodes',
+    ...'req -x509 -newkey rsa:2048 -nodes'.split(' '),
     '-keyout',
     pem('key'),
     '-out',

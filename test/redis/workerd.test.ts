@@ -35,7 +35,7 @@ afterAll(async () => {
   await postgres?.stop()
 })
 
-test('one call to Upstash before the work and one after a write; one statement, or none for what is cached', async () => {
+test('one call to Upstash before the work and one after a write; one statement, or none for a cached answer', async () => {
   const client = createClient({ baseUrl: workers.url, addressHeader: 'X-Test-Address' })
   const { token } = await client.register()
   const { id } = await client.createTask(token)

@@ -1,4 +1,4 @@
-/** A statement past its deadline is alone in that: what others have under way ends as it would have, and no connection is left behind. */
+/** A statement past its deadline disturbs no other statement, and leaves no connection behind. */
 import { chmod, chown, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -73,7 +73,7 @@ async function open({ onTestFinished }: Pick<TestContext, 'onTestFinished'>, url
   }
 }
 
-test.for(['require', 'disable'])('a slow one is cancelled (sslmode=%s)', async (mode, context) => {
+test.for(['require', 'disable'])('a slow statement is cancelled (sslmode=%s)', async (mode, context) => {
   const database = await open(context, server.url(`sslmode=${mode}`))
   const { write } = await database.startWrite()
   for (let round = 0; round < 3; round++) await expect(database.slow()).rejects.toThrow(DeadlineError)
@@ -83,7 +83,7 @@ test.for(['require', 'disable'])('a slow one is cancelled (sslmode=%s)', async (
   expect(await database.entries()).toEqual([{ n: 1 }])
 })
 
-/** Stands before the server as a pooler does that takes cancellations and does nothing with them. */
+/** A pooler before the server that accepts cancellations and ignores them. */
 async function startDeafPooler({ onTestFinished }: Pick<TestContext, 'onTestFinished'>, manner: string) {
   const sockets = new Set<Socket>()
   const pooler = createServer((client) => {
@@ -116,7 +116,7 @@ async function startDeafPooler({ onTestFinished }: Pick<TestContext, 'onTestFini
 }
 
 test.for(['hangs up', 'says nothing'])(
-  'a slow one behind a pooler that hands no cancellation on, but %s',
+  'a slow statement behind a pooler that forwards no cancellation, but %s',
   async (manner, context) => {
     const address = await startDeafPooler(context, manner)
     const database = await open(context, server.url('sslmode=disable', address))
@@ -125,14 +125,14 @@ test.for(['hangs up', 'says nothing'])(
     await database.release(1)
     await write
     expect(await database.entries()).toEqual([{ n: 1 }])
-    // What could not be cancelled ends by itself, and its session with it.
+    // The statement ends by itself, and its session with it.
     await database.release(2)
     await expect.poll(async () => (await database.sessions()).length, patience).toBeLessThanOrEqual(poolSize)
   },
 )
 
 test.for(['require', 'disable'])(
-  'one whose session nothing interrupts (sslmode=%s)',
+  'a statement whose session cannot be interrupted (sslmode=%s)',
   async (mode, context) => {
     const database = await open(context, server.url(`sslmode=${mode}`))
     const { write } = await database.startWrite()
@@ -151,7 +151,7 @@ test.for(['require', 'disable'])(
   },
 )
 
-test('a commit that no standby has confirmed is not told as done', async (context) => {
+test('a commit that no standby has confirmed is not reported as done', async (context) => {
   const { run, transaction, entries } = await open(context, server.url('sslmode=disable'))
   const waitFor = async (standby: string) => {
     await server.query(`alter system set synchronous_standby_names to '${standby}'`)
@@ -161,7 +161,7 @@ test('a commit that no standby has confirmed is not told as done', async (contex
   await write(60_000)
   await waitFor('of_nobody')
   context.onTestFinished(() => waitFor(''))
-  // The server reads its settings anew when it gets to it.
+  // The server reloads its settings some time later.
   await vi.waitFor(async () => await expect(write(300)).rejects.toThrow(DeadlineError), patience)
   const both = transaction((tx) => tx.run((sql) => sql`insert into entries values (2)`), { timeoutMs: 300 })
   await expect(both).rejects.toThrow(DeadlineError)

@@ -1,7 +1,4 @@
-/**
- * A database that cannot be used, for one reason or another: clients are told what it is, the log names the
- * cause.
- */
+/** A database that cannot be used: clients get the reason in general words, the log names the cause. */
 import { execFileSync } from 'node:child_process'
 import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,7 +21,7 @@ beforeAll(async () => {
 })
 afterAll(() => server?.remove())
 
-/** Says nothing of SQL, hosts and paths. */
+/** The answer must not show SQL, hosts or paths. */
 function expectRefusal(answer: Answer, detail: string, leastRetryAfter: number) {
   expect({ status: answer.status, faults: problemFaults(answer) }).toEqual({ status: 503, faults: [] })
   expect(answer.body).toMatchObject({ detail, title: 'Service Unavailable' })
@@ -34,7 +31,7 @@ function expectRefusal(answer: Answer, detail: string, leastRetryAfter: number) 
 
 const couldNot = 'the database could not be used'
 
-test('a server that has gone is away; the log has its address', async (context) => {
+test('a stopped server is "away"; the log has its address', async (context) => {
   const own = await startPostgresCluster()
   context.onTestFinished(() => own.remove())
   const { request, register, api } = await createSettableService(context, { server: own })
@@ -45,7 +42,7 @@ test('a server that has gone is away; the log has its address', async (context) 
   const line = await api.line(({ message }) => message === couldNot)
   expect(line).toMatchObject({ error: 'the database is away', code: 'ECONNREFUSED' })
   expect(line.cause).toContain(`127.0.0.1:${own.port}`)
-  // The relay asks again and again, and says so once.
+  // The relay asks repeatedly and logs once.
   await vi.waitFor(() => expect(api.lines.filter(isOfRelay)).toHaveLength(1), patience)
   const asked = Date.now()
   await vi.waitFor(() => expect(Date.now() - asked).toBeGreaterThan(3000), patience)
@@ -57,7 +54,7 @@ test('a server that has gone is away; the log has its address', async (context) 
 
 const isOfRelay = ({ message }: { message?: string }) => message === 'the outbox could not be read'
 
-test('too many connections, and a password that is not taken any more', async (context) => {
+test('too many connections, and a password that was changed', async (context) => {
   const { database, request, register, api } = await createSettableService(context, { server })
   const { token } = await register()
   const end = () =>
@@ -87,7 +84,7 @@ test('too many connections, and a password that is not taken any more', async (c
   })
 })
 
-test('a hot standby: reads go on, writes and /readyz say why not', async (context) => {
+test('a hot standby: reads work, writes and /readyz give the reason', async (context) => {
   const own = await startPostgresCluster()
   context.onTestFinished(() => own.remove())
   await migrateDatabase(own.url())
@@ -113,7 +110,7 @@ test('a hot standby: reads go on, writes and /readyz say why not', async (contex
     status: 503,
     body: { status: 'unavailable', unavailable: ['database'] },
   })
-  // It lags: whoever logs in at the primary is not known here yet.
+  // It lags: a log-in at the primary is not known here yet.
   await standby.query('select pg_wal_replay_pause()')
   const late = await vi.waitFor(() => createClient(writer).register(), patience)
   expect((await request('GET', '/api/tasks/', { token: late.token })).status).toBe(401)
@@ -124,7 +121,7 @@ test('a hot standby: reads go on, writes and /readyz say why not', async (contex
   await createClient(api).createTask(token)
 })
 
-/** Undefined where this user may mount nothing. */
+/** Undefined if this user may not mount. */
 async function mountSmallDisk({ onTestFinished }: Pick<TestContext, 'onTestFinished'>, megabytes: number) {
   const directory = await temporaryDirectory()
   onTestFinished(() => rm(directory, { recursive: true, force: true }))
@@ -149,7 +146,7 @@ async function mountSmallDisk({ onTestFinished }: Pick<TestContext, 'onTestFinis
   }
 }
 
-test('a full disk: writes say so, /readyz fails until there is room again', async (context) => {
+test('a full disk: writes give the reason, /readyz fails until there is room again', async (context) => {
   const disk = await mountSmallDisk(context, 64)
   if (!disk) return context.skip('nothing can be mounted here')
   const own = await startPostgresCluster()
@@ -176,7 +173,7 @@ test('a full disk: writes say so, /readyz fails until there is room again', asyn
   expect((await write()).status).toBe(201)
 })
 
-test('the embedded server names a /dev/shm that is too small', async ({ onTestFinished, skip }) => {
+test('the embedded server reports a /dev/shm that is too small', async ({ onTestFinished, skip }) => {
   const dataDirectory = await temporaryDirectory()
   onTestFinished(() => rm(dataDirectory, { recursive: true, force: true }))
   const inside = `mount --make-rprivate / && mount -t tmpfs -o size=4k tmpfs /dev/shm && exec "$0" "$1"`
@@ -195,7 +192,7 @@ test('the embedded server names a /dev/shm that is too small', async ({ onTestFi
   ])
 })
 
-describe('a database without our tables', () => {
+describe('a database without the tables', () => {
   const environmentOf = async (url: string) => ({
     DATABASE_URL: url,
     ...secret,
@@ -203,7 +200,7 @@ describe('a database without our tables', () => {
     NOTIFIER_PORT: String(await findFreePort()),
   })
 
-  test('the start says once what to do, and it is enough to do it', async ({ onTestFinished }) => {
+  test('the start says once what to do, and needs no restart afterwards', async ({ onTestFinished }) => {
     const database = await createDatabase({ server })
     const environment = await environmentOf(database.url)
     const api = await startApi({ environment })
@@ -256,7 +253,7 @@ describe('a database without our tables', () => {
   })
 })
 
-test('a Redis that is not there is named by the start, which goes on', async (context) => {
+test('a start without its Redis warns and goes on', async (context) => {
   const environment = { REDIS_URL: 'redis://:hunter2@127.0.0.1:1' }
   const { request, register, api } = await createSettableService(context, { server, environment })
   const told = api.lines.filter(({ message }) => message?.startsWith('REDIS_URL: no Redis answers'))

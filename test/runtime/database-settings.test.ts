@@ -41,7 +41,7 @@ describe.each(ways)('reached $name', ({ front: startFront }) => {
   })
   afterAll(() => pooler?.stop())
 
-  test('times are right, whatever datestyle, timezone and precision say', async (context) => {
+  test('times are right with any datestyle, timezone and precision', async (context) => {
     const { database, request, register, createTask } = await createSettableService(context, options)
     const { token, refreshToken } = await register()
     for (const [datestyle, timezone, intervalstyle] of [
@@ -83,7 +83,7 @@ describe.each(ways)('reached $name', ({ front: startFront }) => {
   })
 
   test.for(['serializable', 'repeatable read'])(
-    'concurrent writes all succeed where transactions are %s by default',
+    'concurrent writes all succeed with a default isolation of %s',
     async (isolation, context) => {
       const { database, request, register, createTask } = await createSettableService(context, options)
       const { token } = await register()
@@ -124,7 +124,7 @@ async function lock(database: Awaited<ReturnType<typeof createDatabase>>, statem
 }
 
 describe('a lock_timeout of the database', () => {
-  test("is nobody's 409: a change waits for the lock as it would without", async (context) => {
+  test('causes no 409: a change waits for the lock as it would without', async (context) => {
     const { database, request, register, createTask } = await createSettableService(context, { server })
     const [owner, other] = [await register(), await register()]
     const task = await createTask(owner.token)
@@ -150,7 +150,7 @@ describe('a lock_timeout of the database', () => {
     expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 201])
   })
 
-  test('leaves the 409 of a key to those who wait for that key', async (context) => {
+  test('causes a 409 only for requests that wait for an Idempotency-Key', async (context) => {
     const { database, request, register } = await createSettableService(context, { server })
     const [owner, other] = [await register(), await register()]
     await database.set({ lock_timeout: '20ms' })
@@ -173,7 +173,7 @@ describe('a lock_timeout of the database', () => {
   })
 })
 
-describe('what no answer could be right under', () => {
+describe('settings under which no answer would be right', () => {
   const hopeless = [
     ['session_replication_role', 'replica', 'no trigger'],
     ['exit_on_error', 'on', 'ends its connection'],
@@ -184,7 +184,7 @@ describe('what no answer could be right under', () => {
   })
 
   test.for(hopeless)(
-    '%s stops the start with one line, and the doctor says so',
+    '%s stops the start with one line, and doctor reports it',
     async ([name, value, why]) => {
       const database = await createDatabase({ server })
       await migrateDatabase(database.url)
@@ -204,7 +204,7 @@ describe('what no answer could be right under', () => {
     },
   )
 
-  test('while the service runs, session_replication_role makes /readyz fail', async (context) => {
+  test('session_replication_role, set while the service runs, makes /readyz fail', async (context) => {
     const { database, request, api } = await createSettableService(context, { server })
     await database.set({ session_replication_role: 'replica' })
     await vi.waitFor(async () => expect((await request('GET', '/readyz')).status).toBe(503), patience)
@@ -214,7 +214,7 @@ describe('what no answer could be right under', () => {
     await vi.waitFor(async () => expect((await request('GET', '/readyz')).status).toBe(200), patience)
   })
 
-  test('what costs something is named by the start and by the doctor', async (context) => {
+  test('the start and doctor name settings that cost something', async (context) => {
     const database = await createDatabase({ server })
     await migrateDatabase(database.url)
     await database.set({
@@ -235,7 +235,7 @@ describe('what no answer could be right under', () => {
   })
 })
 
-test('a database that is read-only by default: reads are answered, writes say why not', async (context) => {
+test('a database that is read-only by default: reads work, writes give the reason', async (context) => {
   const { database, request, register, createTask, api } = await createSettableService(context, { server })
   const { token } = await register()
   const task = await createTask(token)

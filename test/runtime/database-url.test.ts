@@ -1,4 +1,6 @@
-/** DATABASE_URL as libpq reads it: what each sslmode checks, against real servers with a CA of their own. */
+/**
+ * DATABASE_URL as libpq reads it, and the checks of each sslmode against real servers with a CA of their own.
+ */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, chown, copyFile, rm, writeFile } from 'node:fs/promises'
@@ -22,8 +24,8 @@ import { migrateDatabase, startProgram } from '../support/processes.ts'
 const read = (query: string, databaseCa?: string) =>
   readDatabaseUrl({ databaseUrl: `postgres://user:secret@db.example.com:5433/tasks?${query}`, databaseCa })
 
-describe('what it says', () => {
-  test('is the server, and nothing that a server does not know', () => {
+describe('a database URL', () => {
+  test('gives options for the server, and lists the parameters that no server knows', () => {
     const { options, unused } = read(
       'pgbouncer=true&connection_limit=5&channel_binding=require&application_name=mine&search_path=tasks&connect_timeout=3',
     )
@@ -40,7 +42,7 @@ describe('what it says', () => {
     expect(unused).toEqual(['pgbouncer', 'connection_limit', 'channel_binding'])
   })
 
-  test('may be an IPv6 address, or names and passwords of any characters', () => {
+  test('may have an IPv6 address, and names and passwords of any characters', () => {
     const { options } = readDatabaseUrl({
       databaseUrl: 'postgres://us%40er:p%2F%3F%25@[::1]:5433/t%C3%A4sks',
     })
@@ -95,7 +97,7 @@ describe('what it says', () => {
     ['postgres://u:secret@h:0/db', 'DATABASE_URL must look like postgres://user:password@host:5432/database'],
     ['postgres://u:sec/ret@h/db', 'DATABASE_URL must look like'],
     ['host=/tmp dbname=secret', 'DATABASE_URL must look like'],
-  ])('%s is refused in one line that shows what works', (databaseUrl, line) => {
+  ])('%s is refused in one line with an example', (databaseUrl, line) => {
     expect(() => readDatabaseUrl({ databaseUrl })).toThrow(StartError)
     expect(() => readDatabaseUrl({ databaseUrl })).toThrow(line)
     expect(() => readDatabaseUrl({ databaseUrl })).not.toThrow(/secret|sec\/ret|\n/)
@@ -124,7 +126,7 @@ describe('what it says', () => {
     expect(() => read(query)).not.toThrow(/secret|\n/)
   })
 
-  test('several hosts, and what is no URL, are refused without being shown', () => {
+  test('several hosts and malformed URLs are refused without being shown', () => {
     for (const databaseUrl of [
       'postgres://u:secret@one,two/tasks',
       'postgres://u:secret@[/',
@@ -145,7 +147,7 @@ function hasOpenssl() {
   }
 }
 
-/** A server that lets nobody in without TLS, with a certificate of a CA that is its own, for localhost alone. */
+/** A server that demands TLS, with a certificate of its own CA for localhost only. */
 describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () => {
   let directory: string
   let server: PostgresCluster
@@ -270,7 +272,7 @@ describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () =
     await database.close()
   })
 
-  test('a start that can never reach it is refused in one line; npm run migrate as well', async () => {
+  test('a start that can never reach it is refused in one line, and npm run migrate as well', async () => {
     const url = server.url('sslmode=verify-full', { host: 'localhost', port: server.port })
     const environment = {
       DATABASE_URL: url,
@@ -294,7 +296,7 @@ describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () =
   })
 })
 
-describe('what the start finds out', () => {
+describe('the checks of a start', () => {
   let server: PostgresCluster
   beforeAll(async () => {
     server = await startPostgresCluster({
@@ -319,7 +321,7 @@ describe('what the start finds out', () => {
     return warnings
   }
 
-  test('a socket, in whatever form libpq takes', async () => {
+  test('a socket, in every form of libpq', async () => {
     const { directory, port } = server
     const user = `tasks:${encodeURIComponent(password)}`
     const secret = `password=${encodeURIComponent(password)}`
@@ -331,7 +333,7 @@ describe('what the start finds out', () => {
       expect(await inspect(url)).toEqual([])
   })
 
-  test('of a server as it should be: nothing', async () => {
+  test('find nothing wrong with a proper server', async () => {
     expect(await inspect(server.url())).toEqual([])
   })
 
@@ -346,20 +348,20 @@ describe('what the start finds out', () => {
       (url: string) => url.replace(/tasks$/, 'nothing'),
       /the server refuses it: database/,
     ],
-  ])('%s is refused', async (_, change, reason) => {
+  ])('refuse %s', async (_, change, reason) => {
     const refusal = inspect(change(server.url()))
     await expect(refusal).rejects.toThrow(StartError)
     await expect(refusal).rejects.toThrow(reason)
     await expect(refusal).rejects.not.toThrow('hunter2')
   })
 
-  test('a server without TLS is refused where sslmode demands it', async () => {
+  test('refuse a server without TLS if sslmode demands it', async () => {
     await expect(inspect(server.url('sslmode=require'))).rejects.toThrow(
       /^DATABASE_URL: the server takes no TLS; .* sslmode$/,
     )
   })
 
-  test('a server that is away, silent or closing at once stops no start', async () => {
+  test('go on if a server is away, silent or closes at once', async () => {
     const away = server.url('', { host: '127.0.0.1', port: 1 })
     expect(await inspect(away)).toEqual(['the database is not ready yet'])
     const silent = createServer(() => {})
@@ -373,7 +375,7 @@ describe('what the start finds out', () => {
   })
 
   test.skipIf(!hasPgBouncer)(
-    'a pooler that keeps no prepared statements: DATABASE_PREPARE=off is asked for',
+    'ask for DATABASE_PREPARE=off if a pooler does not support prepared statements',
     async () => {
       const pooler = await startPgBouncer(server)
       await expect(inspect(pooler.url())).rejects.toThrow(/^DATABASE_PREPARE: .* give off$/)

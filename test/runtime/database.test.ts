@@ -31,7 +31,7 @@ function open(url: string, { poolSize = 1, timeoutMs = 60_000 } = {}) {
   return { ...database, say, sleep }
 }
 
-test('a statement whose time is up gives nobody else its answer, whatever waits behind it', async () => {
+test('the answer of a statement past its deadline goes to no other statement', async () => {
   const { say, sleep, close } = open(server.url(), { poolSize: 2 })
   const slow = [sleep(3), sleep(3)]
   const late = Array.from({ length: 20 }, (_, i) => say(`late ${i}`, { timeoutMs: 100 }))
@@ -54,7 +54,7 @@ describe('a statement that is given as text', () => {
     return rows.map(({ text }) => text)
   }
 
-  test('takes values and answers rows as a tagged one does, in a transaction too', async () => {
+  test('takes values and returns rows like a tagged one, also in a transaction', async () => {
     const { query, transaction, close } = open(server.url())
     const text = `select $1::bigint as id, extract(epoch from $2::timestamptz) as time, $3::text as text,
       $4::jsonb -> 'a' as member, $5::boolean as is_true`
@@ -68,7 +68,7 @@ describe('a statement that is given as text', () => {
     await close()
   })
 
-  test('is prepared once a connection, unless the statement or the setting says no', async () => {
+  test('is prepared once a connection, unless the statement or the setting forbids it', async () => {
     const database = open(server.url())
     for (const id of [1, 2]) await database.query('select $1::int as one', [id])
     await database.query('select $1::int as one_unprepared', [1], { prepare: false })
@@ -85,7 +85,7 @@ describe('a statement that is given as text', () => {
   })
 })
 
-test('statements that are cancelled under way disturb no others', async () => {
+test('cancelled statements disturb no others', async () => {
   const { say, sleep, close } = open(server.url(), { poolSize: 3 })
   const cancelling = async () => {
     for (let round = 0; round < 15; round++) await expect(sleep(30, 40)).rejects.toThrow(DeadlineError)
@@ -97,14 +97,14 @@ test('statements that are cancelled under way disturb no others', async () => {
   await close()
 })
 
-test('nothing of a statement is kept on its connection once it has been answered', async () => {
+test('a connection keeps nothing of an answered statement in memory', async () => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const { run, close } = open(server.url())
   const answers: WeakRef<object>[] = []
   for (let round = 0; round < 20; round++)
     answers.push(new WeakRef(await run((sql) => sql`select ${round}::integer as round`)))
-  // What postgres.js itself keeps is its last one or two.
+  // postgres.js itself keeps its last one or two.
   await run((sql) => sql`select 'something else'`)
   await run((sql) => sql`select 'something else'`)
   await vi.waitFor(
@@ -132,7 +132,7 @@ test('heavy statements leave connections to the others', async () => {
   await close()
 })
 
-test('a deadlock is tried again', async () => {
+test('a deadlock is retried', async () => {
   const { run, close } = open(server.url(), { poolSize: 2 })
   await run((sql) => sql`create table pairs (id integer primary key, n integer not null)`)
   await run((sql) => sql`insert into pairs values (1, 0), (2, 0)`)
@@ -149,7 +149,7 @@ test('a deadlock is tried again', async () => {
   await close()
 })
 
-describe('a statement that Postgres undoes because of another', () => {
+describe('a statement that Postgres undoes after a conflict', () => {
   const conflicts = { serialization_failure: '40001', deadlock_detected: '40P01' }
   /** Fails for so long, and counts how often: a sequence does not go back. */
   async function createConflict({ run }: Pick<ReturnType<typeof open>, 'run'>, name: string, ms: number) {
@@ -168,7 +168,7 @@ describe('a statement that Postgres undoes because of another', () => {
     }
   }
 
-  test.for(Object.entries(conflicts))('(%s) is run again for 2 s, with pauses', async ([name]) => {
+  test.for(Object.entries(conflicts))('(%s) is retried for 2 s, with pauses', async ([name]) => {
     const database = open(server.url(), { timeoutMs: 30_000 })
     const triesOf = await createConflict(database, name, 1000)
     expect(await database.run((sql) => sql`select ${sql.unsafe(`${name}()`)} said`)).toEqual([
@@ -180,26 +180,23 @@ describe('a statement that Postgres undoes because of another', () => {
     await database.close()
   })
 
-  test.for(Object.entries(conflicts))(
-    '(%s) and never can be run is no fault of ours',
-    async ([name, code]) => {
-      const database = open(server.url(), { timeoutMs: 30_000 })
-      const triesOf = await createConflict(database, name, 3_600_000)
-      const begun = performance.now()
-      const failure = await database.run((sql) => sql`select ${sql.unsafe(`${name}()`)}`).catch((e) => e)
-      expect(performance.now() - begun).toBeGreaterThan(1000)
-      expect(failure).toMatchObject({
-        name: 'DatabaseUnavailableError',
-        reason: 'contended',
-        cause: { code },
-      })
-      expect(await triesOf()).toBeLessThan(30)
-      await database.close()
-    },
-  )
+  test.for(Object.entries(conflicts))('(%s) is "contended" if no retry succeeds', async ([name, code]) => {
+    const database = open(server.url(), { timeoutMs: 30_000 })
+    const triesOf = await createConflict(database, name, 3_600_000)
+    const begun = performance.now()
+    const failure = await database.run((sql) => sql`select ${sql.unsafe(`${name}()`)}`).catch((e) => e)
+    expect(performance.now() - begun).toBeGreaterThan(1000)
+    expect(failure).toMatchObject({
+      name: 'DatabaseUnavailableError',
+      reason: 'contended',
+      cause: { code },
+    })
+    expect(await triesOf()).toBeLessThan(30)
+    await database.close()
+  })
 })
 
-test('a time is never read as the text that a server makes of it', async () => {
+test('a time is never read as text of the server', async () => {
   const { run, say, close } = open(server.url())
   await expect(run((sql) => sql`select now()`)).rejects.toThrow('extract(epoch from …)')
   const [row] = await run(
@@ -227,7 +224,10 @@ test('a transaction is all or nothing, and leaves its connection free', async ()
   await close()
 })
 
-/** Passes everything on until it is silenced: then connections stay open and nothing comes through; new ones may be refused. */
+/**
+ * Passes everything on until it is silenced: then connections stay open and nothing comes through; new ones
+ * may be refused.
+ */
 async function startSilenceableProxy(serverUrl: string) {
   const target = new URL(serverUrl)
   const sockets = new Set<Socket>()
@@ -271,7 +271,7 @@ async function startSilenceableProxy(serverUrl: string) {
 }
 
 test.each(['open', 'refusing'] as const)(
-  'connections that fall silent are made anew (new ones meanwhile: %s)',
+  'silent connections are replaced (new ones meanwhile: %s)',
   async (next) => {
     const proxy = await startSilenceableProxy(server.url())
     const { say, close } = open(proxy.url, { poolSize: 2, timeoutMs: 300 })
@@ -295,7 +295,7 @@ test.each(['open', 'refusing'] as const)(
   },
 )
 
-test('a silence is waited out once, not once for each connection', async () => {
+test('a silent server costs one wait, not one for each connection', async () => {
   const proxy = await startSilenceableProxy(server.url())
   const { say, sleep, close } = open(proxy.url, { poolSize: 4 })
   await Promise.all([sleep(0.5), sleep(0.5), sleep(0.5), sleep(0.5)])

@@ -22,8 +22,8 @@ import { copyPackage, projectRoot } from './fixtures/installation.ts'
 const isRoot = process.getuid?.() === 0
 const ordinary = { uid: 65534, gid: 65534 }
 /**
- * Far more than anything here takes on an idle machine (a restart 70 ms, the last resort against a server 4 s), for
- * machines that are busy; and less than the waits that a fault would bring, 15 s and more.
+ * Far more than anything here takes on an idle machine (a restart 70 ms, the last resort against a server 4
+ * s), for machines that are busy; and less than the waits that a fault would bring, 15 s and more.
  */
 const promptlyMs = 12_000
 /** The directory's mode must be what keeps others out, so it is closed to everybody but root. */
@@ -73,7 +73,7 @@ function recordingLog() {
   return { logger, lines }
 }
 
-/** What a person would read; fails unless it is one line that a StartError brings. */
+/** The one line of the StartError with which the attempt must fail. */
 async function reasonNotToStart(attempt: Promise<unknown>): Promise<string> {
   const error = await attempt.then(
     () => undefined,
@@ -96,13 +96,13 @@ const postmasterOf = async (cluster: string) =>
   Number.parseInt(await readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10)
 const shellsOf = (cluster: string) =>
   processesOf(cluster).filter(({ command }) => command.startsWith('/bin/sh'))
-/** Of a shell that has ended, a child may go on for a moment, having not become its `sleep` yet. */
+/** A child of a shell that has ended may run on for a moment, before it becomes `sleep`. */
 const untilNothingRunsOn = (path: string) => until(() => processesOf(path).length === 0, promptlyMs)
 const leftovers = (directory: string) => readdirSync(directory).filter((name) => name.includes('.new.'))
 const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8)
 
 describe('a start', () => {
-  it('gives a real database to an owner who is no superuser, durable and sane about text', async () => {
+  it('gives a durable database to an owner who is no superuser, with the expected text order', async () => {
     const { connection, url, notices } = await start({ dataDirectory: await workshop.newData() })
     const sql = connect(connection)
     const [facts] = await sql`
@@ -129,7 +129,7 @@ describe('a start', () => {
     expect({ url, shared: notices.length }).toEqual({ url: null, shared: isRoot ? 1 : 0 })
   })
 
-  it('keeps secrets to the owner of the files, and asks for the password on the socket', async () => {
+  it('keeps its files private, and demands the password on the socket', async () => {
     const dataDirectory = await workshop.usedData()
     const { connection } = await start({ dataDirectory })
     for (const name of ['postgres-password', 'postgres-superuser-password', 'postgres.owner', 'postgres.log'])
@@ -143,7 +143,7 @@ describe('a start', () => {
     expect(row?.is_superuser).toBe('on')
   })
 
-  it('finds the data of the start before it, quickly, and leaves nothing behind when it stops', async () => {
+  it('finds the data of the start before quickly, and leaves no process behind when it stops', async () => {
     const dataDirectory = await workshop.usedData()
     const first = await start({ dataDirectory })
     await connect(first.connection)`create table things as select 'a' as name`
@@ -159,7 +159,7 @@ describe('a start', () => {
     expect(await connect(second.connection)`select name from things`).toEqual([{ name: 'a' }])
   })
 
-  it('listens on loopback for tools when it is given a port, with the same password', async () => {
+  it('listens on loopback if it is given a port, with the same password', async () => {
     const port = await listen()
     await new Promise((resolve) => port.close(resolve))
     const { url } = await start({
@@ -176,7 +176,7 @@ describe('a start', () => {
     await expect(connect(guess)`select 1`).rejects.toMatchObject({ code: '28P01' })
   })
 
-  it('names a port that is taken', async () => {
+  it('reports a port that is in use', async () => {
     const taken = await listen()
     const dataDirectory = await workshop.usedData()
     const reason = await reasonNotToStart(start({ dataDirectory, tcpPort: taken.port }))
@@ -188,7 +188,7 @@ describe('a start', () => {
     await start({ dataDirectory })
   })
 
-  it('sets passwords again when the files that hold them were lost', async () => {
+  it('sets new passwords when their files were lost', async () => {
     const dataDirectory = await workshop.usedData()
     const first = await start({ dataDirectory })
     await first.stop()
@@ -208,8 +208,8 @@ describe('a start', () => {
   })
 })
 
-describe('a start that cannot be', () => {
-  it('names the platform and the two ways out where no Postgres comes for it', async () => {
+describe('a start that is refused', () => {
+  it('names a platform without a Postgres package, and the alternatives', async () => {
     const packageRoot = await workshop.makeDirectory()
     const dataDirectory = join(packageRoot, 'data')
     const reasons = [
@@ -227,7 +227,7 @@ describe('a start that cannot be', () => {
     expect(existsSync(dataDirectory)).toBe(false)
   })
 
-  it('says that DATA_DIR is no directory', async () => {
+  it('reports that DATA_DIR is no directory', async () => {
     const file = join(await workshop.makeDirectory(), 'file')
     await writeFile(file, '')
     expect(await reasonNotToStart(start({ dataDirectory: file }))).toBe(`DATA_DIR ${file} is not a directory`)
@@ -237,7 +237,7 @@ describe('a start that cannot be', () => {
     )
   })
 
-  it('says that DATA_DIR cannot be written to', async () => {
+  it('reports that DATA_DIR cannot be written to', async () => {
     const dataDirectory = await workshop.makeDirectory('read-only', 0o555)
     const api = workshop.startApi({ dataDirectory }, isRoot ? ordinary : {})
     expect(await api.refused).toMatchObject({
@@ -248,18 +248,15 @@ describe('a start that cannot be', () => {
     })
   })
 
-  it.runIf(isRoot)(
-    'says that the user is unknown to the system (needs root, to become that user)',
-    async () => {
-      const parent = await workshop.makeDirectory()
-      const unknown = { uid: 54321, gid: 54321 }
-      chownSync(parent, unknown.uid, unknown.gid)
-      const dataDirectory = join(parent, 'data')
-      const { message } = await workshop.startApi({ dataDirectory }, unknown).refused
-      expect(message).toMatch(/^user 54321 is not in \/etc\/passwd, .* or set DATABASE_URL$/)
-      expect(leftovers(dataDirectory)).toEqual([])
-    },
-  )
+  it.runIf(isRoot)('reports a user without an account (needs root, to become that user)', async () => {
+    const parent = await workshop.makeDirectory()
+    const unknown = { uid: 54321, gid: 54321 }
+    chownSync(parent, unknown.uid, unknown.gid)
+    const dataDirectory = join(parent, 'data')
+    const { message } = await workshop.startApi({ dataDirectory }, unknown).refused
+    expect(message).toMatch(/^user 54321 is not in \/etc\/passwd, .* or set DATABASE_URL$/)
+    expect(leftovers(dataDirectory)).toEqual([])
+  })
 
   it('does not touch data of another version of Postgres', async () => {
     const dataDirectory = await workshop.makeDirectory()
@@ -274,7 +271,7 @@ describe('a start that cannot be', () => {
 })
 
 describe('a first start that is killed', () => {
-  it('leaves nothing that the next start trusts, whenever it happened', async () => {
+  it('leaves nothing that the next start trusts, at any moment', async () => {
     for (let step = 0; step < 3; step++) {
       const dataDirectory = await workshop.newData()
       const api = workshop.startApi({ dataDirectory })
@@ -295,7 +292,7 @@ describe('a first start that is killed', () => {
 })
 
 describe('an API that is killed', () => {
-  it('takes its server along within seconds, under load, and the next start finds every acknowledged row', async () => {
+  it('ends its server within seconds under load, and the next start finds every acknowledged row', async () => {
     const dataDirectory = await workshop.usedData()
     const acknowledged: string[] = []
     for (const restart of ['after it has gone', 'meanwhile']) {
@@ -317,7 +314,7 @@ describe('an API that is killed', () => {
     await untilNothingRunsOn(dataDirectory)
   })
 
-  it('takes along a server that does not react', async () => {
+  it('ends a server that does not react', async () => {
     const api = workshop.startApi({ dataDirectory: await workshop.usedData() })
     const { dataDirectory: cluster } = await api.ready
     end(await postmasterOf(cluster), 'SIGSTOP')
@@ -325,7 +322,7 @@ describe('an API that is killed', () => {
     await untilNothingRunsOn(cluster)
   })
 
-  it('together with its shells leaves a live server, which the next start replaces', async () => {
+  it('together with its shells leaves a running server, which the next start replaces', async () => {
     const dataDirectory = await workshop.usedData()
     const api = workshop.startApi({ dataDirectory })
     const { dataDirectory: cluster, connection } = await api.ready
@@ -344,7 +341,7 @@ describe('an API that is killed', () => {
     expect(await connect(server.connection)`select count(*)::int as n from written`).toEqual([{ n: 0 }])
   })
 
-  it('may leave files that name processes of others by now', async () => {
+  it('may leave files with pids that belong to other programs by now', async () => {
     const dataDirectory = await workshop.usedData()
     const first = await start({ dataDirectory })
     const cluster = first.dataDirectory
@@ -367,7 +364,7 @@ describe('an API that is killed', () => {
     }
   })
 
-  it('may leave an empty lock, when the machine failed with it', async () => {
+  it('may leave an empty lock after a machine failure', async () => {
     const dataDirectory = await workshop.usedData()
     const first = await start({ dataDirectory })
     await first.stop()
@@ -379,7 +376,7 @@ describe('an API that is killed', () => {
 
 describe('two starts on one DATA_DIR', () => {
   it.each(['for the first time', 'over data', 'over data of one that was killed'])(
-    'at once, %s: one wins, the other names it',
+    'at once, %s: one wins, the other names its process',
     async (situation) => {
       const first = situation === 'for the first time'
       const dataDirectory = await (first ? workshop.newData() : workshop.usedData())
@@ -403,7 +400,7 @@ describe('two starts on one DATA_DIR', () => {
     },
   )
 
-  it('the second is refused at once, also when the same process asks', async () => {
+  it('the second is refused at once, also in the same process', async () => {
     const dataDirectory = await workshop.usedData()
     const server = await start({ dataDirectory })
     const begun = performance.now()
@@ -418,7 +415,7 @@ describe('two starts on one DATA_DIR', () => {
 })
 
 describe('a server that ends under a running API', () => {
-  it.each(['the server', 'its shell'])('is started again: %s was killed', async (victim) => {
+  it.each(['the server', 'its shell'])('is restarted: %s was killed', async (victim) => {
     const dataDirectory = await workshop.usedData()
     const server = await start({ dataDirectory })
     const sql = connect(server.connection, { backoff: 0.05 })
@@ -437,7 +434,7 @@ describe('a server that ends under a running API', () => {
 })
 
 describe('a command beside the API', () => {
-  it('finds the server, also while it starts, and nothing when none runs', async () => {
+  it('finds the server, also while it starts, and none when none runs', async () => {
     const dataDirectory = await workshop.newData()
     const where = { dataDirectory, packageRoot: projectRoot }
     expect(await findEmbeddedPostgres(where)).toBeNull()
@@ -517,7 +514,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     return { server, place }
   }
 
-  it('the server runs as nobody, and the start warns that other services may too', async () => {
+  it('the server runs as nobody, and the start warns that other services may do so', async () => {
     const server = await start({ dataDirectory: await workshop.usedData() })
     const pid = await postmasterOf(server.dataDirectory)
     expect(execFileSync('ps', ['-o', 'user=', '-p', String(pid)], { encoding: 'utf8' }).trim()).toBe('nobody')
@@ -535,7 +532,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     expect(chooseAccount(readAccounts(passwd + own.replace('999', '0'))).name).toBe('nobody')
   })
 
-  it('data and programs go where nobody can enter when the project is closed, and the start says so', async () => {
+  it('data and programs of a closed project go to a directory that the server can enter, with a notice', async () => {
     const packageRoot = await workshop.makeDirectory('closed', closed)
     const { links } = await copyPackage(packageRoot)
     const dataDirectory = join(packageRoot, 'data')
@@ -553,7 +550,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     expect(readdirSync(dataDirectory)).not.toContain('postgres.owner')
   })
 
-  it('such data are found again, also after the project was moved or opened', async () => {
+  it('relocated data are found again, also after the project was moved or opened', async () => {
     const { packageRoot, dataDirectory } = await closedProject()
     const { server, place } = await relocated({ packageRoot, dataDirectory })
     await connect(server.connection)`create table kept as select 42 as answer`
@@ -568,12 +565,12 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
       expect(dirname(again.dataDirectory)).toBe(place)
       await again.stop()
     }
-    // What is gone is not replaced by an empty database without a word.
+    // Lost data are not silently replaced by an empty database.
     await rm(place, { recursive: true })
     expect(await reasonNotToStart(start(there))).toMatch(/postgres is a link to data that are gone/)
   })
 
-  it('an empty directory that only root can enter is opened, one that holds something is left as it is', async () => {
+  it('an empty private directory of root is opened, one with content is left as it is', async () => {
     const empty = await workshop.makeDirectory('empty', closed)
     const server = await start({ dataDirectory: empty })
     expect({ mode: modeOf(empty), at: server.dataDirectory }).toEqual({
@@ -589,7 +586,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     })
   })
 
-  it('a place that somebody else has made or opened is refused', async () => {
+  it('a relocation directory that another user made or opened is refused', async () => {
     const project = await closedProject()
     await mkdir(project.dataDirectory)
     const place = (await findHome(project.dataDirectory, project.packageRoot)).relocated ?? ''
@@ -605,7 +602,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     expect(await reasonNotToStart(start(project))).toMatch('was made or opened by somebody else')
   })
 
-  it('data that exist in a closed directory are not passed over', async () => {
+  it('existing data in a closed directory are reported', async () => {
     const dataDirectory = await workshop.usedData()
     chmodSync(dirname(dataDirectory), closed)
     expect(await reasonNotToStart(start({ dataDirectory }))).toMatch(/holds data, but .* cannot enter it/)

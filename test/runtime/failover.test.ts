@@ -1,4 +1,7 @@
-/** A database that goes away, comes back, or hands its work to another, under load: nothing acknowledged is lost, nobody restarts. */
+/**
+ * A database that goes away, comes back, or is replaced under load: no acknowledged write is lost, without a
+ * restart.
+ */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, type TestContext, test, vi } from 'vitest'
 import { type Answer, createClient, problemFaults } from '../support/client.ts'
@@ -27,7 +30,7 @@ async function createService({ onTestFinished }: Pick<TestContext, 'onTestFinish
   return { server, address, api }
 }
 
-/** Four who create and four who list, each as soon as the last answer is there. */
+/** Four clients create and four list, each as soon as it has its last answer. */
 async function startLoad(api: ApiProcess) {
   const client = createClient(api)
   const { token } = await client.register()
@@ -77,7 +80,7 @@ async function expectNothingLost(load: Load, server: Pick<PostgresCluster, 'quer
   const rows = await server.query<{ id: number }>('select id::int from tasks', 'tasks')
   const stored = new Set(rows.map(({ id }) => id))
   expect(load.acknowledged.filter((id) => !stored.has(id))).toEqual([])
-  // A write that is tried again after it was done would be there twice.
+  // A write that was retried after it had taken effect would exist twice.
   expect(rows.length).toBeLessThanOrEqual(load.acknowledged.length + load.refused.writes.length)
   for (const answer of [...load.refused.writes, ...load.refused.reads]) {
     expect({ status: answer.status, faults: problemFaults(answer) }).toEqual({ status: 503, faults: [] })
@@ -85,7 +88,7 @@ async function expectNothingLost(load: Load, server: Pick<PostgresCluster, 'quer
   }
 }
 
-test.concurrent('connections that are ended all the time: no read fails', async (context) => {
+test.concurrent('no read fails while connections are ended all the time', async (context) => {
   const { server, api } = await createService(context)
   const load = await startLoad(api)
   await load.goesOn(20)
@@ -103,14 +106,14 @@ test.concurrent('connections that are ended all the time: no read fails', async 
   await expectNothingLost(load, server)
 })
 
-test.concurrent('a server that is killed and started again', async (context) => {
+test.concurrent('a server is killed and restarted', async (context) => {
   const { server, api } = await createService(context)
   const load = await startLoad(api)
   const recoveries: number[] = []
   for (let round = 0; round < 4; round++) {
     await load.goesOn(20)
     await server.kill()
-    // Longer than what is bridged in silence, so that there are refusals.
+    // Longer than retries last, so that there are refusals.
     await vi.waitFor(() => expect(load.refused.reads.length).toBeGreaterThan(round), patience)
     await server.start()
     const back = performance.now()
@@ -125,13 +128,13 @@ test.concurrent('a server that is killed and started again', async (context) => 
   await expectNothingLost(load, server)
 })
 
-test.concurrent('a writer that becomes a reader, and a standby that takes over', async (context) => {
+test.concurrent('a writer becomes a reader, and a standby takes over', async (context) => {
   const { server, address, api } = await createService(context)
   const standby = await server.makeStandby()
   const load = await startLoad(api)
   await load.goesOn(20)
 
-  // Its connections stay, as Aurora's do.
+  // Its connections stay open, like Aurora's.
   await server.query('alter system set default_transaction_read_only = on')
   await server.query('select pg_reload_conf()')
   await vi.waitFor(() => expect(load.refused.writes.length).toBeGreaterThan(4), patience)

@@ -84,7 +84,7 @@ async function refusal(work: Promise<unknown>) {
 }
 
 describe('reading the files', () => {
-  it('numbers them and takes the same checksum whatever git and editors do to line ends', async () => {
+  it('numbers them, with a checksum that does not depend on line ends', async () => {
     const [unix] = await read({ '0001_a.sql': 'select 1;\nselect 2;\n' })
     const [windows] = await read({ '0001_a.sql': '\uFEFFselect 1;\r\nselect 2;\r\n' })
     const [other] = await read({ '0001_a.sql': 'select 1;\nselect 3;\n' })
@@ -99,7 +99,7 @@ describe('reading the files', () => {
     expect(other?.checksum).not.toBe(unix?.checksum)
   })
 
-  it('passes over hidden files and what is no SQL', async () => {
+  it('skips hidden files and other types', async () => {
     const migrations = await read({
       '0001_a.sql': '',
       '._0001_a.sql': '',
@@ -133,7 +133,7 @@ describe('reading the files', () => {
 })
 
 describe('applying them', () => {
-  it('applies what is missing, in order, and is harmless when run again', async () => {
+  it('applies the missing files in order, and nothing when run again', async () => {
     const { sql } = await createDatabase()
     const lines: string[] = []
     const log = { info: (message: string) => lines.push(message) }
@@ -215,7 +215,7 @@ describe('a file that runs outside a transaction', () => {
     (await sql`select indisvalid from pg_index where indexrelid = to_regclass('numbers_n_idx')`)[0]
       ?.indisvalid
 
-  it('is applied once when 10 installers start at once, of which nine wait for its slow statement', async () => {
+  it('is applied once when 10 installers start at once', async () => {
     const { name, sql } = await createDatabase()
     const migrations = await read({
       ...table,
@@ -234,7 +234,7 @@ describe('a file that runs outside a transaction', () => {
     expect(await sql`select n from numbers order by n`).toEqual([{ n: 1 }, { n: 1 }, { n: 2 }])
   })
 
-  it('lets others write while it builds an index, and read what was applied', async () => {
+  it('lets others write, and read the status, while it builds an index', async () => {
     const { name, sql } = await createDatabase()
     const migrations = await read({
       ...table,
@@ -275,7 +275,7 @@ describe('a file that runs outside a transaction', () => {
     expect(await isValid(sql)).toBeUndefined()
   })
 
-  it('is run again after it has failed, without what the failure left', async () => {
+  it('is run again after a failure, whose invalid index is dropped', async () => {
     const { sql } = await createDatabase()
     const migrations = await read({
       ...table,
@@ -323,7 +323,7 @@ describe('a file that ends the transaction it runs in', () => {
 })
 
 describe('a file that fails', () => {
-  it('leaves nothing of itself, keeps the earlier ones, and applies once mended', async () => {
+  it('leaves nothing behind, keeps the earlier ones, and is applied once it is corrected', async () => {
     const { sql } = await createDatabase()
     const broken = `create table half ();
 insert into runs values (2);
@@ -357,7 +357,7 @@ create table other_half ();`
       'create index concurrently on runs (file);',
       ': CREATE INDEX CONCURRENTLY cannot run inside a transaction block',
     ],
-  ])('says what Postgres says of %j', async (text, message) => {
+  ])('reports the error of Postgres for %j', async (text, message) => {
     const { sql } = await createDatabase()
     const migrations = await read({ '0001_runs.sql': files['0001_runs.sql'], '0002_bad.sql': text })
     expect(await refusal(migrate(sql, migrations, quiet))).toBe(`0002_bad.sql${message}`)

@@ -1,5 +1,4 @@
-/** Notices to the cache in a process's own memory: none is missed, or else everything is forgotten. */
-
+/** Invalidation notices to the cache in a process's own memory. */
 import postgres from 'postgres'
 import { expect, test, vi } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
@@ -13,7 +12,7 @@ import { startTestPostgres } from '../support/postgres.ts'
 
 const patience = { timeout: 60_000, interval: 50 }
 
-test('what may have been told while nobody listened is forgotten, all of it', async () => {
+test('the cache is cleared when notices may have been missed', async () => {
   const server = await startTestPostgres()
   const stack = createStack(createLogger('silent'))
   stack.push('server', server.stop)

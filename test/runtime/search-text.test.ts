@@ -1,4 +1,4 @@
-/** The folded text that searches look into: the same on every server, filled in beside the running service. */
+/** The folded text for searches: the same on every server, filled in beside the running service. */
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -50,7 +50,7 @@ async function openUpgraded(tasks: number) {
   return { name, sql, db, search, missing }
 }
 
-test('Postgres folds every character as the model does, but for letters younger than its ICU', async () => {
+test('Postgres folds every character like the model, except letters newer than its ICU', async () => {
   const sql = server.sql(await server.createDatabase())
   await migrate(sql, migrations, quiet)
   // Planes 0 to 3, and that of the variation selectors; there are no letters in the others.
@@ -68,7 +68,7 @@ test('Postgres folds every character as the model does, but for letters younger 
   expect(rows.filter(({ text, again }) => again !== text)).toEqual([])
 })
 
-test('tasks from before the upgrade are found at once, and filled in without a trace', async () => {
+test('tasks from before the upgrade are found at once, and filling in changes nothing else', async () => {
   const { sql, db, search, missing } = await openUpgraded(1200)
   const snapshot = () =>
     sql`select id, title, description, status, created_at, updated_at, completed_at, version, revision from tasks order by id`
@@ -97,7 +97,7 @@ test('tasks from before the upgrade are found at once, and filled in without a t
   ).toEqual([{ found: true }])
 })
 
-test('filling in can be ended, and goes on from there', async () => {
+test('filling in can be aborted and continued', async () => {
   const { db, missing } = await openUpgraded(1200)
   await fillSearchText(db, AbortSignal.abort())
   expect(await missing()).toBe(1200)
@@ -105,14 +105,14 @@ test('filling in can be ended, and goes on from there', async () => {
   expect(await missing()).toBe(0)
 })
 
-test('the running service fills them in', async () => {
+test('the running service fills in the column', async () => {
   const { name, missing } = await openUpgraded(1200)
   const api = await startApi({ environment: { DATABASE_URL: server.url(name), JWT_SECRET: 'x'.repeat(32) } })
   await expect.poll(missing, { timeout: 60_000 }).toBe(0)
   await api.stop()
 })
 
-test('one heavy statement of a user runs at a time; the rest wait, and answer 503 when no turn comes', async () => {
+test('a user has one heavy statement at a time; others wait, and are answered 503 without a turn', async () => {
   const name = await server.createDatabase()
   const sql = server.sql(name)
   await migrate(sql, migrations, quiet)
@@ -153,7 +153,7 @@ test('one heavy statement of a user runs at a time; the rest wait, and answer 50
   await api.stop()
 })
 
-test('a search of long texts of one letter is cheap, and others search meanwhile', async () => {
+test('a search in long texts of one letter is cheap and holds up no others', async () => {
   const name = await server.createDatabase()
   const sql = server.sql(name)
   await migrate(sql, migrations, quiet)
@@ -186,7 +186,8 @@ test('a search of long texts of one letter is cheap, and others search meanwhile
     expect(body.count).toBe(1)
   }
   const statuses = (await Promise.all(searches)).map(({ status }) => status)
-  // Those whose turn does not come within two seconds are refused; the product of both lengths would let two through.
+  // Those whose turn does not come within two seconds are refused; the product of both lengths would let two
+  // through.
   expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(3)
   await api.stop()
 })

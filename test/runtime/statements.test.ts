@@ -1,4 +1,4 @@
-/** Principle: a task request is one statement to Postgres. Counted where the server receives them. */
+/** A task request is one statement to Postgres, counted at the server. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Client, createClient, type RequestOptions, type User } from '../support/client.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -40,7 +40,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     await server?.stop()
   })
 
-  /** The statements of the relay, the notifier and the readiness check are no request's. */
+  /** Without the statements of the relay, the notifier and the readiness check. */
   const ofRequests = (statement: string) => !/\b(outbox|notifier_events)\b/.test(statement)
 
   async function statementsOf(method: string, path: string, options: RequestOptions = {}, status = 200) {
@@ -69,7 +69,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     expect((await statementsOf(method, path)).statements).toHaveLength(1)
   })
 
-  test('walking on by a cursor is one statement', async () => {
+  test('following a cursor is one statement', async () => {
     await newTask()
     await newTask()
     const { answer } = await statementsOf('GET', '/api/tasks/?limit=1')
@@ -88,7 +88,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     }
   })
 
-  test('an assignee who is refused is found out by the one statement', async () => {
+  test('refusing an assignee is one statement', async () => {
     const json = { title: 'One', assigned_to: 999_999 }
     expect((await statementsOf('POST', '/api/tasks/', { json }, 400)).statements).toHaveLength(1)
     const path = await newTask()
@@ -128,7 +128,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     expect((await statementsOf('DELETE', path, {}, 204)).statements).toHaveLength(1)
   })
 
-  test('what no limit counts is one statement a second at most, however often it is asked for', async () => {
+  test('requests that no limit counts cause one statement a second at most', async () => {
     const begun = Date.now()
     const before = proxy.executed.length
     const free: [string, string, number][] = [
@@ -152,7 +152,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     ['rate-limit', '/api/rate-limit/', 401],
     ['an unknown path', '/api/nothing/', 404],
     ['input that is refused', '/api/tasks/?nonsense=1', 401],
-  ])('the token of a session that has ended is asked for once: %s', async (_, path, status) => {
+  ])('the token of an ended session causes one statement: %s', async (_, path, status) => {
     const { token, refreshToken } = await client.logIn(user.username, user.password)
     const ask = () => statementsOf('GET', path, { token }, status)
     await client.request('GET', '/api/rate-limit/', { token })
@@ -162,7 +162,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     for (let i = 0; i < 3; i++) expect((await ask()).statements).toEqual([])
   })
 
-  test('a request that the limiter or a bad token refuses is none', async () => {
+  test('a request that the limiter or a bad token refuses causes no statement', async () => {
     expect((await statementsOf('GET', '/api/tasks/', { token: 'forged' }, 401)).statements).toEqual([])
   })
 })

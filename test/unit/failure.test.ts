@@ -1,4 +1,4 @@
-/** What a log says of an error: the reason is told, however deep it lies. */
+/** Errors in the log: with their causes, however deep. */
 import { expect, test } from 'vitest'
 import { describeFailure } from '../../src/core/failure.ts'
 import { createLogger, errorFields } from '../../src/core/log.ts'
@@ -9,7 +9,7 @@ const coded = (message: string, code: string, cause?: unknown) =>
   Object.assign(new Error(message, cause === undefined ? {} : { cause }), { code })
 const refused = (address: string) => coded(`connect ECONNREFUSED ${address}`, 'ECONNREFUSED')
 
-test('an error is told with its code, and with all that caused it', () => {
+test('an error is described with its code and all its causes', () => {
   expect(describeFailure(new Error('a'))).toBe('a')
   expect(describeFailure(coded('no room', '53100'))).toBe('no room (53100)')
   const nested = new Error('outer', { cause: new Error('middle', { cause: coded('inner', '53300') }) })
@@ -21,7 +21,7 @@ test('an error is told with its code, and with all that caused it', () => {
   expect(describeFailure(new Error('outer', { cause: 'text' }))).toBe('outer: text')
 })
 
-test('of a name with several addresses, each is told', () => {
+test('a host name with several addresses is described with the failure of each', () => {
   const both = new AggregateError([refused('::1:5432'), refused('127.0.0.1:5432')])
   const said = 'connect ECONNREFUSED ::1:5432: connect ECONNREFUSED 127.0.0.1:5432'
   expect(describeFailure(both)).toBe(said)
@@ -32,7 +32,7 @@ test('of a name with several addresses, each is told', () => {
   })
 })
 
-test('causes that lead back, or never end, are bounded', () => {
+test('circular and long causes are bounded', () => {
   const loop = new Error('loop')
   loop.cause = loop
   expect(describeFailure(loop)).toMatch(/^loop(: loop)+$/)
@@ -40,13 +40,13 @@ test('causes that lead back, or never end, are bounded', () => {
   expect(describeFailure(many).length).toBeLessThanOrEqual(2000)
 })
 
-test('a fault of ours keeps its stack, an outage has none', () => {
+test('a fault of the program has a stack, an outage has none', () => {
   expect(errorFields(new TypeError('ours'))).toMatchObject({ error: 'ours', stack: expect.any(String) })
   for (const error of [new DatabaseUnavailableError('full', coded('no', '53100')), new StartError('no')])
     expect(errorFields(error)).not.toHaveProperty('stack')
 })
 
-test('a line stays one line, whatever the server has said', () => {
+test('a log line stays one line with any message of a server', () => {
   const lines: string[] = []
   const log = createLogger('info', (line) => lines.push(line))
   log.warn('lost', errorFields(new Error('outer', { cause: new Error('one\ntwo\r\n\tthree') })))

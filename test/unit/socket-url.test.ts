@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { readDatabaseUrl } from '../../src/runtime/postgres/database-url.ts'
 import { formatSocketUrl } from '../../src/runtime/postgres/socket-url.ts'
 
-test('what is written is what postgres.js reads, whatever is in a password or a path', () => {
+test('postgres.js reads the formatted URL, with any characters in passwords and paths', () => {
   const connection = {
     host: '/tmp/a b&c=%/d?e#f',
     port: 5433,

@@ -1,6 +1,5 @@
 /** A statement past its deadline disturbs no other statement, and leaves no connection behind. */
 import { chmod, chown, rm, writeFile } from 'node:fs/promises'
-import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, type TestContext, test, vi } from 'vitest'
@@ -10,8 +9,8 @@ import { connectTo } from '../../src/runtime/postgres/connect.ts'
 import { createDatabase } from '../../src/runtime/postgres/postgres.ts'
 import { cert, key } from '../support/certificate.ts'
 import { temporaryDirectory } from '../support/directories.ts'
-import { listenOnLoopback } from '../support/ports.ts'
 import { type PostgresCluster, startPostgresCluster } from '../support/postgres-cluster.ts'
+import { startRelay } from '../support/relay.ts'
 
 const patience = { timeout: 60_000, interval: 20 }
 const poolSize = 2
@@ -85,34 +84,16 @@ test.for(['require', 'disable'])('a slow statement is cancelled (sslmode=%s)', a
 
 /** A pooler before the server that accepts cancellations and ignores them. */
 async function startDeafPooler({ onTestFinished }: Pick<TestContext, 'onTestFinished'>, manner: string) {
-  const sockets = new Set<Socket>()
-  const pooler = createServer((client) => {
-    sockets.add(client)
-    client.on('error', () => client.destroy())
-    client.once('data', (first) => {
+  const pooler = await startRelay({ port: server.port }, (client) => ({
+    fromClient(chunk) {
       // CancelRequest (PostgreSQL documentation, 53.7 Message Formats)
-      if (first.length === 16 && first.readInt32BE(4) === 80877102) {
-        if (manner === 'hangs up') client.destroy()
-        return
-      }
-      const upstream = connect(server.port, '127.0.0.1')
-      upstream.write(first)
-      for (const [one, other] of [
-        [client, upstream],
-        [upstream, client],
-      ] as const) {
-        one.pipe(other)
-        one.on('close', () => other.destroy())
-        one.on('error', () => other.destroy())
-      }
-    })
-  })
-  const port = await listenOnLoopback(pooler)
-  onTestFinished(() => {
-    for (const socket of sockets) socket.destroy()
-    pooler.close()
-  })
-  return { host: '127.0.0.1', port }
+      if (chunk.length !== 16 || chunk.readInt32BE(4) !== 80877102) return true
+      if (manner === 'hangs up') client.destroy()
+      return false
+    },
+  }))
+  onTestFinished(pooler.close)
+  return { host: '127.0.0.1', port: pooler.port }
 }
 
 test.for(['hangs up', 'says nothing'])(

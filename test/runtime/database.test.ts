@@ -1,13 +1,12 @@
 /** The database port against a real server, and against one that falls silent. */
-import { connect, createServer, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type Database, DeadlineError } from '../../src/ports/database.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
-import { listenOnLoopback } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { startRelay } from '../support/relay.ts'
 
 let server: TestPostgres
 beforeAll(async () => {
@@ -224,49 +223,29 @@ test('a transaction is all or nothing, and leaves its connection free', async ()
   await close()
 })
 
-/**
- * Passes everything on until it is silenced: then connections stay open and nothing comes through; new ones
- * may be refused.
- */
+/** A proxy whose connections can fall silent: they stay open, and nothing passes. New ones may be refused then. */
 async function startSilenceableProxy(serverUrl: string) {
-  const target = new URL(serverUrl)
-  const sockets = new Set<Socket>()
-  let mode: 'open' | 'silent' | 'refusing' = 'open'
-  const silenced = new WeakSet<Socket>()
-  const proxy = createServer((client) => {
-    if (mode === 'refusing') return void client.destroy()
-    const upstream = connect(Number(target.port), target.hostname)
-    for (const [one, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(one)
-      one.on('data', (chunk) => void (silenced.has(client) || other.write(chunk)))
-      one.on('close', () => {
-        sockets.delete(one)
-        other.destroy()
-      })
-      one.on('error', () => other.destroy())
-    }
-    sockets.add(client)
-  })
-  const port = await listenOnLoopback(proxy)
   const url = new URL(serverUrl)
+  const connections: { isSilent: boolean }[] = []
+  let isRefusing = false
+  const { port, close } = await startRelay({ host: url.hostname, port: Number(url.port) }, () => {
+    if (isRefusing) return undefined
+    const connection = { isSilent: false }
+    connections.push(connection)
+    const pass = () => !connection.isSilent
+    return { fromClient: pass, fromServer: pass }
+  })
   url.port = String(port)
   return {
     url: url.href,
-    /** What is connected now falls silent; `next` is what becomes of new connections. */
     silence(next: 'open' | 'refusing') {
-      for (const socket of sockets) silenced.add(socket)
-      mode = next
+      for (const connection of connections) connection.isSilent = true
+      isRefusing = next === 'refusing'
     },
     restore() {
-      mode = 'open'
+      isRefusing = false
     },
-    close() {
-      for (const socket of sockets) socket.destroy()
-      proxy.close()
-    },
+    close,
   }
 }
 
@@ -275,7 +254,7 @@ test.each(['open', 'refusing'] as const)(
   async (next) => {
     const proxy = await startSilenceableProxy(server.url())
     const { say, close } = open(proxy.url, { poolSize: 2, timeoutMs: 300 })
-    // To connect may take a busy machine longer.
+    // Connecting may take longer on a busy machine.
     const patient = { timeoutMs: 10_000 }
     expect(await say('before', patient)).toBe('before')
     expect(await say('before', patient)).toBe('before')
@@ -283,7 +262,7 @@ test.each(['open', 'refusing'] as const)(
     const outcomes = await Promise.allSettled([say('lost'), say('lost'), say('lost')])
     expect(outcomes.filter(({ status }) => status === 'rejected')).not.toEqual([])
     for (const outcome of outcomes) {
-      // One may have got a connection of its own.
+      // One may have got a new connection.
       if (outcome.status === 'fulfilled') expect(outcome.value).toBe('lost')
       else expect(['DeadlineError', 'DatabaseUnavailableError']).toContain(outcome.reason.name)
     }

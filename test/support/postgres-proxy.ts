@@ -1,4 +1,4 @@
-/** Stands between a client and Postgres and notes what statements the client has the server execute. */
+/** A relay to Postgres that records the executed statements. */
 import { startRelay } from './relay.ts'
 
 /** @param serverUrl a postgres:// URL by TCP, without TLS */
@@ -7,7 +7,6 @@ export async function startPostgresProxy(serverUrl: string) {
   const target = new URL(serverUrl)
   const relay = await startRelay({ host: target.hostname, port: Number(target.port) }, () => ({
     fromClient: noteStatements(executed),
-    fromServer() {},
   }))
   const url = new URL(serverUrl)
   url.port = String(relay.port)
@@ -22,8 +21,8 @@ export async function startPostgresProxy(serverUrl: string) {
 const tlsRequest = 80877103
 
 /**
- * Reads the frontend's half of the protocol (PostgreSQL documentation, 53.7 Message Formats): Parse names a text, Bind
- * makes it a portal, Execute runs that; Query does all at once.
+ * Reads the client's messages (PostgreSQL documentation, 53.7 Message Formats): Parse names a text, Bind makes it
+ * a portal, Execute runs the portal; Query does all at once.
  */
 function noteStatements(executed: string[]) {
   const texts = new Map<string, string>()
@@ -33,7 +32,7 @@ function noteStatements(executed: string[]) {
   return (chunk: Buffer) => {
     pending = Buffer.concat([pending, chunk])
     for (;;) {
-      // The start-up message alone has no type; before it a client may ask for TLS, and be told that there is none.
+      // Only the start-up message has no type. Before it a client may ask for TLS, which is refused.
       const header = started ? 1 : 0
       if (pending.length < header + 4) return
       const length = header + pending.readInt32BE(header)

@@ -1,29 +1,39 @@
-/** Stands between clients and a server on this machine, and hands what each says to the other. */
-import { connect, createServer } from 'node:net'
+/** A TCP relay between clients and a server. */
+import { connect, createServer, type Socket } from 'node:net'
 import { listenOnLoopback } from './ports.ts'
 
-type Ears = { fromClient(chunk: Buffer): void; fromServer(chunk: Buffer): void }
+type Address = { port: number; host?: string }
+/** Each sees a chunk before it is passed on; the chunk is dropped if it returns false. */
+type Hooks = { fromClient?(chunk: Buffer): unknown; fromServer?(chunk: Buffer): unknown }
 
-/** @param listen makes the ears of one connection, which hear everything before it is handed on */
-export async function startRelay(server: { port: number; host?: string }, listen: () => Ears) {
+/** @param hook is called for each connection, which is refused if it returns undefined */
+export async function startRelay(
+  server: Address | (() => Address),
+  hook: (client: Socket) => Hooks | undefined = () => ({}),
+) {
+  const sockets = new Set<Socket>()
+  function pass(from: Socket, to: Socket, see: Hooks['fromClient'] = () => true) {
+    sockets.add(from)
+    from.on('data', (chunk) => see(chunk) === false || to.write(chunk))
+    from.on('error', () => to.destroy())
+    from.on('close', () => {
+      sockets.delete(from)
+      to.destroySoon()
+    })
+  }
   const relay = createServer((client) => {
-    const upstream = connect(server.port, server.host ?? '127.0.0.1')
-    const { fromClient, fromServer } = listen()
-    client.on('data', (chunk) => {
-      fromClient(chunk)
-      upstream.write(chunk)
-    })
-    upstream.on('data', (chunk) => {
-      fromServer(chunk)
-      client.write(chunk)
-    })
-    for (const [one, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      one.on('close', () => other.destroy())
-      one.on('error', () => other.destroy())
-    }
+    const hooks = hook(client)
+    if (!hooks) return void client.destroy()
+    const { port, host = '127.0.0.1' } = typeof server === 'function' ? server() : server
+    const upstream = connect(port, host)
+    pass(client, upstream, hooks.fromClient)
+    pass(upstream, client, hooks.fromServer)
   })
-  return { port: await listenOnLoopback(relay), close: () => relay.close() }
+  return {
+    port: await listenOnLoopback(relay),
+    close() {
+      for (const socket of sockets) socket.destroy()
+      relay.close()
+    },
+  }
 }

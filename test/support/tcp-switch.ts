@@ -1,26 +1,14 @@
-/** An address that leads to one server now and to another later, as a name does whose entry changes: connections stay where they are. */
-import { connect, createServer } from 'node:net'
-import { listenOnLoopback } from './ports.ts'
+/** An address that leads to one server now and to another later, like a changed DNS entry. Connections stay. */
+import { startRelay } from './relay.ts'
 
 /** @param first a port on 127.0.0.1 */
 export async function startTcpSwitch(first: number) {
   let target = first
-  const server = createServer((client) => {
-    const upstream = connect(target, '127.0.0.1')
-    for (const [one, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      one.pipe(other)
-      one.on('close', () => other.destroy())
-      one.on('error', () => other.destroy())
-    }
-  })
+  const relay = await startRelay(() => ({ port: target }))
   return {
-    port: await listenOnLoopback(server),
+    ...relay,
     leadTo(port: number) {
       target = port
     },
-    close: () => server.close(),
   }
 }

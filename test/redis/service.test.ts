@@ -1,10 +1,10 @@
 /** Several API processes that share a Postgres and a Redis behave as one. */
-import { execFileSync } from 'node:child_process'
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createClient, statuses, type User } from '../support/client.ts'
+import { cert, key } from '../support/certificate.ts'
+import { type Client, createClient, statuses, type User } from '../support/client.ts'
 import { temporaryDirectory } from '../support/directories.ts'
 import { findFreePort } from '../support/ports.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -49,6 +49,12 @@ afterAll(async () => {
 })
 
 const cacheStatus = ({ headers }: { headers: Headers }) => headers.get('Cache-Status')
+
+/** Requests until the answer is from the cache, where it is stored in the background. */
+async function untilHit(client: Client, token: string, path = '/api/tasks/', method = 'GET') {
+  const isHit = async () => cacheStatus(await client.request(method, path, { token }))?.includes('hit')
+  await until(async () => (await isHit()) ?? false, 'a hit')
+}
 
 test('each process reads the writes of the others at once, then from the cache', async () => {
   const [one, other] = [(await start()).client, (await start()).client]
@@ -103,14 +109,7 @@ test('the retry of a write that was never answered invalidates the cache', async
   const { id: userId, token, refreshToken } = await client.register()
   const { id } = await client.createTask(token, { title: 'Old' })
   const path = `/api/tasks/${id}/`
-  const cached = async () => {
-    await client.request('GET', path, { token })
-    await until(
-      async () => (cacheStatus(await client.request('GET', path, { token })) ?? '').includes('hit'),
-      'a hit',
-    )
-  }
-  await cached()
+  await untilHit(client, token, path)
   // As by a process that was killed between its commit and what comes after it.
   const sql = postgres.sql(new URL(database).pathname.slice(1))
   await sql`update tasks set title = 'New' where id = ${id}`
@@ -119,7 +118,7 @@ test('the retry of a write that was never answered invalidates the cache', async
   expect([repeat.status, repeat.headers.get('ETag')]).toEqual([200, expect.stringMatching(/^"2\.\d+"$/)])
   expect((await client.request('GET', path, { token })).body.title).toBe('New')
 
-  await cached()
+  await untilHit(client, token, path)
   await sql`update sessions set ended_at = now() where user_id = ${userId}`
   await client.request('POST', '/api/token/revoke/', { json: { refresh_token: refreshToken } })
   expect((await client.request('GET', path, { token })).status).toBe(401)
@@ -153,10 +152,7 @@ test('preconditions and HEAD apply to cached answers', async () => {
   const { id } = await client.createTask(token)
   const path = `/api/tasks/${id}/`
   const etag = (await client.request('GET', path, { token })).headers.get('ETag') ?? ''
-  await until(
-    async () => (cacheStatus(await client.request('HEAD', path, { token })) ?? '').includes('hit'),
-    'a hit',
-  )
+  await untilHit(client, token, path, 'HEAD')
   const get = (headers: Record<string, string>) => client.request('GET', path, { token, headers })
   const unchanged = await get({ 'If-None-Match': `W/${etag}` })
   expect([unchanged.status, unchanged.headers.get('ETag')]).toEqual([304, etag])
@@ -167,13 +163,7 @@ test('preconditions and HEAD apply to cached answers', async () => {
 
 test('an ended session reads nothing more from any process or cache', async () => {
   const [one, other] = [(await start()).client, (await start()).client]
-  const cached = async (token: string) => {
-    await other.request('GET', '/api/tasks/', { token })
-    await until(
-      async () => (cacheStatus(await other.request('GET', '/api/tasks/', { token })) ?? '').includes('hit'),
-      'a hit',
-    )
-  }
+  const cached = (token: string) => untilHit(other, token)
   const ann = await one.register()
   await cached(ann.token)
   await one.logOut(ann.refreshToken)
@@ -325,33 +315,21 @@ test('a start goes on without its store, but is stopped by a wrong password', as
 
 test('over TLS, as an ACL user with the least rights', async () => {
   const directory = await temporaryDirectory()
-  const pem = (name: string) => join(directory, name)
-  const openssl = (...parameters: string[]) => execFileSync('openssl', parameters, { stdio: 'pipe' })
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
-  openssl(
-    ...'req -x509 -newkey rsa:2048 -nodes'.split(' '),
-    '-keyout',
-    pem('key'),
-    '-out',
-    pem('crt'),
-    ...subject,
-  )
+  const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
+  await writeFile(certFile, cert)
+  await writeFile(keyFile, key)
   const tlsPort = await findFreePort()
   const secured = await startTestRedis(
-    ...['--tls-port', String(tlsPort), '--tls-cert-file', pem('crt'), '--tls-key-file', pem('key')],
-    ...['--tls-ca-cert-file', pem('crt'), '--tls-auth-clients', 'no'],
+    ...['--tls-port', String(tlsPort), '--tls-cert-file', certFile, '--tls-key-file', keyFile],
+    ...['--tls-ca-cert-file', certFile, '--tls-auth-clients', 'no'],
     ...'--user tasks on >secret ~tasks:* -@all'.split(' '),
     ...'+evalsha +eval +get +set +mget +incrby +decr +pexpire +ping +client +hello'.split(' '),
   )
   const url = `rediss://tasks:secret@127.0.0.1:${tlsPort}`
-  const { client } = await start({ REDIS_URL: url, REDIS_PREFIX: 'tasks:', NODE_EXTRA_CA_CERTS: pem('crt') })
+  const { client } = await start({ REDIS_URL: url, REDIS_PREFIX: 'tasks:', NODE_EXTRA_CA_CERTS: certFile })
   expect((await client.request('GET', '/readyz')).body).toEqual({ status: 'ready' })
   const { token } = await client.register()
-  await client.request('GET', '/api/tasks/', { token })
-  await until(
-    async () => (cacheStatus(await client.request('GET', '/api/tasks/', { token })) ?? '').includes('hit'),
-    'a hit',
-  )
+  await untilHit(client, token)
   // Nobody vouches for the certificate.
   const doubting = await start({ REDIS_URL: url, REDIS_PREFIX: 'tasks:' })
   expect((await doubting.client.request('GET', '/readyz')).body.degraded).toEqual(['cache'])

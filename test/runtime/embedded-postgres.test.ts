@@ -1,12 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, lchownSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { mkdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
-import { createServer, type Server } from 'node:net'
+import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Logger } from '../../src/core/log.ts'
-import { StartError } from '../../src/core/start-error.ts'
 import { findHome } from '../../src/runtime/embedded-postgres/home.ts'
 import { findNative } from '../../src/runtime/embedded-postgres/native.ts'
 import { processToken } from '../../src/runtime/embedded-postgres/owner.ts'
@@ -16,6 +15,8 @@ import {
   startEmbeddedPostgres,
 } from '../../src/runtime/embedded-postgres/start.ts'
 import { chooseAccount, readAccounts } from '../../src/runtime/embedded-postgres/user.ts'
+import { findFreePort, listenOnLoopback } from '../support/ports.ts'
+import { refusal } from '../support/refusal.ts'
 import { createWorkshop, end, processesOf, until } from './fixtures/embedded-postgres.ts'
 import { copyPackage, projectRoot } from './fixtures/installation.ts'
 
@@ -71,24 +72,6 @@ function recordingLog() {
     error: method('error'),
   }
   return { logger, lines }
-}
-
-/** The one line of the StartError with which the attempt must fail. */
-async function reasonNotToStart(attempt: Promise<unknown>): Promise<string> {
-  const error = await attempt.then(
-    () => undefined,
-    (error) => error,
-  )
-  expect(error).toBeInstanceOf(StartError)
-  expect(error.message).not.toContain('\n')
-  return error.message
-}
-
-async function listen(): Promise<Server & { port: number }> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  return Object.assign(server, { port: typeof address === 'object' && address ? address.port : 0 })
 }
 
 /** The postmaster's pid is the first line of its lock. */
@@ -160,14 +143,10 @@ describe('a start', () => {
   })
 
   it('listens on loopback if it is given a port, with the same password', async () => {
-    const port = await listen()
-    await new Promise((resolve) => port.close(resolve))
-    const { url } = await start({
-      dataDirectory: await workshop.usedData(),
-      tcpPort: port.port,
-      parameters: { work_mem: '8MB' },
-    })
-    expect(url).toMatch(new RegExp(`^postgres://.+:.+@127\\.0\\.0\\.1:${port.port}/`))
+    const tcpPort = await findFreePort()
+    const dataDirectory = await workshop.usedData()
+    const { url } = await start({ dataDirectory, tcpPort, parameters: { work_mem: '8MB' } })
+    expect(url).toMatch(new RegExp(`^postgres://.+:.+@127\\.0\\.0\\.1:${tcpPort}/`))
     const sql = connect(url ?? '')
     expect(await sql`select current_setting('listen_addresses') a, current_setting('work_mem') m`).toEqual([
       { a: '127.0.0.1', m: '8MB' },
@@ -177,13 +156,13 @@ describe('a start', () => {
   })
 
   it('reports a port that is in use', async () => {
-    const taken = await listen()
+    const other = createServer()
+    const tcpPort = await listenOnLoopback(other)
     const dataDirectory = await workshop.usedData()
-    const reason = await reasonNotToStart(start({ dataDirectory, tcpPort: taken.port }))
-    expect(reason).toBe(
-      `port ${taken.port} on 127.0.0.1, which the database was to listen on, is in use by another program`,
+    expect(await refusal(start({ dataDirectory, tcpPort }))).toBe(
+      `port ${tcpPort} on 127.0.0.1, which the database was to listen on, is in use by another program`,
     )
-    taken.close()
+    other.close()
     await untilNothingRunsOn(dataDirectory)
     await start({ dataDirectory })
   })
@@ -213,9 +192,9 @@ describe('a start that is refused', () => {
     const packageRoot = await workshop.makeDirectory()
     const dataDirectory = join(packageRoot, 'data')
     const reasons = [
-      await reasonNotToStart(start({ dataDirectory, packageRoot })),
-      await reasonNotToStart(findNative(projectRoot, 'linux-x64 with musl')),
-      await reasonNotToStart(findNative(projectRoot, 'win32-x64')),
+      await refusal(start({ dataDirectory, packageRoot })),
+      await refusal(findNative(projectRoot, 'linux-x64 with musl')),
+      await refusal(findNative(projectRoot, 'win32-x64')),
     ]
     const platforms = [`${process.platform}-${process.arch}`, 'linux-x64 with musl', 'win32-x64']
     for (const [index, reason] of reasons.entries()) {
@@ -230,11 +209,9 @@ describe('a start that is refused', () => {
   it('reports that DATA_DIR is no directory', async () => {
     const file = join(await workshop.makeDirectory(), 'file')
     await writeFile(file, '')
-    expect(await reasonNotToStart(start({ dataDirectory: file }))).toBe(`DATA_DIR ${file} is not a directory`)
+    expect(await refusal(start({ dataDirectory: file }))).toBe(`DATA_DIR ${file} is not a directory`)
     const below = join(file, 'data')
-    expect(await reasonNotToStart(start({ dataDirectory: below }))).toBe(
-      `DATA_DIR ${below} is not a directory`,
-    )
+    expect(await refusal(start({ dataDirectory: below }))).toBe(`DATA_DIR ${below} is not a directory`)
   })
 
   it('reports that DATA_DIR cannot be written to', async () => {
@@ -264,7 +241,7 @@ describe('a start that is refused', () => {
     await mkdir(cluster)
     await writeFile(join(cluster, 'PG_VERSION'), '16\n')
     if (isRoot) chownSync(cluster, ordinary.uid, ordinary.gid)
-    expect(await reasonNotToStart(start({ dataDirectory }))).toMatch(
+    expect(await refusal(start({ dataDirectory }))).toMatch(
       /was made by Postgres 16, and this API comes with 17: .*pg_dump/,
     )
   })
@@ -404,12 +381,12 @@ describe('two starts on one DATA_DIR', () => {
     const dataDirectory = await workshop.usedData()
     const server = await start({ dataDirectory })
     const begun = performance.now()
-    const reason = await reasonNotToStart(start({ dataDirectory }))
+    const reason = await refusal(start({ dataDirectory }))
     expect(performance.now() - begun).toBeLessThan(promptlyMs)
     expect(reason).toContain(`DATA_DIR ${dataDirectory} is in use by process ${process.pid}`)
     // By Postgres's own lock, too, when the file that answers quickly is lost.
     await rm(join(dataDirectory, 'postgres.owner'))
-    expect(await reasonNotToStart(start({ dataDirectory }))).toBe(reason)
+    expect(await refusal(start({ dataDirectory }))).toBe(reason)
     expect(await connect(server.connection)`select 1 as one`).toEqual([{ one: 1 }])
   })
 })
@@ -567,7 +544,7 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     }
     // Lost data are not silently replaced by an empty database.
     await rm(place, { recursive: true })
-    expect(await reasonNotToStart(start(there))).toMatch(/postgres is a link to data that are gone/)
+    expect(await refusal(start(there))).toMatch(/postgres is a link to data that are gone/)
   })
 
   it('an empty private directory of root is opened, one with content is left as it is', async () => {
@@ -592,20 +569,20 @@ describe.runIf(isRoot)('started by root (needs root)', () => {
     const place = (await findHome(project.dataDirectory, project.packageRoot)).relocated ?? ''
     workshop.alsoRemove(place)
     chownSync(place, ordinary.uid, ordinary.gid)
-    expect(await reasonNotToStart(start(project))).toMatch(`${place}, where root's data would go, was made`)
+    expect(await refusal(start(project))).toMatch(`${place}, where root's data would go, was made`)
     chownSync(place, 0, 0)
     chmodSync(place, 0o777)
-    expect(await reasonNotToStart(start(project))).toMatch('(owner 0, mode 777)')
+    expect(await refusal(start(project))).toMatch('(owner 0, mode 777)')
     await rm(place, { recursive: true })
     await symlink(project.packageRoot, place)
     lchownSync(place, 0, 0)
-    expect(await reasonNotToStart(start(project))).toMatch('was made or opened by somebody else')
+    expect(await refusal(start(project))).toMatch('was made or opened by somebody else')
   })
 
   it('existing data in a closed directory are reported', async () => {
     const dataDirectory = await workshop.usedData()
     chmodSync(dirname(dataDirectory), closed)
-    expect(await reasonNotToStart(start({ dataDirectory }))).toMatch(/holds data, but .* cannot enter it/)
+    expect(await refusal(start({ dataDirectory }))).toMatch(/holds data, but .* cannot enter it/)
     chmodSync(dirname(dataDirectory), 0o711)
     await start({ dataDirectory })
     await expect(readlink(join(dataDirectory, 'postgres'))).rejects.toMatchObject({ code: 'EINVAL' })

@@ -1,16 +1,14 @@
-import { execFile } from 'node:child_process'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { StartError } from '../../src/core/start-error.ts'
 import { readMigrations } from '../../src/runtime/postgres/migration-files.ts'
 import { migrate, migrationStatus } from '../../src/runtime/postgres/migrations.ts'
+import { runBuilt } from '../support/commands.ts'
+import { root, temporaryDirectory } from '../support/directories.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { refusal } from '../support/refusal.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 const quiet = { info: () => {} }
 
 /** Three files, the second with what a naive split at semicolons would break. */
@@ -35,7 +33,7 @@ let server: TestPostgres
 let temporary: string
 
 beforeAll(async () => {
-  temporary = await mkdtemp(join(tmpdir(), 'task-api-migrations-'))
+  temporary = await temporaryDirectory()
   server = await startTestPostgres()
 })
 
@@ -70,18 +68,6 @@ const listRelations = async (sql: postgres.Sql) =>
         and relkind in ('r', 'i') and relname not like 'pg_toast%'
       order by relname`
   ).map(({ name }) => name)
-
-/** The one line a refusal shows. */
-async function refusal(work: Promise<unknown>) {
-  const error = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )
-  expect(error).toBeInstanceOf(StartError)
-  const { message } = error as StartError
-  expect(message).not.toContain('\n')
-  return message
-}
 
 describe('reading the files', () => {
   it('numbers them, with a checksum that does not depend on line ends', async () => {
@@ -501,17 +487,8 @@ describe('the status', () => {
 })
 
 describe('npm run migrate', () => {
-  type Outcome = { code: number; stdout: string; stderr: string }
-
-  /** With an environment of its own, so that nothing of the machine's (PGHOST, DATABASE_URL) leaks in. */
-  const run = (args: string[], env: Record<string, string> = {}, at = root) =>
-    new Promise<Outcome>((resolve) => {
-      const command = [join(at, 'dist/migrate.js'), ...args]
-      const options = { cwd: temporary, env: { PATH: process.env.PATH, ...env } }
-      execFile(process.execPath, command, options, (error, stdout, stderr) =>
-        resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
-      )
-    })
+  const run = (args: string[], environment: Record<string, string> = {}, project = root) =>
+    runBuilt('migrate', args, { environment, project, cwd: temporary })
 
   /** The built command beside SQL files of the test's own. */
   async function createProject(contents: Record<string, string>) {

@@ -7,13 +7,19 @@ import { root } from './directories.ts'
 
 export type Ran = { code: number | null; stdout: string; stderr: string }
 
-/** Its environment has only PATH and the given variables. */
+/** Its environment has only PATH and the given variables. `project` has the build. */
 export async function runBuilt(
   name: string,
   args: string[],
-  { environment = {}, input = '' }: { environment?: Record<string, string>; input?: string } = {},
+  {
+    environment = {},
+    input = '',
+    project = root,
+    cwd = process.cwd(),
+  }: { environment?: Record<string, string>; input?: string; project?: string; cwd?: string } = {},
 ): Promise<Ran> {
-  const child = spawn(process.execPath, [join(root, `dist/${name}.js`), ...args], {
+  const child = spawn(process.execPath, [join(project, `dist/${name}.js`), ...args], {
+    cwd,
     env: { PATH: process.env.PATH, ...environment },
   })
   child.stdin.on('error', () => {}).end(input)

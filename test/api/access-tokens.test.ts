@@ -4,7 +4,7 @@ import { describe, expect, inject, test } from 'vitest'
 import { createClient, type User } from '../support/client.ts'
 
 const target = inject('wide')
-const { request, register } = createClient(target)
+const { request, register, getMe } = createClient(target)
 
 const secretOf = (text: string) => new TextEncoder().encode(text)
 const secret = secretOf(target.jwtSecret)
@@ -20,7 +20,6 @@ function forge(token: string, { claims = {}, header = {}, secret: key = secret }
 }
 
 const base64url = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
-const getMe = (token: string) => request('GET', '/api/users/me/', { token })
 const withAuthorization = (value: string, path = '/api/users/me/') =>
   request('GET', path, { headers: { Authorization: value } })
 

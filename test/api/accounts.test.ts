@@ -2,13 +2,10 @@ import { describe, expect, inject, test } from 'vitest'
 import { createClient, newName, type User } from '../support/client.ts'
 
 const client = createClient(inject('wide'))
-const { request, register } = client
+const { request, register, tryLogIn, getMe } = client
 
-const me = (token: string) => request('GET', '/api/users/me/', { token })
 const changeMe = (token: string, json: unknown) => request('PATCH', '/api/users/me/', { token, json })
 const deleteMe = (token: string, json: unknown) => request('DELETE', '/api/users/me/', { token, json })
-const logIn = (username: string, password: string) =>
-  request('POST', '/api/token/', { json: { username, password } })
 
 describe('/api/users/me/', () => {
   test('answers the account of the caller', async () => {
@@ -17,23 +14,23 @@ describe('/api/users/me/', () => {
       json: { username, password: 'correct horse', email: 'ann@example.com' },
     })
     const { token } = await client.logIn(username, 'correct horse')
-    expect(await me(token)).toMatchObject({ status: 200, body: registered.body })
+    expect(await getMe(token)).toMatchObject({ status: 200, body: registered.body })
     expect((await request('GET', '/api/users/me', { token })).body).toEqual(registered.body)
   })
 
   test('sets the e-mail address, and removes it with null', async () => {
     const { token, refreshToken } = await register()
-    const before = (await me(token)).body
+    const before = (await getMe(token)).body
     const changed = { ...before, email: 'new@example.com' }
     expect(await changeMe(token, { email: 'new@example.com' })).toMatchObject({ status: 200, body: changed })
-    expect((await me(token)).body).toEqual(changed)
+    expect((await getMe(token)).body).toEqual(changed)
     const cleared = await request('PATCH', '/api/users/me/', {
       token,
       body: '{"email":null}',
       headers: { 'Content-Type': 'application/merge-patch+json' },
     })
     expect(cleared).toMatchObject({ status: 200, body: { ...before, email: null } })
-    expect((await me(token)).body).toEqual({ ...before, email: null })
+    expect((await getMe(token)).body).toEqual({ ...before, email: null })
     // Only a password ends sessions.
     const refreshed = await request('POST', '/api/token/refresh/', { json: { refresh_token: refreshToken } })
     expect(refreshed.status).toBe(200)
@@ -70,12 +67,12 @@ describe('/api/users/me/', () => {
     ],
   ])('refuses %s and changes nothing', async (_, json, pointer) => {
     const user = await register()
-    const before = (await me(user.token)).body
+    const before = (await getMe(user.token)).body
     const { status, body } = await changeMe(user.token, json)
     expect(status).toBe(400)
     expect(body.errors).toEqual([{ pointer, detail: expect.any(String) }])
-    expect((await me(user.token)).body).toEqual(before)
-    expect((await logIn(user.username, user.password)).status).toBe(200)
+    expect((await getMe(user.token)).body).toEqual(before)
+    expect((await tryLogIn(user.username, user.password)).status).toBe(200)
   })
 })
 
@@ -94,7 +91,7 @@ describe('DELETE /api/users/me/', () => {
     const { status, body } = await deleteMe(token, json)
     expect(status).toBe(400)
     expect(body.errors).toEqual([{ pointer: '/password', detail: expect.any(String) }])
-    expect((await me(token)).status).toBe(200)
+    expect((await getMe(token)).status).toBe(200)
   })
 
   test('invalidates every token at once and frees the name', async () => {
@@ -113,12 +110,12 @@ describe('DELETE /api/users/me/', () => {
       })
       expect(refreshed.status).toBe(401)
     }
-    expect((await logIn(user.username, user.password)).status).toBe(401)
+    expect((await tryLogIn(user.username, user.password)).status).toBe(401)
 
     const successor = await register(user.username, 'another password')
     expect(successor.id).not.toBe(user.id)
-    expect((await me(user.token)).status).toBe(401)
-    expect((await me(elsewhere.token)).status).toBe(401)
+    expect((await getMe(user.token)).status).toBe(401)
+    expect((await getMe(elsewhere.token)).status).toBe(401)
   })
 
   test("deletes the user's own tasks and unassigns those of others", async () => {
@@ -140,11 +137,11 @@ describe('DELETE /api/users/me/', () => {
   test('leaves no session of a concurrent login', async () => {
     for (let round = 0; round < 10; round++) {
       const { username, password, token } = await register()
-      const logins = Array.from({ length: 4 }, () => logIn(username, password))
+      const logins = Array.from({ length: 4 }, () => tryLogIn(username, password))
       expect((await deleteMe(token, { password })).status).toBe(204)
       for (const { status, body } of await Promise.all(logins)) {
         expect([200, 401]).toContain(status)
-        if (status === 200) expect((await me(body.access_token)).status).toBe(401)
+        if (status === 200) expect((await getMe(body.access_token)).status).toBe(401)
       }
     }
   })

@@ -8,6 +8,7 @@ import {
   type Task,
   taskPath,
 } from '../support/client.ts'
+import { numRuns } from '../support/property-runs.ts'
 import { registerBeforeAll } from '../support/users.ts'
 
 const client = createClient(inject('wide'))
@@ -75,7 +76,7 @@ describe('a repeat', () => {
 
   test('waits for a concurrent first request', async () => {
     const title = newName('task')
-    const [keys, repeats] = [50, 8]
+    const [keys, repeats] = [Math.ceil(numRuns / 6), 8]
     for (let key = 0; key < keys; key++) {
       const json = { title: `${title} ${key}`, description: 'x'.repeat(key) }
       const answers = await Promise.all(

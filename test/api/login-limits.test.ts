@@ -7,8 +7,6 @@ const { user, anonymous, token: tokens, login, username: name } = target.limits
 
 const newClient = (address?: string) => createClient(target, address)
 const newUser = () => newClient().register()
-const logIn = (client: Client, username: string, password: string) =>
-  client.request('POST', '/api/token/', { json: { username, password } })
 const remaining = async (client: Client, token: string): Promise<number> =>
   (await client.request('GET', '/api/rate-limit/', { token })).body.remaining
 /** Requests that the address has left at the token endpoints; asking counts as one. */
@@ -36,13 +34,13 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
     const [client, { username, password }, other] = [newClient(), await make(), await newUser()]
     const names = variants(username)
     const failed = await inTurn(login.limit, (i) =>
-      logIn(client, names[i % names.length] ?? '', 'wrong horse'),
+      client.tryLogIn(names[i % names.length] ?? '', 'wrong horse'),
     )
     const seen = {
       failed: statuses(failed),
-      here: statuses(await inTurn(names.length, (i) => logIn(client, names[i] ?? '', password))),
-      elsewhere: (await logIn(newClient(), username, password)).status,
-      another: (await logIn(client, other.username, other.password)).status,
+      here: statuses(await inTurn(names.length, (i) => client.tryLogIn(names[i] ?? '', password))),
+      elsewhere: (await newClient().tryLogIn(username, password)).status,
+      another: (await client.tryLogIn(other.username, other.password)).status,
     }
     expect(seen).toEqual({
       failed: Array(login.limit).fill(401),
@@ -54,14 +52,14 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
 
   test('are limited by name over all addresses', async () => {
     const [{ username, password }, other] = [await make(), await newUser()]
-    const failed = await inTurn(name.limit, () => logIn(newClient(), username, 'wrong horse'))
+    const failed = await inTurn(name.limit, () => newClient().tryLogIn(username, 'wrong horse'))
     const clients = [newClient(), newClient()]
     const refused = []
     for (const client of clients) {
-      const answer = await logIn(client, username.toUpperCase(), password)
+      const answer = await client.tryLogIn(username.toUpperCase(), password)
       refused.push({ answer, left: await tokensLeft(client) })
     }
-    const another = await logIn(newClient(), other.username, other.password)
+    const another = await newClient().tryLogIn(other.username, other.password)
     expect(statuses(failed)).toEqual(Array(name.limit).fill(401))
     expect(another.status).toBe(200)
     for (const { answer, left } of refused) {
@@ -74,7 +72,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
 
   test('are counted before a password is checked', async () => {
     const [client, { username }] = [newClient(), await make()]
-    const answers = await atOnce(tokens.limit, () => logIn(client, username, 'wrong horse'))
+    const answers = await atOnce(tokens.limit, () => client.tryLogIn(username, 'wrong horse'))
     expect(statuses(answers).sort()).toEqual([
       ...Array(login.limit).fill(401),
       ...Array(tokens.limit - login.limit).fill(429),
@@ -83,7 +81,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
 
   test('tell what is left of the nearest limit', async () => {
     const [client, { username }] = [newClient(), await make()]
-    const answers = await inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
+    const answers = await inTurn(login.limit, () => client.tryLogIn(username, 'wrong horse'))
     expect(answers.map(({ headers }) => headers.get('X-RateLimit-Remaining'))).toEqual(
       answers.map((_, i) => String(login.limit - 1 - i)),
     )
@@ -99,7 +97,7 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
   test("tell the address's limit if that is nearer", async () => {
     const [client, { username }] = [newClient(), await make()]
     await inTurn(tokens.limit - 1, () => client.request('GET', '/api/token/'))
-    const answer = await logIn(client, username, 'wrong horse')
+    const answer = await client.tryLogIn(username, 'wrong horse')
     expect(answer.status).toBe(401)
     expect(answer.headers.get('X-RateLimit-Limit')).toBe(String(tokens.limit))
     expect(answer.headers.get('X-RateLimit-Remaining')).toBe('0')
@@ -107,13 +105,13 @@ describe.each(names)('failed logins with the name of %s', (_, make, right) => {
 
   test('are not counted by any limit when they are refused', async () => {
     const [client, { username, password }] = [newClient(), await make()]
-    await inTurn(login.limit, () => logIn(client, username, 'wrong horse'))
-    const refused = await inTurn(name.limit, () => logIn(client, username, 'wrong horse'))
+    await inTurn(login.limit, () => client.tryLogIn(username, 'wrong horse'))
+    const refused = await inTurn(name.limit, () => client.tryLogIn(username, 'wrong horse'))
     const left = await tokensLeft(client)
     const seen = {
       refused: statuses(refused),
       left,
-      elsewhere: (await logIn(newClient(), username, password)).status,
+      elsewhere: (await newClient().tryLogIn(username, password)).status,
     }
     expect(seen).toEqual({
       refused: Array(name.limit).fill(429),
@@ -127,7 +125,7 @@ describe('a successful login', () => {
   test('is refunded by the limits of failed logins, and counts for the address', async () => {
     const logins = Math.min(tokens.limit - 1, Math.max(login.limit, name.limit) + 2)
     const [client, { username, password }] = [newClient(), await newUser()]
-    const answers = await inTurn(logins, () => logIn(client, username, password))
+    const answers = await inTurn(logins, () => client.tryLogIn(username, password))
     const left = await tokensLeft(client)
     expect(statuses(answers)).toEqual(Array(logins).fill(200))
     expect(left).toBe(tokens.limit - logins)
@@ -138,9 +136,9 @@ describe('a successful login', () => {
 
   test('does not refund earlier failures', async () => {
     const [client, { username, password }] = [newClient(), await newUser()]
-    const before = await inTurn(login.limit - 1, () => logIn(client, username, 'wrong horse'))
-    const between = [await logIn(client, username, password), await logIn(client, username, password)]
-    const after = [await logIn(client, username, 'wrong horse'), await logIn(client, username, password)]
+    const before = await inTurn(login.limit - 1, () => client.tryLogIn(username, 'wrong horse'))
+    const between = [await client.tryLogIn(username, password), await client.tryLogIn(username, password)]
+    const after = [await client.tryLogIn(username, 'wrong horse'), await client.tryLogIn(username, password)]
     const seen = [before, between, after].map(statuses)
     expect(seen).toEqual([Array(login.limit - 1).fill(401), [200, 200], [401, 429]])
   })
@@ -169,7 +167,7 @@ describe('passwords of an authenticated user', () => {
       left: await remaining(client, ann.token),
       // Other requests and other users are not refused.
       ann: (await client.request('GET', '/api/users/me/', { token: ann.token })).status,
-      login: (await logIn(newClient(), ann.username, ann.password)).status,
+      login: (await newClient().tryLogIn(ann.username, ann.password)).status,
       bob: (await change(client, bob.token, bob.password)).status,
     }
     expect(seen).toEqual({
@@ -223,15 +221,15 @@ describe('the token endpoints', () => {
   test('share one limit by address, apart from other requests', async () => {
     const [client, { username, password, token }] = [newClient(), await newUser()]
     await inTurn(anonymous.limit, () => client.request('GET', '/api/tasks/'))
-    const before = [await client.request('GET', '/api/tasks/'), await logIn(client, username, password)]
+    const before = [await client.request('GET', '/api/tasks/'), await client.tryLogIn(username, password)]
     const spent = await inTurn(tokens.limit - 1, (i) => (i % 2 ? refresh(client) : revoke(client)))
-    const after = [await logIn(client, username, password), await refresh(client), await revoke(client)]
+    const after = [await client.tryLogIn(username, password), await refresh(client), await revoke(client)]
     const seen = {
       before: statuses(before),
       spent: statuses(spent),
       after: after.map(({ status, body }) => [status, body['violated-policies']]),
       with: (await client.request('GET', '/api/tasks/', { token })).status,
-      elsewhere: (await logIn(newClient(), username, password)).status,
+      elsewhere: (await newClient().tryLogIn(username, password)).status,
     }
     expect(seen).toEqual({
       before: [429, 200],

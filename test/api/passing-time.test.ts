@@ -19,7 +19,7 @@ test('the previous window of a rate limit weighs by the part of it that the slid
   await beginWindow()
   const begun = now
   const { token } = await client.register()
-  const getMe = () => client.request('GET', '/api/users/me/', { token })
+  const getMe = () => client.getMe(token)
   await atOnce(2 * user.limit, getMe)
   const windowMs = user.windowSeconds * 1000
   let passed = 0
@@ -87,10 +87,7 @@ describe.each(Object.entries(countedRequests(target)))(
 
 test('a spent refresh token answers its successor for 10 s, and ends the session after that', async () => {
   await beginWindow()
-  const refresh = (refreshToken: string) =>
-    client.request('POST', '/api/token/refresh/', { json: { refresh_token: refreshToken } })
-  const statusOfMe = async (token: string) =>
-    (await client.request('GET', '/api/users/me/', { token })).status
+  const { refresh, statusOfMe } = client
   const user = await client.register()
   const other = await client.logIn(user.username, user.password)
   const spentAt = now

@@ -3,14 +3,10 @@ import { describe, expect, inject, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
 import { words } from '../support/words.ts'
 
-const { request, register } = createClient(inject('wide'))
-
-const tryRegister = (password: string, username = newName()) =>
-  request('POST', '/api/register/', { json: { username, password } })
+const client = createClient(inject('wide'))
+const { request, register, tryRegister, changePassword } = client
 const tryLogIn = async (username: string, password: string) =>
-  (await request('POST', '/api/token/', { json: { username, password } })).status
-const changePassword = (token: string, from: string, to: string) =>
-  request('PATCH', '/api/users/me/', { token, json: { password: to, current_password: from } })
+  (await client.tryLogIn(username, password)).status
 
 /** Forms of one password that different keyboards compose. */
 const forms: [string, string, string][] = [

@@ -1,18 +1,10 @@
 /** Passwords that are accepted, and the effect of a new one on sessions. */
 import { describe, expect, inject, test } from 'vitest'
 import { createClient, newName } from '../support/client.ts'
+import { numRuns } from '../support/property-runs.ts'
 
-const { request, register, logIn } = createClient(inject('wide'))
-
-const tryLogIn = (username: string, password: string) =>
-  request('POST', '/api/token/', { json: { username, password } })
-const tryRegister = (password: unknown, username = newName()) =>
-  request('POST', '/api/register/', { json: { username, password } })
-const changePassword = (token: string, from: string, to: string) =>
-  request('PATCH', '/api/users/me/', { token, json: { password: to, current_password: from } })
-const refresh = (refreshToken: string) =>
-  request('POST', '/api/token/refresh/', { json: { refresh_token: refreshToken } })
-const statusOfMe = async (token: string) => (await request('GET', '/api/users/me/', { token })).status
+const client = createClient(inject('wide'))
+const { request, register, logIn, tryRegister, tryLogIn, changePassword, refresh, statusOfMe } = client
 
 describe('a password', () => {
   test.each([
@@ -122,7 +114,7 @@ describe('a new password', () => {
   })
 
   test('leaves no session of concurrent logins with the old one', async () => {
-    for (let round = 0; round < 30; round++) {
+    for (let round = 0; round < numRuns / 10; round++) {
       const user = await register()
       const logins = []
       // The change starts before, between or after the logins.

@@ -2,16 +2,13 @@ import { describe, expect, inject, test } from 'vitest'
 import { createClient } from '../support/client.ts'
 
 const client = createClient(inject('wide'))
-const { request, register } = client
+const { request, register, refresh, statusOfMe } = client
 
-const refresh = (refreshToken: string) =>
-  request('POST', '/api/token/refresh/', { json: { refresh_token: refreshToken } })
 const next = async (refreshToken: string): Promise<string> => {
   const { status, body } = await refresh(refreshToken)
   expect(status).toBe(200)
   return body.refresh_token
 }
-const statusOfMe = async (token: string) => (await request('GET', '/api/users/me/', { token })).status
 
 test('a refresh answers tokens of the same session', async () => {
   const { token, refreshToken, id } = await register()

@@ -2,15 +2,13 @@ import { describe, expect, inject, test } from 'vitest'
 import { createClient, newName, reaches } from '../support/client.ts'
 
 const client = createClient(inject('wide'))
-const { request, register } = client
+const { request, register, refresh, statusOfMe } = client
 
 const logIn = (json: unknown, headers?: Record<string, string>) =>
   request('POST', '/api/token/', { json, ...(headers && { headers }) })
 const revoke = (refreshToken: unknown) =>
   request('POST', '/api/token/revoke/', { json: { refresh_token: refreshToken } })
-const statusOfMe = async (token: string) => (await request('GET', '/api/users/me/', { token })).status
-const statusOfRefresh = async (refreshToken: string) =>
-  (await request('POST', '/api/token/refresh/', { json: { refresh_token: refreshToken } })).status
+const statusOfRefresh = async (refreshToken: string) => (await refresh(refreshToken)).status
 const listSessions = async (token: string) => (await request('GET', '/api/sessions/', { token })).body.results
 
 const tokens = {

@@ -80,7 +80,7 @@ test('a session too many ends the one of the same user that was used longest ago
   )
   const session = { salt: '', userAgent: null, expiresAt: Date.now() + 60_000 }
   for (const last of [0, 2]) {
-    expect(await insertSession(db, { id: 7, passwordHash: '' }, session)).toMatchObject({ ended: 1 })
+    expect(await insertSession(db, { id: 7, passwordHash: '' }, session)).toMatchObject({ evicted: 1 })
     const ended = await db.run(
       (sql) => sql`select id from sessions where ended_at is not null order by id limit 1`,
     )

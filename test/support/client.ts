@@ -32,10 +32,7 @@ export type Task = {
   completed_at: string | null
 }
 
-export type Client = Pick<
-  ReturnType<typeof createClient>,
-  'address' | 'request' | 'register' | 'logIn' | 'createTask'
->
+export type Client = Omit<ReturnType<typeof createClient>, 'target'>
 
 /** A random address of a reserved range (RFC 1112 section 4), so that no two tests share one. */
 export const newAddress = () => [randomInt(240, 255), ...randomBytes(3)].join('.')
@@ -102,6 +99,17 @@ export function createClient<T extends Pick<Target, 'baseUrl' | 'addressHeader'>
     if (status !== 204) throw new Error(`deleting the account answered ${status} ${JSON.stringify(body)}`)
   }
 
+  const tryRegister = (password: unknown, username = newName()) =>
+    request('POST', '/api/register/', { json: { username, password } })
+  const tryLogIn = (username: string, password: string) =>
+    request('POST', '/api/token/', { json: { username, password } })
+  const refresh = (refreshToken: string) =>
+    request('POST', '/api/token/refresh/', { json: { refresh_token: refreshToken } })
+  const changePassword = (token: string, from: string, to: string) =>
+    request('PATCH', '/api/users/me/', { token, json: { password: to, current_password: from } })
+  const getMe = (token: string) => request('GET', '/api/users/me/', { token })
+  const statusOfMe = async (token: string) => (await getMe(token)).status
+
   /** Throws if the task is refused. */
   async function createTask(token: string, values: Partial<Task> = {}): Promise<Task> {
     const { status, body } = await request('POST', '/api/tasks/', {
@@ -112,7 +120,10 @@ export function createClient<T extends Pick<Target, 'baseUrl' | 'addressHeader'>
     return body
   }
 
-  return { target, address, request, register, anyUser, logIn, logOut, deleteAccount, createTask }
+  return {
+    ...{ target, address, request, register, anyUser, logIn, logOut, deleteAccount, createTask },
+    ...{ tryRegister, tryLogIn, refresh, changePassword, getMe, statusOfMe },
+  }
 }
 
 const leaks =

@@ -243,9 +243,11 @@ export async function listTasks(
 }
 
 /**
- * Whether the text is one of a few: a connection keeps a plan of some 200 KB for each text that it has
- * prepared.
+ * Whether the statement's text is one of some eighty: a connection keeps a plan of up to 200 KB for each text that
+ * it has prepared. Ordering and status vary freely, or else only the caller's own tasks are filtered.
  */
 function isCommon({ count, limit, cursor, ordering, status, ...rest }: TaskListQuery): boolean {
-  return !count && Object.values(rest).every((value) => value === undefined || value === 'me')
+  const others = Object.values(rest).filter((value) => value !== undefined)
+  if (count) return false
+  return ordering === '-created_at' ? others.every((value) => value === 'me') : others.length === 0
 }

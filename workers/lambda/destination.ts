@@ -1,7 +1,7 @@
 /** The on-failure destination: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { makeDirectory } from '../../src/runtime/process/directories.ts'
+import { makeDirectory } from '../../src/runtime/process/files.ts'
 import type { DeadEvent } from './queued-events.ts'
 
 /** Takes a record as JSON. */

@@ -1,11 +1,13 @@
 /** Creates the data directory of the embedded Postgres, completely or not at all. */
 import { randomBytes } from 'node:crypto'
-import { chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { chown, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
+import { hasCode } from '../process/files.ts'
 import { keepFile, readKept } from '../process/kept-file.ts'
-import { hasCode, temporaryName } from './owner.ts'
+import { temporaryName } from './owner.ts'
 import { startProgram } from './program.ts'
+import { findReason } from './server-log.ts'
 import type { ServerUser } from './user.ts'
 
 export const databaseName = 'task_api'
@@ -66,22 +68,15 @@ export async function createCluster(cluster: string, programs: Programs, passwor
       // Replaced below: initdb takes scram-sha-256 only together with a password.
       '--auth=reject',
     ])
-    await writeDurably(
-      join(building, 'pg_hba.conf'),
-      'local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n',
-      programs.user,
-    )
+    const access = 'local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n'
+    await write(join(building, 'pg_hba.conf'), access, programs.user)
     // Without syncing (-F): the last step syncs everything.
-    await runStandalone(
-      programs,
-      building,
-      ['-F'],
-      [
-        `alter role ${superuser} password '${passwords.superuser}'`,
-        `create role ${roleName} login createdb password '${passwords.role}'`,
-        `create database ${databaseName} owner ${roleName}`,
-      ],
-    )
+    const statements = [
+      `alter role ${superuser} password '${passwords.superuser}'`,
+      `create role ${roleName} login createdb password '${passwords.role}'`,
+      `create database ${databaseName} owner ${roleName}`,
+    ]
+    await runStandalone(programs, building, statements, ['-F'])
     await run(programs, 'initdb', ['--sync-only', '-D', building])
     await rename(building, cluster).catch((error) => {
       if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'EEXIST')) throw error
@@ -95,22 +90,22 @@ export async function createCluster(cluster: string, programs: Programs, passwor
 
 /** For a cluster whose password file was lost or came from elsewhere. No server may run on it. */
 export async function setPasswords(cluster: string, programs: Programs, passwords: Passwords) {
-  await runStandalone(
-    programs,
-    cluster,
-    [],
-    [
-      `alter role ${superuser} password '${passwords.superuser}'`,
-      `alter role ${roleName} password '${passwords.role}'`,
-    ],
-  )
+  await runStandalone(programs, cluster, [
+    `alter role ${superuser} password '${passwords.superuser}'`,
+    `alter role ${roleName} password '${passwords.role}'`,
+  ])
 }
 
 /** Runs statements as the superuser without a server, and so without a log-in. */
-async function runStandalone(programs: Programs, cluster: string, options: string[], statements: string[]) {
+async function runStandalone(
+  programs: Programs,
+  cluster: string,
+  statements: string[],
+  options: string[] = [],
+) {
   const input = join(cluster, 'task-api-setup.sql')
   try {
-    await writeDurably(input, statements.map((statement) => `${statement};\n\n`).join(''), programs.user)
+    await write(input, statements.map((statement) => `${statement};\n\n`).join(''), programs.user)
     await run(
       programs,
       'postgres',
@@ -132,14 +127,13 @@ async function run({ native, user }: Programs, program: string, parameters: stri
     command: [join(native, 'bin', program), ...parameters],
     user,
     output: 'pipe',
-    ...(input === undefined ? {} : { input }),
+    input,
   })
   let output = ''
-  const collect = (chunk: Buffer) => {
-    output += chunk
-  }
-  running.child.stdout?.on('data', collect)
-  running.child.stderr?.on('data', collect)
+  for (const stream of [running.child.stdout, running.child.stderr])
+    stream?.on('data', (chunk) => {
+      output += chunk
+    })
   const ending = await running.exited
   if (ending === 'exit code 0') return
   if (output.includes('could not look up effective user ID'))
@@ -150,30 +144,8 @@ async function run({ native, user }: Programs, program: string, parameters: stri
   throw new StartError(`cannot prepare the database: ${program}: ${findReason(output) ?? ending}`)
 }
 
-/** The line with the error that ended a Postgres program, or else its last line. */
-export const findReason = (output: string) =>
-  findFatal(output) ?? output.split('\n').findLast((line) => line.trim() !== '')
-
-/** The last error that ended a program, with its SQLSTATE if the line has one. */
-export function findFatal(output: string): string | undefined {
-  const lines = output.split('\n').filter((line) => fatal.test(line))
-  // A lack of shared memory causes other errors.
-  const shared = lines.find((line) => line.includes('shared memory segment "/PostgreSQL.'))
-  const [, code, message] = fatal.exec(shared ?? lines.at(-1) ?? '') ?? []
-  const said = code && message ? `${message} (${code})` : message
-  return shared ? `${said}; /dev/shm is too small: give a larger one (docker run --shm-size=256m)` : said
-}
-
-const fatal = /(?:\] ([0-9A-Z]{5}) +)?\b(?:FATAL|PANIC|ERROR|error): +(.*\S)/
-
-async function writeDurably(path: string, text: string, user: ServerUser | null = null) {
-  const file = await open(path, 'w', 0o600)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+async function write(path: string, text: string, user: ServerUser | null) {
+  await writeFile(path, text, { mode: 0o600 })
   await giveTo(user, path)
 }
 

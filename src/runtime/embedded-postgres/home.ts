@@ -7,9 +7,8 @@ import { constants } from 'node:fs'
 import { access, chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
-import { makeDirectory } from '../process/directories.ts'
-import { exists, hasCode } from './owner.ts'
-import { canEnter, findServerUser, isRoot, type ServerUser } from './user.ts'
+import { exists, hasCode, makeDirectory } from '../process/files.ts'
+import { canEnter, findServerUser, isRoot, isShared, ownAccount, type ServerUser } from './user.ts'
 
 export type Home = {
   /** Postgres's own data directory, as a real path; it may not exist yet. */
@@ -142,4 +141,20 @@ async function resolveCluster(link: string): Promise<string | undefined> {
     if (!hasCode(error, 'ENOENT')) throw error
     throw new StartError(`${link} is a link to data that are gone: restore them, or remove it to start empty`)
   }
+}
+
+/** Notices for the operator, a line each. */
+export function describeHome({ cluster, user, relocated }: Home): string[] {
+  if (!user) return []
+  const notices: string[] = []
+  if (relocated !== null)
+    notices.push(
+      `started by root, the database runs as ${user.name} and keeps its data where that user can enter: ${cluster}`,
+    )
+  if (isShared(user))
+    notices.push(
+      `started by root, the database runs as ${user.name}, as other services may, which could then read its data; ` +
+        `to give it a user of its own, stop, then: useradd --system ${ownAccount} && chown -R ${ownAccount} ${cluster}`,
+    )
+  return notices
 }

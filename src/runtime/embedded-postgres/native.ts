@@ -4,7 +4,8 @@ import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from 
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
-import { exists, hasCode, temporaryName } from './owner.ts'
+import { exists, hasCode } from '../process/files.ts'
+import { temporaryName } from './owner.ts'
 import { canRead, type ServerUser } from './user.ts'
 
 /** `directory` has bin, lib and share. */

@@ -2,9 +2,10 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
-import { link, lstat, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
+import { hasCode } from '../process/files.ts'
 
 /** `<pid>.<start>`, since the system reuses pids. */
 export type ProcessToken = string
@@ -169,21 +170,6 @@ export function isPostmaster(pid: number, cluster: string): boolean {
     // Not another user's process: Postgres itself refuses a cluster of another user.
     return !hasCode(error, 'EACCES') && !hasCode(error, 'ENOENT')
   }
-}
-
-/** Also for a link to nothing. */
-export async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path)
-    return true
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return false
-    throw error
-  }
-}
-
-export function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }
 
 function readText(path: string): string | undefined {

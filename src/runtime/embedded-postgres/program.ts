@@ -6,7 +6,7 @@ type ProgramOptions = {
   command: [program: string, ...parameters: string[]]
   user: ServerUser | null
   output: number | 'pipe'
-  input?: string
+  input?: string | undefined
   /** Removed when the program has ended. */
   socketDirectory?: string
 }

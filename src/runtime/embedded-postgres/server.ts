@@ -1,17 +1,13 @@
 /** Starts the server on a cluster, after ending one that an earlier start may have left running. */
-import { randomBytes } from 'node:crypto'
-import { accessSync, closeSync, constants, openSync } from 'node:fs'
-import { chown, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { closeSync, openSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
 import type { BoundChild } from '../process/bound-child.ts'
-import { findFatal, findReason } from './cluster.ts'
 import {
   findPostmasterOwner,
-  hasCode,
   inUse,
   isPostmaster,
   isRunning,
@@ -19,13 +15,12 @@ import {
   type Owner,
   pidOf,
   processToken,
-  readOwner,
   readPostmaster,
-  recordSocketOwner,
-  socketDirectoryPrefix,
   writeOwner,
 } from './owner.ts'
 import { startProgram } from './program.ts'
+import { findCause, findReason, readFrom, rotateLog } from './server-log.ts'
+import { reopenSocketDirectory } from './socket-directory.ts'
 import type { ServerUser } from './user.ts'
 
 export type ServerOptions = {
@@ -41,23 +36,6 @@ export type ServerOptions = {
 
 const readyWithinMs = 120_000
 const replacedWithinMs = 15_000
-/** `sun_path` holds 103 bytes on macOS (107 on Linux), and Postgres appends `/.s.PGSQL.` and the port. */
-const socketDirectoryBytes = 103 - '/.s.PGSQL.65535'.length
-const logBytes = 1024 * 1024
-const logTailBytes = 65_536
-const leastRoomBytes = 256 * 1024
-
-/**
- * A short path that does not exist yet. The temporary directory's may be long, and root's may be closed to
- * others.
- */
-export function chooseSocketDirectory(user: ServerUser | null): string {
-  const name = socketDirectoryPrefix + randomBytes(6).toString('hex')
-  const usual = join(tmpdir(), name)
-  // Postgres expects a list, which other characters would split.
-  const fits = Buffer.byteLength(usual) <= socketDirectoryBytes && /^[\w./-]+$/.test(usual)
-  return !user && fits && isWritable(tmpdir()) ? usual : join('/tmp', name)
-}
 
 /** A running server; `findCause` finds out why it has ended. */
 export type Launched = BoundChild & { findCause(): Promise<string | undefined> }
@@ -67,15 +45,16 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
   const deadline = Date.now() + replacedWithinMs
   for (;;) {
     await replaceLeftServer(options)
-    await reopenSocketDirectory(options)
+    await reopenSocketDirectory(options.owner, options.user)
     const logFile = join(options.dataDirectory, 'postgres.log')
-    const logged = await boundLog(logFile)
+    const logged = await rotateLog(logFile)
     const server = spawnServer(options, logFile)
+    const findEnd = () => findCause(logFile, logged, [options.owner.cluster, options.dataDirectory])
     try {
       if (await isReady(server, options.owner, signal)) {
         // A start that lost the race may have written its own record.
         await writeOwner(options.ownerFile, options.owner)
-        return { ...server, findCause: () => findCause(options, logFile, logged) }
+        return { ...server, findCause: findEnd }
       }
     } catch (error) {
       await server.end()
@@ -85,7 +64,7 @@ export async function launchServer(options: ServerOptions, signal?: AbortSignal)
     // Another start was quicker, or sessions of a killed server are still ending.
     const taken = /"postmaster\.pid" already exists|pre-existing shared memory block/.test(output)
     if (!taken || Date.now() > deadline) {
-      const reason = (await findCause(options, logFile, logged)) ?? findReason(output)
+      const reason = (await findEnd()) ?? findReason(output)
       throw new StartError(explain(output, options, reason ?? `it ended with ${await server.exited}`))
     }
     await delay(50)
@@ -131,35 +110,6 @@ async function replaceLeftServer({ dataDirectory, ownerFile, owner, log }: Serve
       )
     await delay(20)
   }
-}
-
-/** Removes the socket directory of a start that was killed together with its shell. */
-export async function removeSocketDirectory(directory: string) {
-  if (!basename(directory).startsWith(socketDirectoryPrefix)) return
-  const owner = await readOwner(join(directory, 'owner')).catch(() => undefined)
-  if (owner && isRunning(owner.process)) return
-  try {
-    // By name, since the path comes from a file.
-    for (const name of await readdir(directory))
-      if (/^(owner|\.s\.PGSQL\.\d)/.test(name)) await rm(join(directory, name))
-    await rmdir(directory)
-  } catch {
-    // Its own shell was quicker, or it is not ours.
-  }
-}
-
-/** The shell removes it with the server; a restarted server gets the same path, which clients know. */
-async function reopenSocketDirectory({ owner, user }: ServerOptions) {
-  try {
-    await mkdir(owner.socketDirectory, { mode: 0o700 })
-    if (user) await chown(owner.socketDirectory, user.uid, user.gid)
-  } catch (error) {
-    if (!hasCode(error, 'EEXIST')) throw error
-    const found = await lstat(owner.socketDirectory)
-    if (!found.isDirectory() || found.uid !== (user?.uid ?? process.getuid?.()))
-      throw new StartError(`${owner.socketDirectory} was taken by another user`)
-  }
-  await recordSocketOwner(owner)
 }
 
 function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions, logFile: string) {
@@ -221,51 +171,6 @@ function explain(output: string, { dataDirectory, tcpPort }: ServerOptions, reas
   if (tcpPort !== undefined && output.includes('Address already in use'))
     return `port ${tcpPort} on 127.0.0.1, which the database was to listen on, is in use by another program`
   return `the database cannot start: ${reason} (see ${join(dataDirectory, 'postgres.log')})`
-}
-
-/**
- * The error that ended the server, from its log after `since`. With a full disk it could not even write that.
- */
-async function findCause({ owner, dataDirectory }: ServerOptions, logFile: string, since: number) {
-  const { size } = await stat(logFile)
-  const output = await readFrom(logFile, Math.max(since, size - logTailBytes))
-  const said = findFatal(output)
-  if (said !== undefined) return said
-  for (const directory of [owner.cluster, dataDirectory]) {
-    const { bavail, bsize } = await statfs(directory)
-    if (bavail * bsize < leastRoomBytes) return `no room is left on the disk of ${directory}`
-  }
-  return undefined
-}
-
-/** Rotates a large log. Returns the offset of the next line. */
-async function boundLog(file: string): Promise<number> {
-  const size = await stat(file).then(
-    (found) => found.size,
-    () => 0,
-  )
-  if (size < logBytes) return size
-  await rename(file, `${file}.1`)
-  return 0
-}
-
-async function readFrom(path: string, position: number): Promise<string> {
-  const file = await open(path)
-  try {
-    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(logTailBytes), position })
-    return buffer.toString('utf8', 0, bytesRead)
-  } finally {
-    await file.close()
-  }
-}
-
-function isWritable(directory: string): boolean {
-  try {
-    accessSync(directory, constants.W_OK | constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }
 
 function kill(pid: number, signal: NodeJS.Signals | undefined) {

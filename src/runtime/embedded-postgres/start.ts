@@ -11,6 +11,7 @@ import postgres from 'postgres'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
 import type { BoundChild } from '../process/bound-child.ts'
+import { hasCode } from '../process/files.ts'
 import {
   createCluster,
   databaseName,
@@ -20,12 +21,11 @@ import {
   roleName,
   setPasswords,
 } from './cluster.ts'
-import { findHome, type Home, linkRelocated, openDataDirectory } from './home.ts'
+import { describeHome, findHome, type Home, linkRelocated, openDataDirectory } from './home.ts'
 import { keepRunning } from './keep-running.ts'
 import { findNative, type Native, prepareNative } from './native.ts'
 import {
   claimOwnership,
-  hasCode,
   isRunning,
   isServing,
   type Owner,
@@ -34,8 +34,8 @@ import {
   releaseOwnership,
   removeLeftovers,
 } from './owner.ts'
-import { chooseSocketDirectory, launchServer, removeSocketDirectory } from './server.ts'
-import { isShared, ownAccount } from './user.ts'
+import { launchServer } from './server.ts'
+import { chooseSocketDirectory, removeSocketDirectory } from './socket-directory.ts'
 
 const findWithinMs = 30_000
 const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
@@ -186,21 +186,6 @@ function connectionTo({ socketDirectory, port }: Owner, password: string): Embed
 
 function urlOf({ username, password, database }: EmbeddedPostgres['connection'], port: number): string {
   return `postgres://${username}:${password}@127.0.0.1:${port}/${database}`
-}
-
-function describeHome({ cluster, user, relocated }: Home): string[] {
-  if (!user) return []
-  const notices: string[] = []
-  if (relocated !== null)
-    notices.push(
-      `started by root, the database runs as ${user.name} and keeps its data where that user can enter: ${cluster}`,
-    )
-  if (isShared(user))
-    notices.push(
-      `started by root, the database runs as ${user.name}, as other services may, which could then read its data; ` +
-        `to give it a user of its own, stop, then: useradd --system ${ownAccount} && chown -R ${ownAccount} ${cluster}`,
-    )
-  return notices
 }
 
 /**

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFile, stat } from 'node:fs/promises'
 import { StartError } from '../../core/start-error.ts'
-import { hasCode } from './owner.ts'
+import { hasCode } from '../process/files.ts'
 
 export type ServerUser = { uid: number; gid: number; name: string }
 

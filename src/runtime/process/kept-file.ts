@@ -5,8 +5,8 @@ import { link, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../../core/failure.ts'
 import { StartError } from '../../core/start-error.ts'
-import { hasCode, temporaryName } from '../embedded-postgres/owner.ts'
-import { makeDirectory } from './directories.ts'
+import { temporaryName } from '../embedded-postgres/owner.ts'
+import { hasCode, makeDirectory } from './files.ts'
 
 /**
  * Returns the text of the file, which the first call creates with the result of `make`: complete, on disk and readable by

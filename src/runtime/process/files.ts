@@ -1,6 +1,5 @@
-import { mkdir } from 'node:fs/promises'
+import { lstat, mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { hasCode } from '../embedded-postgres/owner.ts'
 
 /**
  * Creates the directory and its missing parents. Returns false where the path exists, be it a file.
@@ -26,4 +25,19 @@ async function make(path: string, mode: number): Promise<boolean> {
     if (hasCode(error, 'EEXIST')) return false
     throw error
   }
+}
+
+/** Also for a link to nothing. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false
+    throw error
+  }
+}
+
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
 }

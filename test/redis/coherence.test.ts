@@ -1,6 +1,6 @@
 /**
- * After a write has been answered, no read by anyone who may see the task returns older data: over several
- * processes, at random, and with Redis killed, frozen and restarted empty in the middle.
+ * Random reads and writes over several processes, while Redis is killed, frozen and restarted empty: after a
+ * write was acknowledged, no user who may see the task reads older data.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -38,17 +38,17 @@ afterAll(async () => {
   await postgres?.stop()
 })
 
-/** What is known of a task from answers: any read that begins now must show this, or something newer. */
+/** State of a task from answers. A read that begins now must show this, or newer data. */
 type Known = {
   id: number
   creator: User
-  /** The number in the title of the newest write that was answered. */
+  /** The number in the title of the newest acknowledged write. */
   number: number
-  /** Who sees it besides its creator; undefined while that is being changed. */
+  /** The assignee; undefined while it is being changed. */
   assignee: User | null | undefined
-  /** The newest of the writes that were answered while Redis was there all along. */
+  /** The newest write that was acknowledged without a fault of Redis. */
   sound: number
-  /** When each write since then was answered, ms. */
+  /** Times at which later writes were acknowledged, ms. */
   answeredAt: Map<number, number>
 }
 
@@ -120,8 +120,7 @@ test('no read is older than a write that was acknowledged before it began', asyn
         if (!path.includes('?') && task !== one.task) continue
         const found = shown.find(({ id }) => id === task.id)
         if (found) check(task, before, found.title, path)
-        // Whoever created it always sees it, and so does whoever it was given to before, if nobody took it
-        // away.
+        // Its creator always sees it, and its assignee until that is changed.
         const stayed = task.assignee === before.assignee && task.number === before.number
         const sees = user === task.creator || (stayed && before.assignee === user)
         const unseen =
@@ -142,14 +141,14 @@ test('no read is older than a write that was acknowledged before it began', asyn
     for (const client of clients) {
       await until(async () => (await client.request('GET', '/readyz')).body.status === 'ready', 'ready again')
     }
-    // A write that was under way when it came back may have missed it.
+    // A write that was under way when Redis came back may have missed it.
     await sleep(2500)
     faulty = false
     await sleep(1500)
   }
 
   const work = [...tasks.map(write), read(), read(), read(), read()]
-  // A failure ends the others too.
+  // A failure ends the other actors.
   const failed = Promise.all(work).catch((error: unknown) => {
     over = true
     throw error

@@ -50,7 +50,7 @@ test('environments share limits and cached answers, though each is frozen while 
     return [headers.get('X-RateLimit-Remaining'), headers.get('Cache-Status')?.split(';')[1]?.trim()]
   }
   expect(await read(one)).toEqual(['998', 'fwd=uri-miss'])
-  // What goes on beside an answer has ended with it: the entry is there.
+  // Background work has ended with the answer: the entry is stored.
   expect(await read(other)).toEqual(['997', 'hit'])
   expect(await read(one)).toEqual(['996', 'hit'])
   const { status } = await other.client.request('PATCH', `/api/tasks/${task.id}/`, {
@@ -70,7 +70,7 @@ test('a connection that was closed while its environment was frozen is replaced 
   const read = () => client.request('GET', `/api/tasks/${id}/`, { token })
   expect((await read()).headers.get('X-RateLimit-Remaining')).toBe('998')
   await redis.ask(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'])
-  // Longer than a connection is trusted unseen.
+  // Longer than an unused connection is trusted.
   await sleep(2500)
   const { headers } = await read()
   expect(headers.get('X-RateLimit-Remaining')).toBe('997')

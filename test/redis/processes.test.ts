@@ -14,7 +14,7 @@ import { withStoreThere } from '../support/store-loss.ts'
 import { beginUpload } from '../support/upload.ts'
 
 const patience = { timeout: 60_000, interval: 20 }
-/** What docker stop waits before it kills. */
+/** The time-out of docker stop. */
 const stopLimitMs = 10_000
 
 let redis: TestRedis
@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(() => redis?.stop())
 
 let services = 0
-/** With keys of its own in the Redis: users are numbered from 1 in each service. */
+/** With its own key prefix in the Redis, since each service numbers its users from 1. */
 function createServiceOf(count: number, context: TestContext, environment: Record<string, string> = {}) {
   return createService(context, {
     WEB_CONCURRENCY: String(count),
@@ -39,13 +39,11 @@ const workersOf = ({ child }: Pick<ApiProcess, 'child'>) =>
     .filter(({ command }) => command.includes('cluster-process.js'))
     .map(({ pid }) => pid)
 
-/** Which processes have answered a request so far. */
+/** Pids of the processes that have answered a request. */
 const answeredBy = ({ lines }: Pick<ApiProcess, 'lines'>) =>
   new Set(lines.filter(({ message }) => message === 'request').map(({ pid }) => pid))
 
-/**
- * The status, on a connection of its own, so that a process that dies takes only what it was about to answer.
- */
+/** Resolves with the status, on a connection of its own. */
 function statusOf(api: Pick<ApiProcess, 'baseUrl'>, path: string, token: string) {
   return new Promise<number | undefined>((resolve, reject) => {
     const headers = { Authorization: `Bearer ${token}` }
@@ -115,7 +113,7 @@ test('each process reads the writes of the others; each completion is notified o
   await vi.waitFor(async () => expect(await left()).toEqual([]), patience)
   const told = service.webhook.received.map(({ body }) => JSON.parse(body).event.id)
   expect(new Set(told).size).toBe(40)
-  // Only a delivery that failed, on a machine that is full, may be told again.
+  // Only a failed delivery, on a busy machine, may be repeated.
   const failed = service.lines().filter(({ message }) => message === 'event not delivered')
   expect(told.length - 40).toBeLessThanOrEqual(failed.length)
 })
@@ -151,7 +149,7 @@ test('a killed process loses only its requests under way, and is replaced', asyn
     await vi.waitFor(() => expect(serves()).toBeDefined(), patience)
     // It takes about a second; the machine may be busy.
     expect(performance.now() - killedAt).toBeLessThan(10_000)
-    // One at a time is under way for each client.
+    // Each client has one request under way.
     expect(failures.length - failedBefore).toBeLessThanOrEqual(clients)
     for (const { begun } of failures.slice(failedBefore)) expect(begun).toBeLessThan(noticedAt)
   }
@@ -177,7 +175,7 @@ test('a process that dies repeatedly is restarted later and later, while the oth
     await vi.waitFor(() => expect(delays()).toHaveLength(turn), patience)
     expect(await statusOf(api, '/api/tasks/', token)).toBe(200)
   }
-  // The first may have lived long; each of the others was killed as soon as it was seen.
+  // The first may have lived long. Each of the others was killed at once.
   expect(delays().slice(1)).toEqual([200, 400, 800, 1600])
 })
 
@@ -196,7 +194,7 @@ test('metrics are sums over all processes, and do not fall when one ends or is s
       .filter(({ name }) => name === 'process_start_time_seconds')
       .map(({ labels }) => labels.process)
   expect(processes()).toEqual(['primary', '1', '2', '3'])
-  // Asked of one of them only, or else it would be thrice as much.
+  // Counted by one process only; otherwise it would be three times as much.
   await service.query(`insert into outbox (payload, next_attempt_at) values ('{}', 'infinity')`)
   await vi.waitFor(async () => expect(sumOf(await scrape(api), 'outbox_events')).toBe(1), patience)
 
@@ -238,7 +236,7 @@ test.for([
 ] as const)('%s to %s: what is under way is answered, nothing is left', async ([signal, to], context) => {
   const service = await createServiceOf(3, context)
   const environment = { ...service.settings, PORT: '0', DATA_DIR: service.dataDirectory }
-  // A group of its own, as a terminal gives it.
+  // A process group of its own, as in a terminal.
   const command = [process.execPath, join(root, 'dist/api.js')] as const
   const program = service.startProgram([...command], { environment, detached: true })
   const { url } = await program.line(({ message }) => message === 'listening')
@@ -265,7 +263,7 @@ test('a second SIGTERM shortens the shutdown', async (context) => {
   const descendants = descendantsOf(api.child)
   const exited = new Promise((resolve) => api.child.once('exit', resolve))
   api.child.kill()
-  // Within a second it counts as the same one, which npm hands on.
+  // Within a second it counts as the same signal, forwarded by npm.
   const signals = setInterval(() => api.child.kill(), 200)
   expect(await exited).toBe(1)
   clearInterval(signals)

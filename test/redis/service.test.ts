@@ -1,4 +1,4 @@
-/** Several API processes that share a Postgres and a Redis behave as one. */
+/** Several API processes that share a Postgres and a Redis act as one. */
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -50,7 +50,7 @@ afterAll(async () => {
 
 const cacheStatus = ({ headers }: { headers: Headers }) => headers.get('Cache-Status')
 
-/** Requests until the answer is from the cache, where it is stored in the background. */
+/** Repeats a request until the answer is from the cache, where it is stored in the background. */
 async function untilHit(client: Client, token: string, path = '/api/tasks/', method = 'GET') {
   const isHit = async () => cacheStatus(await client.request(method, path, { token }))?.includes('hit')
   await until(async () => (await isHit()) ?? false, 'a hit')
@@ -110,7 +110,7 @@ test('the retry of a write that was never answered invalidates the cache', async
   const { id } = await client.createTask(token, { title: 'Old' })
   const path = `/api/tasks/${id}/`
   await untilHit(client, token, path)
-  // As by a process that was killed between its commit and what comes after it.
+  // Like a process that was killed between commit and invalidation.
   const sql = postgres.sql(new URL(database).pathname.slice(1))
   await sql`update tasks set title = 'New' where id = ${id}`
   expect((await client.request('GET', path, { token })).body.title).toBe('Old')
@@ -134,7 +134,7 @@ test('the connection to a silent Redis is replaced, and no requests pile up', as
   const [first] = await connections()
   own.freeze()
   const begun = Date.now()
-  // Long enough for the silence to be noticed, with writes all the while, which must go on.
+  // Until the silence is detected. Writes must go on meanwhile.
   for (let i = 0; Date.now() - begun < 7000; i++) await client.createTask(token, { title: `${i}` })
   own.thaw()
   await until(async () => (await client.request('GET', '/readyz')).body.status === 'ready', 'ready again')
@@ -187,7 +187,7 @@ test('an ended session reads nothing more from any process or cache', async () =
 })
 
 test('limits are exact over all processes, under three times as many requests at once', async () => {
-  // The window is longer than the test, and each user is new: nothing of a window before weighs in.
+  // The window is longer than the test, and each user is new, so no earlier window weighs in.
   const limited = { REDIS_URL: redis.url, RATE_LIMIT_USER: '50/3600s' }
   const clients = await Promise.all([start(limited), start(limited), start(limited)])
   const [first] = clients
@@ -330,7 +330,7 @@ test('over TLS, as an ACL user with the least rights', async () => {
   expect((await client.request('GET', '/readyz')).body).toEqual({ status: 'ready' })
   const { token } = await client.register()
   await untilHit(client, token)
-  // Nobody vouches for the certificate.
+  // Without the CA the certificate is not trusted.
   const doubting = await start({ REDIS_URL: url, REDIS_PREFIX: 'tasks:' })
   expect((await doubting.client.request('GET', '/readyz')).body.degraded).toEqual(['cache'])
   await secured.stop()

@@ -63,7 +63,7 @@ const rules: LimitRule[] = [
 
 describe('on one clock', () => {
   beforeEach(() => {
-    // Only the date: sockets and their timers go on.
+    // Only the date, since sockets need timers.
     vi.useFakeTimers({ toFake: ['Date'], now: Math.floor(Date.now() / 60_000) * 60_000 })
   })
   afterEach(() => {

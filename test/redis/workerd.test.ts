@@ -1,4 +1,4 @@
-/** At the edge a request asks Upstash as seldom as on Node, and nothing of Postgres for what is cached. */
+/** Round trips to Upstash and Postgres on Workers. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createClient } from '../support/client.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'

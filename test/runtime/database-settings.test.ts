@@ -1,7 +1,4 @@
-/**
- * Settings that a database or a role may have: the service answers as ever, or says at its start why it
- * cannot.
- */
+/** With unusual settings of a database or role the service works, or says at its start why it cannot. */
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { problemFaults } from '../support/client.ts'
@@ -19,7 +16,7 @@ beforeAll(async () => {
 })
 afterAll(() => server?.remove())
 
-/** Times as clients are promised them, and of now. */
+/** Times of now in the promised format. */
 function expectNow(times: unknown[]) {
   for (const time of times) {
     expect(time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
@@ -112,7 +109,7 @@ describe.each(ways)('reached $name', ({ front: startFront }) => {
   )
 })
 
-/** Somebody else's transaction, which holds what its statement has locked until it is ended. */
+/** Another client's transaction, which holds its locks until it is ended. */
 async function lock(database: Awaited<ReturnType<typeof createDatabase>>, statement: string) {
   const sql = postgres(database.url, { max: 1, onnotice: () => {} })
   await sql.unsafe('begin')

@@ -1,6 +1,4 @@
-/**
- * DATABASE_URL as libpq reads it, and the checks of each sslmode against real servers with a CA of their own.
- */
+/** DATABASE_URL as libpq reads it, and the checks of each sslmode against real servers with their own CA. */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, chown, copyFile, rm, writeFile } from 'node:fs/promises'
@@ -63,7 +61,7 @@ describe('a database URL', () => {
   })
   const login = (username: string, database: string, password = '') => ({ username, password, database })
 
-  // As libpq's documentation has them: 34.1.1.2 Connection URIs.
+  // Examples of libpq's documentation, 34.1.1.2 Connection URIs.
   test.for([
     ['postgres://user@/db?host=/cloudsql/p:r:i', { ...socket('/cloudsql/p:r:i'), ...login('user', 'db') }],
     ['postgres://user:p@ss@/db?host=/tmp', { ...socket('/tmp'), ...login('user', 'db', 'p@ss') }],
@@ -199,7 +197,7 @@ describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () =
     await rm(directory, { recursive: true, force: true })
   })
 
-  /** Whether the connection has TLS, or the code of what stopped it. */
+  /** Returns whether the connection has TLS, or the code of its failure. */
   async function connected(query: string, { host = 'localhost', database = 'tasks', ca = '' } = {}) {
     const url = new URL(
       server.url(query.replaceAll('DIR', encodeURIComponent(directory)), { host, port: server.port }),
@@ -212,7 +210,7 @@ describe.skipIf(!hasOpenssl())('a server with a certificate of its own CA', () =
       return row.ssl ? 'TLS' : 'plain'
     } catch (error) {
       const code = (error as { code?: string }).code ?? String(error)
-      // Which of them depends on whether the server sends its CA along.
+      // Depends on whether the server sends its CA, too.
       return /^(SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$/.test(code) ? 'untrusted' : code
     } finally {
       await sql.end({ timeout: 1 })
@@ -358,7 +356,7 @@ describe('the checks of a start', () => {
       await expect(inspect(pooler.url())).rejects.toThrow(/^DATABASE_PREPARE: .* give off$/)
       expect(await inspect(pooler.url(), { prepare: false })).toEqual([])
       await pooler.stop()
-      // With one connection behind it everything works, and nothing can be found out.
+      // With one connection behind the pooler everything works.
       const narrow = await startPgBouncer(server, { poolSize: 1 })
       expect(await inspect(narrow.url())).toEqual([])
       await narrow.stop()

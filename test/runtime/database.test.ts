@@ -1,4 +1,4 @@
-/** The database port against a real server, and against one that falls silent. */
+/** The database port with a real server, and with a silent one. */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import postgres from 'postgres'
@@ -123,7 +123,7 @@ test('heavy statements leave connections to the others', async () => {
   const heavy = Array.from({ length: 6 }, (_, user) =>
     run((sql) => sql`select pg_advisory_xact_lock_shared(1)`, { heavyFor: user }),
   )
-  // None of them has ended, nor can end yet.
+  // None of them can have ended yet.
   expect(await say('light')).toBe('light')
   await held`select pg_advisory_unlock(1)`
   held.release()
@@ -142,7 +142,7 @@ test('a deadlock is retried', async () => {
           select id from pairs order by id * ${order === 'up' ? 1 : -1}::integer for update
         ) locked where pairs.id = locked.id`,
     )
-  // Two at a time: whoever is the victim is alone when it tries again.
+  // Two at a time, so that the victim is alone at its retry.
   for (let pair = 0; pair < 5; pair++) await Promise.all([rise('up'), rise('down')])
   expect(await run((sql) => sql`select n from pairs order by id`)).toEqual([{ n: 10 }, { n: 10 }])
   await close()
@@ -150,7 +150,7 @@ test('a deadlock is retried', async () => {
 
 describe('a statement that Postgres undoes after a conflict', () => {
   const conflicts = { serialization_failure: '40001', deadlock_detected: '40P01' }
-  /** Fails for so long, and counts how often: a sequence does not go back. */
+  /** Fails for `ms`, and counts the attempts in a sequence, which is not rolled back. */
   async function createConflict({ run }: Pick<ReturnType<typeof open>, 'run'>, name: string, ms: number) {
     await run((sql) => sql`create sequence if not exists ${sql(`${name}_tries`)}`)
     const body = `begin
@@ -223,7 +223,10 @@ test('a transaction is all or nothing, and leaves its connection free', async ()
   await close()
 })
 
-/** A proxy whose connections can fall silent: they stay open, and nothing passes. New ones may be refused then. */
+/**
+ * A proxy whose connections can fall silent: they stay open, and nothing passes. New ones may be refused
+ * then.
+ */
 async function startSilenceableProxy(serverUrl: string) {
   const url = new URL(serverUrl)
   const connections: { isSilent: boolean }[] = []

@@ -23,11 +23,10 @@ import { copyPackage, projectRoot } from './fixtures/installation.ts'
 const isRoot = process.getuid?.() === 0
 const ordinary = { uid: 65534, gid: 65534 }
 /**
- * Far more than anything here takes on an idle machine (a restart 70 ms, the last resort against a server 4
- * s), for machines that are busy; and less than the waits that a fault would bring, 15 s and more.
+ * Much longer than any step takes on an idle machine (up to 4 s), shorter than the waits of a fault (15 s).
  */
 const promptlyMs = 12_000
-/** The directory's mode must be what keeps others out, so it is closed to everybody but root. */
+/** Only root may enter. */
 const closed = 0o700
 
 let workshop: Awaited<ReturnType<typeof createWorkshop>>
@@ -46,7 +45,7 @@ afterAll(() => workshop.remove())
 
 type Options = Partial<Parameters<typeof startEmbeddedPostgres>[0]> & { dataDirectory: string }
 
-/** In this process; stopped after the test. */
+/** Starts it in this process, until the end of the test. */
 async function start(options: Options) {
   const log = recordingLog()
   const server = await startEmbeddedPostgres({ packageRoot: projectRoot, log: log.logger, ...options })
@@ -252,7 +251,7 @@ describe('a first start that is killed', () => {
     for (let step = 0; step < 3; step++) {
       const dataDirectory = await workshop.newData()
       const api = workshop.startApi({ dataDirectory })
-      // Spread over the time that a first start takes, and random within its share.
+      // Spread over the duration of a first start, at random.
       const moment = (step + Math.random()) * 370
       await Promise.race([api.ready, new Promise((resolve) => setTimeout(resolve, moment))])
       await api.kill('SIGKILL')
@@ -304,7 +303,7 @@ describe('an API that is killed', () => {
     const api = workshop.startApi({ dataDirectory })
     const { dataDirectory: cluster, connection } = await api.ready
     const orphan = await postmasterOf(cluster)
-    // Stopped first: whichever of them outlived the others would end the server.
+    // Stopped first, since the last shell would end the server.
     const shells = shellsOf(cluster)
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) for (const { pid } of shells) end(pid, signal)
     await api.kill('SIGKILL')
@@ -325,7 +324,7 @@ describe('an API that is killed', () => {
     const lock = await readFile(join(cluster, 'postmaster.pid'), 'utf8')
     const owner = JSON.parse(await readFile(join(dataDirectory, 'postgres.owner'), 'utf8'))
     await first.stop()
-    // Runs as the server's user: that is what Postgres would take for a live server.
+    // Postgres takes a process of the server's user for a live server.
     const { uid, gid } = statSync(cluster)
     const other = spawn('sleep', ['300'], isRoot ? { uid, gid } : {})
     try {
@@ -384,7 +383,7 @@ describe('two starts on one DATA_DIR', () => {
     const reason = await refusal(start({ dataDirectory }))
     expect(performance.now() - begun).toBeLessThan(promptlyMs)
     expect(reason).toContain(`DATA_DIR ${dataDirectory} is in use by process ${process.pid}`)
-    // By Postgres's own lock, too, when the file that answers quickly is lost.
+    // Also by Postgres's own lock, without the owner file.
     await rm(join(dataDirectory, 'postgres.owner'))
     expect(await refusal(start({ dataDirectory }))).toBe(reason)
     expect(await connect(server.connection)`select 1 as one`).toEqual([{ one: 1 }])
@@ -465,7 +464,7 @@ describe('started by an ordinary user', () => {
     expect({ cluster, notices }).toEqual({ cluster: join(dataDirectory, 'postgres'), notices: [] })
     expect(Number(uidOf(await postmasterOf(cluster)))).toBe(daemon.uid)
     await api.kill('SIGTERM')
-    // When root starts it once in between, the server still runs as the one who owns the data.
+    // Started by root, the server still runs as the owner of the data.
     const again = await start({ dataDirectory })
     expect(again.notices).toEqual([])
     expect(Number(uidOf(await postmasterOf(cluster)))).toBe(daemon.uid)

@@ -11,7 +11,7 @@ import { startTcpSwitch } from '../support/tcp-switch.ts'
 
 const patience = { timeout: 60_000, interval: 20 }
 
-/** An API on a database of its own, which it reaches by an address that can lead elsewhere. */
+/** An API with its own database, at an address that can be switched to another server. */
 async function createService({ onTestFinished }: Pick<TestContext, 'onTestFinished'>) {
   const server = await startPostgresCluster()
   onTestFinished(() => server.remove())
@@ -59,7 +59,7 @@ async function startLoad(api: ApiProcess) {
   return {
     acknowledged,
     refused,
-    /** Resolves when so many writes and so many reads more have been answered. */
+    /** Resolves after `more` further writes and reads. */
     async goesOn(more: number) {
       const goal = { writes: acknowledged.length + more, reads: read + more }
       await vi.waitFor(

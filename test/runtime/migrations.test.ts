@@ -12,7 +12,7 @@ import { refusal } from '../support/refusal.ts'
 
 const quiet = { info: () => {} }
 
-/** Three files, the second with what a naive split at semicolons would break. */
+/** Three files. A naive split at semicolons would break the second. */
 const files = {
   '0001_runs.sql': `create table runs (file integer not null);
     insert into runs values (1);`,
@@ -147,7 +147,7 @@ describe('applying them', () => {
       ...files,
       '0004_slow.sql': 'select pg_sleep(2); insert into runs values (4);',
     })
-    // Some roles bring settings that would hide the others' work from them, or end their wait.
+    // Settings of a role that would hide the work of others, or end the wait.
     const hostile = {
       default_transaction_isolation: 'repeatable read' as const,
       statement_timeout: 1000,
@@ -176,7 +176,7 @@ describe('applying them', () => {
     expect(await migrate(sql, migrations, quiet)).toEqual({ applied: names, version: names.length })
     expect(await migrate(sql, migrations, quiet)).toEqual({ applied: [], version: names.length })
     expect(await listRelations(sql)).toEqual(expect.arrayContaining(['schema_migrations', 'tasks', 'users']))
-    // Nothing but what every server has.
+    // No extension but the one of every server.
     expect(await sql`select extname from pg_extension`).toEqual([{ extname: 'plpgsql' }])
   })
 
@@ -206,7 +206,7 @@ describe('a file that runs outside a transaction', () => {
     const { name, sql } = await createDatabase()
     const migrations = await read({
       ...table,
-      // The index calls it for each row, so that the others wait while the index is being built.
+      // The index calls it for each row, so that the others wait for the build.
       '0002_slow.sql': `create function slow(n integer) returns integer language plpgsql immutable as
         $$ begin perform pg_sleep(1); return n; end $$`,
       '0003_index.sql': outside(
@@ -228,12 +228,12 @@ describe('a file that runs outside a transaction', () => {
       '0002_index.sql': outside('create index concurrently if not exists numbers_n_idx on numbers (n);'),
     })
     await migrate(sql, migrations.slice(0, 1), quiet)
-    // As the program before left it: the column is added on the way.
+    // As an older program left the table.
     await sql`alter table schema_migrations drop column oldest_program`
     const other = server.sql(name, { max: 1 })
     await other`begin`
     await other`insert into numbers values (2)`
-    // The build waits for the transaction that is open; a plain one would make the next write wait for it.
+    // The build waits for the open transaction. A build inside a transaction would block the next write.
     const migrated = migrate(sql, migrations, quiet)
     await expect
       .poll(
@@ -366,7 +366,7 @@ create table other_half ();`
 })
 
 describe('a database that does not match the files', () => {
-  /** A database with the first two files, offered others: refused with `message`, and nothing changed. */
+  /** Offers other files to a database with the first two: refused with `message`, and nothing changed. */
   async function expectRefusal(offered: Record<string, string>, message: string) {
     const { sql } = await createDatabase()
     const { '0003_index.sql': _, ...firstTwo } = files
@@ -445,7 +445,7 @@ describe('a role without the right to create', () => {
     const { sql } = await createDatabase()
     const migrations = await read(files)
     const [role] = await sql<[{ name: string }]>`select current_user as name`
-    // What a database whose owner is someone else looks like, since PostgreSQL 15.
+    // Like a database of another owner since PostgreSQL 15.
     await sql`revoke create on schema public from pg_database_owner, public`
     expect(await refusal(migrate(sql, migrations, quiet))).toBe(
       `the role "${role.name}" may not create tables in the schema "public": grant it create on that schema (permission denied for schema public)`,
@@ -491,7 +491,7 @@ describe('npm run migrate', () => {
   const run = (args: string[], environment: Record<string, string> = {}, project = root) =>
     runBuilt('migrate', args, { environment, project, cwd: temporary })
 
-  /** The built command beside SQL files of the test's own. */
+  /** Copies the built command beside the given SQL files. */
   async function createProject(contents: Record<string, string>) {
     const project = await mkdtemp(join(temporary, 'project-'))
     await mkdir(join(project, 'dist'))

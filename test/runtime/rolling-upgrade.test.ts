@@ -1,4 +1,4 @@
-/** A program beside a schema that is newer than its own, as in a rolling upgrade and after a rollback. */
+/** A program beside a newer schema, as in a rolling upgrade and after a rollback. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { schemaVersion } from '../../src/ports/schema-version.ts'
 import { createClient, taskPath } from '../support/client.ts'
@@ -12,7 +12,7 @@ beforeAll(async () => {
 })
 afterAll(() => server?.stop())
 
-/** As the next program would leave the database: one more column on each table that requests write to. */
+/** Changes the schema like a next release: one more column in each table to which requests write. */
 const later = `
   alter table users add column later text not null default 'a';
   alter table sessions add column later text not null default 'b';
@@ -20,7 +20,7 @@ const later = `
   alter table outbox add column later text not null default 'd';
   insert into schema_migrations (version, name, checksum) values (${schemaVersion + 1}, '1000_later.sql', '')`
 
-test('it goes on, starts again and serves', async (context) => {
+test('it keeps running, restarts and serves', async (context) => {
   const name = await server.createDatabase()
   const url = server.url(name)
   await migrateDatabase(url)

@@ -25,7 +25,7 @@ const never = new AbortController().signal
 const migrations = await readMigrations(join(root, 'sql'))
 const columnAt = migrations.findIndex(({ name }) => name.endsWith('_search_text.sql'))
 
-/** A database that holds tasks from before the column was there, and is then brought up to date. */
+/** A database with tasks from before the column existed, and with all migrations. */
 async function openUpgraded(tasks: number) {
   const name = await server.createDatabase()
   const sql = server.sql(name)
@@ -53,7 +53,7 @@ async function openUpgraded(tasks: number) {
 test('Postgres folds every character like the model, except letters newer than its ICU', async () => {
   const sql = server.sql(await server.createDatabase())
   await migrate(sql, migrations, quiet)
-  // Planes 0 to 3, and that of the variation selectors; there are no letters in the others.
+  // Planes 0 to 3 and the variation selectors. The other planes have no letters.
   const rows = await sql<{ code: number; text: string; again: string }[]>`
     select n as code, text, fold_text(text) as again
     from (select n, fold_text(chr(n)) as text from generate_series(1, ${0x323af}::integer) n
@@ -76,7 +76,7 @@ test('tasks from before the upgrade are found at once, and filling in changes no
   expect(await missing()).toBe(1200)
   expect([await search('arger'), await search('ὁδός arger'), await search('none')]).toEqual([1200, 600, 0])
 
-  // Those that are written meanwhile are filled in by their writer, and nobody waits for the other.
+  // Concurrent writers fill in their own tasks. Neither side waits for the other.
   const writer = await sql.reserve()
   await writer`begin`
   await writer`update tasks set status = 'pending' where id = 7`

@@ -157,7 +157,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     const ask = () => statementsOf('GET', path, { token }, status)
     await client.request('GET', '/api/rate-limit/', { token })
     await client.request('POST', '/api/token/revoke/', { json: { refresh_token: refreshToken } })
-    // What was remembered of it is gone at once.
+    // It is forgotten at once.
     expect((await ask()).statements).toHaveLength(1)
     for (let i = 0; i < 3; i++) expect((await ask()).statements).toEqual([])
   })

@@ -1,4 +1,4 @@
-/** Settings that a database and its roles may have, and under which the service must answer as ever. */
+/** Unusual settings of a database and its roles, with which the service must work. */
 import type { PostgresCluster } from './postgres-cluster.ts'
 
 const ofDatabase: Record<string, string> = {

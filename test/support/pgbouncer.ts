@@ -1,4 +1,4 @@
-/** Debian's PgBouncer in transaction mode before a server; it is version 1.18, which hands no prepared statements on. */
+/** Debian's PgBouncer 1.18, without support for prepared statements, in transaction mode before a server. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * A real Postgres that a test does as it likes with: kills it, starts it again, makes a standby of it. Out of the packages
- * that come with the API, or, for an older server, Debian's.
+ * A real Postgres for tests that kill and restart it, or make a standby: the packaged version, or Debian's
+ * older one.
  */
 import { existsSync } from 'node:fs'
 import { chown, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -16,13 +16,13 @@ import { findFreePort } from './ports.ts'
 
 export const role = 'tasks'
 export const password = 'the role has this password'
-/** Debian's, or another folder that has bin. */
+/** Debian's Postgres, or another folder with bin. */
 const installedPrograms = process.env.TEST_POSTGRES ?? '/usr/lib/postgresql/15'
 
 type Options = {
-  /** Debian's Postgres 15, or what is in the folder TEST_POSTGRES, in place of the packaged one. */
+  /** Debian's Postgres 15, or that of the folder TEST_POSTGRES, instead of the packaged one. */
   installed?: boolean
-  /** Over ours, which sync nothing. */
+  /** Override ours, which turn syncing off. */
   parameters?: Record<string, string>
   /** Lines of pg_hba.conf for clients by TCP. */
   access?: string
@@ -67,7 +67,7 @@ export async function startPostgresCluster({
   return {
     ...cluster,
     directory,
-    /** A hot standby that streams from here. The server is stopped for it for a moment. */
+    /** Starts a streaming hot standby. The server stops for a moment. */
     async makeStandby() {
       const copy = join(directory, `standby${standbys.length + 1}`)
       await cluster.stop()
@@ -130,7 +130,7 @@ async function launch({ directory, programs, user, parameters }: Own, data: stri
         if (await query('select 1').catch(() => undefined)) return
         await sleep(20)
       }
-      // Sessions of a server that was killed may still be on their way out.
+      // Sessions of a killed server may still be ending.
       if (!said().includes('pre-existing shared memory block') || Date.now() > deadline)
         throw new Error(`the server in ${data} does not start: ${said()}`)
       await sleep(50)
@@ -161,7 +161,7 @@ async function launch({ directory, programs, user, parameters }: Own, data: stri
   }
 }
 
-/** The end of what it has printed; something must read it, or it would stop. */
+/** The end of the server's output, which must be read, or the server would block. */
 function printed({ child }: BoundChild): () => string {
   let text = ''
   for (const stream of [child.stdout, child.stderr]) {

@@ -21,8 +21,8 @@ export async function startPostgresProxy(serverUrl: string) {
 const tlsRequest = 80877103
 
 /**
- * Reads the client's messages (PostgreSQL documentation, 53.7 Message Formats): Parse names a text, Bind makes it
- * a portal, Execute runs the portal; Query does all at once.
+ * Reads the client's messages (PostgreSQL documentation, 53.7 Message Formats): Parse names a text, Bind
+ * makes it a portal, Execute runs the portal; Query does all at once.
  */
 function noteStatements(executed: string[]) {
   const texts = new Map<string, string>()

@@ -11,10 +11,7 @@ export type TestPostgres = Awaited<ReturnType<typeof startTestPostgres>>
 
 type Options = postgres.Options<Record<string, never>>
 
-/**
- * The role that connects owns what it makes and is no superuser, as in production. Clients got from `sql` are closed
- * by `stop`, which also removes the data.
- */
+/** The role is no superuser, as in production. `stop` closes the clients of `sql` and removes the data. */
 export async function startTestPostgres(parameters: Record<string, string> = {}) {
   const directory = await temporaryDirectory()
   await copyFirstStart(directory)
@@ -22,9 +19,9 @@ export async function startTestPostgres(parameters: Record<string, string> = {})
     dataDirectory: directory,
     packageRoot: root,
     log: createLogger('warn'),
-    // Programs under test get a DATABASE_URL, which can't name a socket.
+    // Programs under test get a DATABASE_URL by TCP.
     tcpPort: await findFreePort(),
-    // What a failing machine would lose is of no interest here, and this is several times as fast.
+    // Not durable, and several times as fast.
     parameters: {
       fsync: 'off',
       synchronous_commit: 'off',
@@ -45,9 +42,9 @@ export async function startTestPostgres(parameters: Record<string, string> = {})
   const admin = sql(undefined, { max: 1 })
 
   return {
-    /** What DATA_DIR must be for a program to find this server. */
+    /** The DATA_DIR with which a program finds this server. */
     dataDirectory: directory,
-    /** For postgres.js; the empty database of a first start unless another is named. */
+    /** A client, by default of the empty database of a first start. */
     options,
     connection: server.connection,
     sql,
@@ -57,7 +54,7 @@ export async function startTestPostgres(parameters: Record<string, string> = {})
       url.pathname = `/${database}`
       return url.href
     },
-    /** Fresh and empty; answers its name. */
+    /** Creates an empty database and returns its name. */
     async createDatabase() {
       const name = `test_${++databases}`
       await admin`create database ${admin(name)}`

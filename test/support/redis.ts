@@ -31,7 +31,7 @@ export async function startTestRedis(...options: string[]) {
     ]
     const child = spawn('redis-server', [...own, ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
     server = child
-    // However this process ends.
+    // For any end of this process.
     process.once('exit', () => child.kill('SIGKILL'))
     await new Promise<void>((resolve, reject) => {
       child.once('error', reject)
@@ -54,11 +54,11 @@ export async function startTestRedis(...options: string[]) {
     port,
     url: `redis://127.0.0.1:${port}`,
     kill: () => end('SIGKILL'),
-    /** Empty, on the same port. */
+    /** Starts it empty, on the same port. */
     start,
     freeze: () => server?.kill('SIGSTOP'),
     thaw: () => server?.kill('SIGCONT'),
-    /** What the server has been asked to do since it started, by the name of the command. */
+    /** The number of calls of each command since the start. */
     async counts(): Promise<Record<string, number>> {
       const info = await ask(['INFO', 'commandstats'])
       return Object.fromEntries(

@@ -2,8 +2,8 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import type { Program } from './processes.ts'
 
 /**
- * Runs `act` anew, for some times, should the store have been lost to one of the processes meanwhile: one that does not
- * answer within a second, on a busy machine, is done without, and limits are each process's own then.
+ * Repeats `act` if a process lost its store meanwhile: on a busy machine the store may not answer within a
+ * second, and each process then counts limits by itself.
  */
 export async function withStoreThere<T>(apis: Pick<Program, 'lines'>[], act: () => Promise<T>): Promise<T> {
   const count = (text: string) =>
@@ -11,11 +11,11 @@ export async function withStoreThere<T>(apis: Pick<Program, 'lines'>[], act: () 
   for (let attempt = 0; attempt < 5; attempt++) {
     const returns = count('the store is back')
     const result = await act()
-    // What the answers were logged with is in the pipe by now.
+    // By then the log lines of the answers are in the pipe.
     await nextTurn()
     await nextTurn()
     if (count('the store is lost') === returns) return result
-    // For two seconds it is not asked again.
+    // The store is asked again after two seconds.
     await sleep(2500)
   }
   throw new Error('this machine is too slow for a store that answers within a second')

@@ -1,4 +1,6 @@
-/** An address that leads to one server now and to another later, like a changed DNS entry. Connections stay. */
+/**
+ * An address that leads to one server now and to another later, like a changed DNS entry. Connections stay.
+ */
 import { startRelay } from './relay.ts'
 
 /** @param first a port on 127.0.0.1 */

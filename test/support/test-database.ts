@@ -1,7 +1,6 @@
 /**
- * The database behind the services of the black-box suite, as TEST_DATABASE says: the one that comes with the
- * API (the default), Debian's Postgres 15, that behind PgBouncer in transaction mode, or that with settings
- * that hardly anybody has.
+ * The database of the black-box suite by TEST_DATABASE: the embedded one (the default), Debian's Postgres 15,
+ * the same behind PgBouncer in transaction mode, or with unusual settings.
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -28,10 +27,7 @@ export async function startTestDatabase() {
     ) ?? []
   await server.query(`create role tasks_app login password '${password}'`)
 
-  /**
-   * The settings of one of several services, each of which has a database of its own, migrated by its owner. The service has
-   * no more rights than docs/postgres.md gives it.
-   */
+  /** Settings of a service with a migrated database of its own, and with the rights of docs/postgres.md. */
   async function settingsFor(service: string): Promise<Record<string, string>> {
     const url = new URL((pooler ?? server).url())
     url.pathname = `/${service}`

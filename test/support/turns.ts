@@ -1,4 +1,4 @@
-/** Counts round trips: how often a client sends after it has been answered. */
+/** Counts round trips: messages of a client after an answer. */
 import { startRelay } from './relay.ts'
 
 export async function startTurnCounter(serverPort: number) {

@@ -69,7 +69,7 @@ describe('the sliding window', () => {
     const limiter = newLimiter()
     for (let i = 0; i < 500; i++) await limiter.take(rule, 'ann')
     vi.setSystemTime(start + minute + minute / 2)
-    // floor(0.5 * 5) = 2 are left of five; of 500 there would be no room.
+    // floor(0.5 * 5) = 2 of five still weigh in. Of 500 there would be no room.
     expect(await limiter.take(rule, 'ann')).toMatchObject({ allowed: true, remaining: 2 })
   })
 
@@ -114,7 +114,7 @@ describe('the sliding window', () => {
         if (!verdict.allowed) refused++
       }
     }
-    // The histories must have met both answers for this to mean anything.
+    // Both verdicts must have occurred.
     expect(refused).toBeGreaterThan(2000)
     expect(refused).toBeLessThan(18_000)
   })
@@ -204,7 +204,7 @@ describe('the wait after a refusal', () => {
 
   test('holds for counts above the limit, as after the limit was lowered', () => {
     const lowered = { limit: 3, windowMs: 1000 }
-    // All of the next window the 5000 of this one weigh 5 or more.
+    // During the whole next window the 5000 of this one weigh 5 or more.
     expect(msUntilAllowed(lowered, { current: 5000, previous: 0, elapsedMs: 400 })).toBe(600 + 1000)
     expect(msUntilAllowed(lowered, { current: 2, previous: 5000, elapsedMs: 400 })).toBe(600)
     expect(msUntilAllowed(lowered, { current: 2, previous: 0, elapsedMs: 400 })).toBe(0)
@@ -269,7 +269,7 @@ describe('with a fallback', () => {
 
     await vi.advanceTimersByTimeAsync(2000)
     const trying = limiter.take(rule, 'ann')
-    // Only one request tries: these answer without the clock moving.
+    // Only one request tries. Others are answered at once.
     expect((await limiter.take(rule, 'ann')).remaining).toBe(2)
     await vi.advanceTimersByTimeAsync(1000)
     expect((await trying).remaining).toBe(1)
@@ -288,7 +288,7 @@ describe('with a fallback', () => {
     expect((await limiter.take(rule, 'ann')).allowed).toBe(false)
     await vi.advanceTimersByTimeAsync(2000)
     expect(log.info).not.toHaveBeenCalled()
-    // The store has counted nobody yet.
+    // The store has counted no request yet.
     expect(await limiter.take(rule, 'ann')).toMatchObject({ allowed: true, remaining: 4 })
     expect(log.info).toHaveBeenCalledTimes(1)
     expect(await limiter.peek(rule, 'ann')).toMatchObject({ remaining: 4 })
@@ -312,7 +312,7 @@ describe('with a fallback', () => {
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(5)
     broken = false
     await vi.advanceTimersByTimeAsync(2000)
-    // A lost store is not asked, so that one stays counted.
+    // A lost store is not asked, so its count stays.
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(4)
     await limiter.refund(inStore)
     expect((await limiter.peek(rule, 'ann')).remaining).toBe(5)

@@ -39,7 +39,7 @@ async function applyAll(sql: postgres.Sql, migrations: Migrations) {
 }
 
 /**
- * Comes to the error last: the exit code tells a script that there is something to do, or that `migrate`
+ * Throws at the end: the exit code tells a script that there is something to do, or that `migrate`
  * would refuse.
  */
 async function printStatus(sql: postgres.Sql, migrations: Migrations) {

@@ -13,7 +13,7 @@ type Waiter = { previous: Waiter; next: Waiter; wake: () => void }
 
 /**
  * The line is a linked list. A Set whose values come and go would chain its outgrown tables in V8, and
- * whatever they held would survive with them.
+ * their values would survive with them.
  */
 export function createSemaphore(slots: number): Semaphore {
   const line = createRing()

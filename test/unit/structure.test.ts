@@ -137,7 +137,7 @@ test('only the folder of a file of statements imports it', () => {
 
 test('the simulated Lambda service knows neither the function that it hosts nor the outbox', () => {
   const allowed =
-    /^(workers\/lambda\/|src\/core\/|src\/ports\/database\.ts$|src\/runtime\/process\/directories\.ts$)/
+    /^(workers\/lambda\/|src\/core\/|src\/ports\/database\.ts$|src\/runtime\/process\/files\.ts$)/
   const files = [...modules.keys()].filter((name) => name.startsWith('workers/lambda/'))
   expect(files.length).toBeGreaterThan(5)
   const isOurs = (to: string) => /^(src|workers)\//.test(to)

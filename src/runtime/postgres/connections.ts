@@ -34,7 +34,7 @@ export type Connection = {
 
 export type Lease = {
   connection: Connection
-  /** Call it once. Closes a connection that is not `reusable`, whatever it is doing. */
+  /** Call it once. Closes a connection that is not `reusable`, also in the middle of a statement. */
   release: (reusable: boolean) => void
 }
 

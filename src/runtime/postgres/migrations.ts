@@ -77,7 +77,7 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
   }
 }
 
-/** A file must mean the same whatever the database or the role has set, and may take its time. */
+/** A file must mean the same under all settings of the database and the role. Its duration is not limited. */
 const fixedSettings = `
   set local statement_timeout = 0;
   set local idle_in_transaction_session_timeout = 0;
@@ -103,7 +103,7 @@ async function lock(tx: postgres.TransactionSql): Promise<boolean> {
   return row.isLocked
 }
 
-/** @throws StartError when the file has ended the transaction; its statements before that stay then */
+/** @throws StartError when the file has ended the transaction; some of its statements stay then */
 async function runInside(tx: postgres.TransactionSql, { name, text }: Migration) {
   const transactionId = async () => (await tx`select pg_current_xact_id()::text as id`)[0]?.id
   const before = await transactionId()

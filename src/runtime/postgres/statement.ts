@@ -152,7 +152,7 @@ const wasIdle = (error: unknown) => hasSqlState(error, /^(57P05|25P0[34])$/)
 
 /**
  * Whether the connection failed and not the statement: errors of the system, of postgres.js, and of a server
- * or pooler that closes the connection (SQLSTATE classes 08 and 57P, and whatever else is fatal).
+ * or pooler that closes the connection (SQLSTATE classes 08 and 57P, and fatal errors).
  */
 function isLoss(error: unknown): boolean {
   if (!(error instanceof Error)) return false

@@ -61,7 +61,7 @@ describe('an access token', () => {
     expect(inCookie.status).toBe(401)
   })
 
-  // Proves that the forged tokens below fail for their fault alone; and a renamed secret logs nobody out.
+  // Proves that the tokens below are refused for their fault alone, and that renaming a secret keeps sessions.
   test.each<[string, (token: string) => Forgery]>([
     ['with the claims it had', () => ({})],
     ['without a key id', () => ({ header: { kid: undefined } })],
@@ -184,7 +184,7 @@ test.each([
   }
 })
 
-test('the 401 for a bad token does not tell its fault', async () => {
+test('the 401 for a bad token does not reveal its fault', async () => {
   const { token } = await register()
   const expired = await forge(token, { claims: { exp: now() - 3600 } })
   const forged = await forge(token, { secret: secretOf('x'.repeat(40)) })

@@ -46,7 +46,7 @@ test('an IPv4-mapped address counts as the IPv4 address', async () => {
 })
 
 describe.runIf(target.addressHeader.toLowerCase() === 'x-forwarded-for')('X-Forwarded-For', () => {
-  test('counts by its last entry, whatever entries the client sent', async () => {
+  test('counts by its last entry, regardless of entries from the client', async () => {
     const [address, victim] = [newAddress(), newAddress()]
     const forged = [
       victim,

@@ -165,7 +165,7 @@ describe('bodies', () => {
   const formType = 'application/x-www-form-urlencoded'
   const withForm = withBody.filter(({ mediaTypes }) => mediaTypes.includes(formType))
 
-  test('registering and the token endpoints take forms, and nothing that needs a token does', () => {
+  test('registering and the token endpoints take forms, operations that need a token do not', () => {
     expect(withForm.map(({ path }) => path)).toEqual(
       expect.arrayContaining(['/api/register/', '/api/token/', '/api/token/refresh/', '/api/token/revoke/']),
     )
@@ -699,7 +699,7 @@ describe('headers of every answer', () => {
     ['a 415', () => request('POST', '/api/register/')],
   ]
 
-  test.each(requests)('%s has the security headers and tells no software', async (_, ask) => {
+  test.each(requests)('%s has the security headers and names no software', async (_, ask) => {
     const { headers } = await ask()
     expect(Object.fromEntries(headers)).toMatchObject({
       'x-content-type-options': 'nosniff',

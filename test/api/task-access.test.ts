@@ -131,7 +131,7 @@ describe('404', () => {
     },
   )
 
-  test('assigning a task that the caller cannot see tells nothing', async () => {
+  test('assigning a task that the caller cannot see is answered like an absent one', async () => {
     const gone = await assigned()
     await send('DELETE', taskPath(gone), creator.token)
     const json = { assigned_to: 2 ** 40 }
@@ -154,7 +154,7 @@ describe('404', () => {
   })
 })
 
-describe('checks come in order:', () => {
+describe('the order of checks:', () => {
   const large = { body: ' '.repeat(65_537), headers: { 'Content-Type': 'application/json' } }
   const badBody = { json: { title: 5, id: 5, x: 5 } }
 

@@ -45,7 +45,7 @@ test('answers at most 20 users, the first by name', async () => {
   expect(await names(prefix)).toEqual(expected.slice(0, 20))
 })
 
-test('answers at most 20 of all users without a search', async () => {
+test('answers at most 20 users without a search', async () => {
   await Promise.all(Array.from({ length: 20 }, () => make(newName('anybody'))))
   for (const query of [{}, { search: '' }]) {
     const { status, body } = await find(query)

@@ -11,7 +11,7 @@ export async function listenOnLoopback(server: Server, port = 0): Promise<number
   return address.port
 }
 
-/** A port nobody listens on at this moment. */
+/** A port that is free at this moment. */
 export async function findFreePort() {
   const server = createServer()
   const port = await listenOnLoopback(server)

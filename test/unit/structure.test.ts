@@ -71,7 +71,7 @@ test('the core imports only the core', () => {
   expect(offending((from, to) => folderOf(from) === 'src/core' && isOutside(to))).toEqual([])
 })
 
-test('what features share imports no feature, no runtime and not the app', () => {
+test('the folders that features share import no feature, no runtime and not the app', () => {
   const shared = ['ports', 'auth', 'store', 'config', 'outbox', 'http'].map((name) => `src/${name}`)
   expect(
     offending(

@@ -61,9 +61,8 @@ export default defineConfig({
           ...patient,
           name: 'api-workerd',
           include: more ? ['test/api/**/*.test.ts'] : differsOnWorkerd,
-          // Miniflare parses HTTP before a Worker does: it compresses answers, turns an Upgrade into a GET
-          // and
-          // resets connections whose body it has not read.
+          // Miniflare parses HTTP before a Worker does: it compresses answers, turns an Upgrade into a GET,
+          // and resets connections whose body it has not read.
           exclude: ownHttp,
           globalSetup: ['test/support/build.ts', 'test/support/workerd-targets.ts'],
         },

@@ -84,7 +84,7 @@ export const table = (operations: DocumentedOperation[]) =>
 /** The path with this in place of every id. */
 export const withId = (path: string, id = '1') => path.replace(/\{\w+\}/g, () => id)
 
-/** The example with values of this user in members that name a user, a secret or something else of their own. */
+/** The example, with values of this user in members that name users, their secrets or what they own. */
 export function withOwnValues(
   example: Json,
   { responses }: DocumentedOperation,

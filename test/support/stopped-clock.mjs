@@ -1,4 +1,4 @@
-/** Preloaded into a tested process: its clock stands at the milliseconds in CLOCK_FILE, and runs while there are none. */
+/** Preloaded into a tested process. Its clock stands at the milliseconds in CLOCK_FILE, and runs without the file. */
 import { readFileSync } from 'node:fs'
 
 const RealDate = Date

@@ -95,22 +95,25 @@ export const stopApis = () => Promise.all([...running].map((api) => api.stop()))
 
 /** Resolves when the API answers; rejects with its output when it does not start. */
 export async function startApi(
-  options: { environment?: Record<string, string>; dataDirectory?: string } = {},
+  options: { environment?: Record<string, string>; dataDirectory?: string; project?: string } = {},
 ): Promise<ApiProcess> {
   const dataDirectory = options.dataDirectory ?? (await temporaryDirectory())
   const removeOwn = async () => {
     if (!options.dataDirectory) await rm(dataDirectory, { recursive: true, force: true })
   }
   const notifierPort = Number(options.environment?.NOTIFIER_PORT ?? (await findFreePort()))
-  const program = startProgram([process.execPath, '--enable-source-maps', join(root, 'dist/api.js')], {
-    environment: {
-      PORT: '0',
-      NOTIFIER_PORT: String(notifierPort),
-      DATA_DIR: dataDirectory,
-      ...wideAccountLimits,
-      ...options.environment,
+  const program = startProgram(
+    [process.execPath, '--enable-source-maps', join(options.project ?? root, 'dist/api.js')],
+    {
+      environment: {
+        PORT: '0',
+        NOTIFIER_PORT: String(notifierPort),
+        DATA_DIR: dataDirectory,
+        ...wideAccountLimits,
+        ...options.environment,
+      },
     },
-  })
+  )
   try {
     const listening = await program.line(({ message }) => message === 'listening')
     const api: ApiProcess = {
@@ -215,8 +218,9 @@ export async function createService(
     dataDirectory,
     webhook,
     settings,
-    async start() {
-      const api = keep(await startApi({ dataDirectory, environment: settings }))
+    /** @param project root of another build of the project */
+    async start(project = root) {
+      const api = keep(await startApi({ dataDirectory, environment: settings, project }))
       known.push(...descendantsOf(api.child))
       return api
     },

@@ -6,7 +6,7 @@ const ofDatabase: Record<string, string> = {
   intervalstyle: 'sql_standard',
   timezone: 'Pacific/Chatham',
   timezone_abbreviations: 'Australia',
-  // Needs the locale: see .ci/install-postgres.
+  // Needs the locale, which .ci/run makes.
   lc_messages: 'de_DE.UTF-8',
   standard_conforming_strings: 'off',
   escape_string_warning: 'on',

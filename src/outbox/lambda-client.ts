@@ -3,6 +3,7 @@
  * region and keys differ. Needs only fetch and WebCrypto.
  */
 import { AwsV4Signer } from 'aws4fetch'
+import { describeFetchError } from '../core/post-json.ts'
 import type { CredentialSource, Credentials } from './credentials.ts'
 import type { OutboxEvent } from './event.ts'
 import { parseRetryAfter, throttledForMs } from './throttling.ts'
@@ -140,7 +141,8 @@ export async function sendInvocation(
     })
     return { status: response.status, headers: response.headers, payload: await readStart(response) }
   } catch (error) {
-    throw new InvocationError(shorten(`no answer${reason(error, timeoutMs)}`), {
+    const reason = describeFetchError(error, timeoutMs)
+    throw new InvocationError(shorten(reason.startsWith('no answer') ? reason : `no answer: ${reason}`), {
       retryable: true,
       cause: error,
     })
@@ -214,11 +216,4 @@ const firstString = (...values: unknown[]) =>
 function shorten(message: string) {
   const line = message.replace(/[\s\p{Cc}\p{Cs}]+/gu, ' ').trim()
   return line.length > 500 ? `${line.slice(0, 499).replace(/\p{Cs}$/u, '')}…` : line
-}
-
-function reason(error: unknown, timeoutMs: number) {
-  if (!(error instanceof Error)) return `: ${error}`
-  if (error.name === 'TimeoutError') return ` within ${timeoutMs} ms`
-  // Node says only "fetch failed" and has the reason in the cause.
-  return `: ${error.cause instanceof Error ? error.cause.message || error.cause.name : error.message}`
 }

@@ -1,4 +1,4 @@
-/** The notifier's queue on a real Postgres; the functions are the test's. */
+/** The queue of Events on a real Postgres, with functions of the test. */
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -76,7 +76,7 @@ const fail = async () => {
   throw new TypeError('boom')
 }
 
-test('what was put is handled, more than fits at a time, by one of several notifiers, and nothing is left', async () => {
+test('several hosts handle each event once, with more events than slots, and leave nothing', async () => {
   const handled: unknown[] = []
   const count: LambdaFunction = async (event) => void handled.push(event)
   const [first, second] = [start(count), start(count)]
@@ -86,7 +86,7 @@ test('what was put is handled, more than fits at a time, by one of several notif
   expect(handled.sort((a, b) => Number(a) - Number(b))).toEqual(numbers)
 })
 
-test('what another function is to have is left alone', async () => {
+test('leaves the events of another function alone', async () => {
   const { queue } = start(async () => expect.unreachable())
   await sql`
     insert into notifier_events ${sql({ request_id: crypto.randomUUID(), function_name: 'other', function_arn: arn, payload: '1' })}`
@@ -97,7 +97,7 @@ test('what another function is to have is left alone', async () => {
   expect(await rows()).toMatchObject([{ claims: 0 }])
 })
 
-test('an event that the function fails to handle is tried again after each delay, then goes to the file', async () => {
+test('retries a failing event after each delay, then writes it to the file', async () => {
   const path = join(directory, 'made/failed.jsonl')
   const tries: { at: number; id: string }[] = []
   const { queue, lines } = start(
@@ -139,7 +139,7 @@ test('an event that the function fails to handle is tried again after each delay
   expect(lines.at(-1)).toMatchObject({ message: 'event is a dead letter', request_id: requestId })
 })
 
-test('an event that is too old is given up without a try', async () => {
+test('an event that is too old becomes a dead letter without an attempt', async () => {
   const records: unknown[] = []
   const { queue } = start(async () => expect.unreachable(), {
     maximumAgeMs: -1,
@@ -162,20 +162,20 @@ test('an event that is too old is given up without a try', async () => {
   ])
 })
 
-test('throttled, an event waits longer and longer, and has all its tries left', async () => {
+test('without a free environment an event waits longer each time and keeps its retries', async () => {
   let busy = true
   let tries = 0
   const { execution: real } = createTestExecution(async () => {
     tries++
     return fail()
   })
-  // The environment that was free a moment ago is taken by somebody else.
+  // Another caller has taken the environment that was free.
   const execution: Execution = { ...real, run: async (call) => (busy ? undefined : real.run(call)) }
   const { queue } = start(fail, { execution, retryDelaysMs: [0] })
   await put(queue)
   let deferred = 0
   let wait = 0
-  // 1, 2, 4 and 8 s, of which a moment has passed; a busy machine may miss one of them.
+  // 1, 2, 4 and 8 s, minus the time since. A busy machine may miss one of them.
   while (deferred < 4) {
     const row = await soon(async () => {
       const [row] = await rows()
@@ -197,7 +197,7 @@ test('throttled, an event waits longer and longer, and has all its tries left', 
   expect(tries).toBe(2)
 })
 
-test('a destination that does not take it is told again; the event is not dead before, and the function does not get it again', async () => {
+test('retries a failing destination; until then the event is not dead, and the function does not get it', async () => {
   const receiver = await startWebhookReceiver()
   receiver.answerWith((response) => void response.writeHead(503).end())
   let tries = 0
@@ -222,7 +222,7 @@ test('a destination that does not take it is told again; the event is not dead b
   await receiver.close()
 })
 
-test('one that was claimed by a notifier that died comes again when the lease ends, later each time', async () => {
+test('an event of a dead host is claimed again when its lease ends, later each time', async () => {
   let release = () => {}
   const held = new Promise<void>((resolve) => {
     release = resolve
@@ -236,7 +236,7 @@ test('one that was claimed by a notifier that died comes again when the lease en
     { leaseMs: 300 },
   )
   await put(queue)
-  // To the queue a function that has not ended at the end of the lease looks like one that is dead.
+  // A function that is still running at the end of the lease looks like a dead host.
   await soon(() => expect(begun).toBeGreaterThanOrEqual(3))
   const [row] = await rows()
   expect(row).toMatchObject({ failures: 0, deferrals: 0, dead: false })
@@ -244,7 +244,7 @@ test('one that was claimed by a notifier that died comes again when the lease en
   await soon(async () => expect(await rows()).toEqual([]))
 })
 
-test('whoever has lost its claim has no say any more', async () => {
+test('an outcome after the end of the claim is ignored', async () => {
   let release = () => {}
   const held = new Promise<void>((resolve) => {
     release = resolve
@@ -266,7 +266,7 @@ test('whoever has lost its claim has no say any more', async () => {
   expect(await rows()).toMatchObject([{ claims: 2, failures: 0, condition: null, dead: false }])
 })
 
-test('what is nested too deep to be written by JSON.stringify is recorded as it came, in one line', async () => {
+test('records a payload that is nested too deep for JSON.stringify unchanged, in one line', async () => {
   const records: string[] = []
   const depth = 200_000
   const payload = `[\n1e400, ${'['.repeat(depth)}${']'.repeat(depth)}]`

@@ -1,33 +1,33 @@
-/** A short round of `npm run events`: an Event that was answered 202 is handled, whatever happens to the notifier. */
+/** A short round of `npm run events`: every Event that was answered 202 is handled, despite kills. */
 import { expect, test, vi } from 'vitest'
 import { createClient } from '../support/client.ts'
 import { newestNotifier, runEventStorm } from '../support/event-storm.ts'
 import { createService, endProcess } from '../support/processes.ts'
 
 const kills = 5
-/** How many events are handled at a time: those a kill can hit between the handling and its record. */
+/** Events in flight: a kill can come between their handling and its record. */
 const together = 10
-/** Those under way at a kill wait until their lease of 15 s has run out. */
+/** Events in flight at a kill wait for the end of their lease of 15 s. */
 const patience = { timeout: 90_000, interval: 100 }
 
-test('500 Events, 5 SIGKILLs of the notifier that npm start runs: all are handled', {
+test('handles all of 500 Events despite 5 SIGKILLs of the notifier', {
   timeout: 300_000,
 }, async () => {
   const storm = await runEventStorm({ events: 500, kills, withinMs: 240_000 })
   expect(storm).toMatchObject({ missing: [], dead: 0 })
-  // Nothing is handled again for no reason: an event whose sender got no answer is another one, which may be in the queue too.
+  // Only events in flight at a kill, and those sent twice, may be handled again.
   expect(storm.repeats).toBeLessThanOrEqual(kills * together + storm.unanswered)
   console.log('Events handled again:', storm.repeats)
 })
 
-test('NOTIFIER_INVOCATION=Event: completions pass from the outbox into the queue, and API and notifier may be killed on the way', async (context) => {
+test('NOTIFIER_INVOCATION=Event: no event is lost between outbox and queue when API and notifier are killed', async (context) => {
   const service = await createService(context, {
     NOTIFIER_INVOCATION: 'Event',
-    // A slow machine has the webhook time out before the kill.
+    // On a slow machine the webhook times out before the kill.
     NOTIFIER_RETRY_DELAYS: '1s,1s,1s,1s,1s',
     LOG_LEVEL: 'debug',
   })
-  // Nothing is handled yet: what is acknowledged is in the outbox or in the queue.
+  // Nothing is handled yet: every event is in the outbox or in the queue.
   service.webhook.answerWith(() => {})
   const api = await service.start()
   const client = createClient(api)

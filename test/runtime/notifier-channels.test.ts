@@ -1,4 +1,4 @@
-/** Webhook and mail as an operator sets them up: through the settings of `npm start`, over TLS, with kills. */
+/** Webhook and mail, configured by the settings of `npm start`: TLS, failures and kills. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Webhook } from 'standardwebhooks'
@@ -12,7 +12,7 @@ const patience = { timeout: 100_000, interval: 50 }
 const password = 'hunter2 & co'
 const secret = `whsec_${Buffer.from('a secret of the webhook: 32 bytes').toString('base64')}`
 
-/** A service whose webhook fails until it is told otherwise, and whose mail server wants a password. */
+/** A service with a failing webhook, and a mail server that requires a password. */
 async function start(context: TestContext, options: Parameters<typeof startSmtpServer>[0]) {
   const smtp = await startSmtpServer({ ...options, password })
   context.onTestFinished(() => smtp.close())
@@ -42,7 +42,7 @@ test.for([
   ['TLS from the start', { tls: true }],
   ['STARTTLS', { startTls: true }],
 ] as const)(
-  'a failing webhook is tried until it works; the mail went out once, by %s',
+  'retries a failing webhook until it works, and sends the mail once, by %s',
   async ([, options], context) => {
     const { api, smtp, webhook, lines, task, done } = await start(context, options)
     const failed = await api.line(({ message }) => message === 'event not delivered')
@@ -71,7 +71,7 @@ test.for([
   },
 )
 
-test('a notifier killed in between mails again, under the same Message-ID', async (context) => {
+test('a killed notifier mails again, with the same Message-ID', async (context) => {
   const { api, smtp, webhook, done } = await start(context, { tls: true })
   await vi.waitFor(() => expect(smtp.mails).toHaveLength(1), patience)
   const spawned = await api.line(({ message }) => message === 'notifier spawned')

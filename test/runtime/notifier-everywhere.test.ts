@@ -1,4 +1,4 @@
-/** One handler, four ways to run it: whoever invokes it cannot tell which. */
+/** One handler on four hosts, with the same results. */
 import { Miniflare } from 'miniflare'
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -10,7 +10,7 @@ import { startWebhookReceiver } from '../support/webhook-receiver.ts'
 import { bundleWorkers } from '../support/workerd-targets.ts'
 
 type Event = ReturnType<typeof makeCompletionEvent>
-/** Answers what the handler returned. */
+/** Resolves with the result of the handler. */
 type Invoke = (event: Event) => Promise<unknown>
 
 const credentials = { accessKeyId: 'test', secretAccessKey: 'the-key-that-both-workers-have' }
@@ -21,7 +21,7 @@ let notifierBundle: string
 const stops: (() => Promise<unknown>)[] = []
 let webhook: Awaited<ReturnType<typeof startWebhookReceiver>>
 
-/** Signed, by the client that the API has. */
+/** Invokes by HTTP with the API's own client. */
 const overHttp =
   (
     endpoint: string,
@@ -66,7 +66,7 @@ beforeAll(async () => {
       {
         name: 'caller',
         compatibilityDate: '2026-04-01',
-        // Calls by its binding, with the request as it came.
+        // Passes the request to its service binding.
         modules: module('export default { fetch: (request, env) => env.NOTIFIER.fetch(request) }'),
         serviceBindings: { NOTIFIER: 'notifier' },
       },
@@ -113,7 +113,7 @@ test.each([
   'a Worker, by service binding',
   'a Worker, over HTTP',
   'a Lambda function, behind the Runtime API',
-])('%s handles an event, and knows it when it comes again', async (way) => {
+])('%s handles an event and recognizes its repeat', async (way) => {
   const invoke = ways.get(way)
   const title = `Fix the roof, ${way}`
   const event = makeCompletionEvent({ title })
@@ -121,12 +121,12 @@ test.each([
   expect(await invoke?.(event)).toEqual({ handled: event.id, duplicate: true })
   const posted = webhook.received.filter(({ body }) => JSON.parse(body).event.id === event.id)
   expect(posted.map(({ body }) => JSON.parse(body).text)).toEqual([expect.stringContaining(title)])
-  // Signed by each runtime's own cryptography, checked by the official library.
+  // Each runtime signs with its own cryptography.
   for (const { body, headers } of posted)
     expect(new Webhook(secret).verify(body, headers as Record<string, string>)).toMatchObject({ event })
 })
 
-test('a Lambda function tells for how long its webhook throttles, and goes on without one that is gone', async ({
+test('a Lambda function reports the wait of a throttled webhook, and continues without one that is gone', async ({
   onTestFinished,
 }) => {
   const receiver = await startWebhookReceiver()
@@ -151,7 +151,7 @@ test('a Lambda function tells for how long its webhook throttles, and goes on wi
 
 const refusal = /SMTP_URL: mail is sent by the notifier on Node only; unset it here/
 
-test('a Worker asked to mail handles nothing, and says why', async ({ onTestFinished }) => {
+test('a Worker with mail settings refuses every event with the reason', async ({ onTestFinished }) => {
   const workerd = new Miniflare({
     host: '127.0.0.1',
     port: 0,
@@ -182,7 +182,7 @@ test('a Worker asked to mail handles nothing, and says why', async ({ onTestFini
   expect(answer.payload).not.toContain('hunter2')
 })
 
-test('a Lambda function asked to mail fails, and says why', async ({ onTestFinished }) => {
+test('a Lambda function with mail settings fails with the reason', async ({ onTestFinished }) => {
   const lambda = await startLambda('notifier', mail)
   onTestFinished(() => lambda.stop())
   const { error } = await lambda.invoke(makeCompletionEvent())

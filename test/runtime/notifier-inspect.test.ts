@@ -1,4 +1,4 @@
-/** `npm run notifier`: a look into the notifier that npm start runs, as an operator types it. */
+/** `npm run notifier` beside the notifier of npm start. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, rm } from 'node:fs/promises'
@@ -72,7 +72,7 @@ async function send(invocation: 'RequestResponse' | 'Event', title = `By ${invoc
   return event
 }
 
-test('invocations that went well, with what they printed', async () => {
+test('shows successful invocations with their output', async () => {
   expect(await run(['invocations'])).toEqual({
     code: 0,
     stdout: 'none since the notifier was started\n',
@@ -86,7 +86,7 @@ test('invocations that went well, with what they printed', async () => {
   expect(log[1]).toContain(event.id)
 })
 
-test('an Event that failed is listed, written to the file, and handled once it is put back', async () => {
+test('lists a failed Event, writes it to the file, and handles it after redrive', async () => {
   receiver.answerWith((response) => void response.writeHead(500).end())
   const event = await send('Event')
   await vi.waitFor(
@@ -120,7 +120,7 @@ test('an Event that failed is listed, written to the file, and handled once it i
   expect(await run(['redrive', '--all'])).toMatchObject({ code: 0, stdout: '0 put back into the queue\n' })
 })
 
-test('what users wrote has no effect on the terminal it is shown on', async () => {
+test('user text does not control the terminal', async () => {
   receiver.answerWith((response) => void response.writeHead(500).end())
   const hostile = 'a\u009b2Jb\u2028c\u202ed'
   await send('Event', hostile)
@@ -130,7 +130,7 @@ test('what users wrote has no effect on the terminal it is shown on', async () =
   )
   for (const [args, title] of [
     [['events'], '"a 2Jb c d"'],
-    // A log line spells them.
+    // Log lines escape them.
     [['invocations', '--logs'], String.raw`"a\u009b2Jb\u2028c\u202ed"`],
   ] as const) {
     const text = (await run([...args])).stdout
@@ -141,7 +141,7 @@ test('what users wrote has no effect on the terminal it is shown on', async () =
   expect(await run(['drop', '--all'])).toMatchObject({ code: 0, stdout: '1 dropped\n' })
 })
 
-test('dead letters are dropped, one or all', async () => {
+test('drops one dead letter or all', async () => {
   receiver.answerWith((response) => void response.writeHead(500).end())
   for (let n = 0; n < 3; n++) await send('Event')
   await vi.waitFor(
@@ -186,14 +186,14 @@ test.each<[string, string[], Record<string, string>, RegExp]>([
     { AWS_ACCESS_KEY_ID: 'x', AWS_SECRET_ACCESS_KEY: 'y' },
     /^the notifier answered 403 UnrecognizedClientException /,
   ],
-])('%s is told in one line', async (_, args, env, message) => {
+])('reports in one line: %s', async (_, args, env, message) => {
   const { code, stdout, stderr } = await run(args, env)
   expect(stderr).toMatch(message)
   expect(stderr.trimEnd()).not.toContain('\n')
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
 })
 
-test('nothing is shown to who has no keys', async () => {
+test('answers 403 without the right keys', async () => {
   for (const [method, path] of [
     ['GET', 'invocations'],
     ['GET', 'state'],
@@ -216,7 +216,7 @@ test('nothing is shown to who has no keys', async () => {
 })
 
 test.skipIf(process.platform !== 'linux')(
-  'the database’s password is handed over in the environment, and shown nowhere',
+  'the database’s password is passed in the environment and shown nowhere',
   async () => {
     const password = (await findEmbeddedPostgres({ dataDirectory: api.dataDirectory }))?.password
     if (!password) throw new Error('no password')
@@ -229,7 +229,7 @@ test.skipIf(process.platform !== 'linux')(
   },
 )
 
-test('without a queue there is nothing to look at: one line', async () => {
+test('says in one line that there is no queue', async () => {
   const port = String(await findFreePort())
   const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b', NOTIFIER_PORT: port }
   const alone = spawn(process.execPath, [join(root, 'dist/notifier.js')], {

@@ -62,7 +62,7 @@ async function invoke(
 const result = (stdout: string) => JSON.parse(/^result: (.+)$/m.exec(stdout)?.[1] ?? '')
 
 describe('--event', () => {
-  test('a file, then the same event again on standard input', async () => {
+  test('reads a file, then the same event from standard input', async () => {
     const event = makeCompletionEvent()
     await writeFile(join(directory, 'event.json'), JSON.stringify(event))
     const first = await invoke(['--event', 'event.json'])
@@ -88,7 +88,7 @@ describe('--event', () => {
     expect(result(stdout)).toEqual({ handled: event.id, duplicate: false })
   })
 
-  test('a function that fails: its error, exit code 1', async () => {
+  test('prints the error of the function, with exit code 1', async () => {
     receiver.answerWith((response) => void response.writeHead(500).end())
     try {
       const { code, stdout } = await invoke(['--event', '-'], {
@@ -102,7 +102,7 @@ describe('--event', () => {
     }
   })
 
-  test('keys of the environment come first; refused, it says where they were from', async () => {
+  test('uses the keys of the environment first, and names them when they are refused', async () => {
     const env = { AWS_ACCESS_KEY_ID: 'other', AWS_SECRET_ACCESS_KEY: 'other' }
     const { code, stdout, stderr } = await invoke(['--event', '-'], {
       input: JSON.stringify(makeCompletionEvent()),
@@ -114,7 +114,7 @@ describe('--event', () => {
   })
 })
 
-describe('what cannot be is told in one line', () => {
+describe('errors are one line', () => {
   const event = JSON.stringify(makeCompletionEvent())
 
   test.each<[string, string[], { input?: string; env?: Record<string, string> }, RegExp]>([
@@ -156,7 +156,7 @@ describe('what cannot be is told in one line', () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
   })
 
-  test('--help is no error', async () => {
+  test('--help exits with 0', async () => {
     expect(await invoke(['--help'])).toMatchObject({
       code: 0,
       stderr: '',
@@ -216,7 +216,7 @@ describe('--task', () => {
     },
   )
 
-  test('a task that is not there, or not completed', async () => {
+  test('a missing task, and one that is not completed', async () => {
     const env = { DATABASE_URL: postgres.url() }
     expect(await invoke(['--task', '9'], { env })).toMatchObject({
       code: 1,

@@ -66,7 +66,7 @@ const client = ({ endpoint, credentials }: Pick<NotifierProcess, 'endpoint' | 'c
     timeoutMs: 30_000,
   })
 
-/** A process nobody has waited for yet is a zombie: it has ended all the same. */
+/** A zombie, which its parent has not reaped yet, has ended too. */
 async function hasEnded(pid: number) {
   try {
     process.kill(pid, 0)
@@ -95,7 +95,7 @@ async function ending(child: ReturnType<typeof run>) {
   return { stdout, stderr, code, signal }
 }
 
-/** A program that does as the API does: starts the notifier and stays. */
+/** A program that starts the notifier and keeps running, as the API does. */
 async function startParent() {
   const path = join(directory, 'parent.mjs')
   await build({
@@ -135,7 +135,7 @@ async function startParent() {
 
 const closed = (child: ChildProcess) => (child.exitCode ?? child.signalCode) === null && once(child, 'exit')
 
-/** The process as it is; lambda-sdk.test.ts has the whole of it, with functions that fail and wait. */
+/** The built process. lambda-sdk.test.ts tests the service in full, with other functions. */
 describe('the official SDK', () => {
   async function connect(secretAccessKey?: string) {
     const { endpoint, credentials } = await start()
@@ -211,7 +211,7 @@ describe('the official SDK', () => {
 })
 
 describe('supervision', () => {
-  test('killed, the notifier is there again', async () => {
+  test('restarts a killed notifier', async () => {
     const notifier = await start()
     for (const deaths of [1, 2]) {
       const pid = notifier.pids().at(-1)
@@ -227,7 +227,7 @@ describe('supervision', () => {
     ])
   })
 
-  test('stopped, it is gone and stays so', async () => {
+  test('a stopped notifier is not restarted', async () => {
     const notifier = await start()
     await notifier.stop()
     await notifier.stop()
@@ -237,19 +237,19 @@ describe('supervision', () => {
     expect(notifier.lines.filter(({ message }) => message === 'notifier died')).toEqual([])
   })
 
-  test('stopped while it waits to be started again, it stays away', async () => {
+  test('a notifier that is stopped before its restart is not restarted', async () => {
     const notifier = await start()
     const died = () => notifier.lines.some(({ message }) => message === 'notifier died')
     process.kill(notifier.pids()[0] ?? 0, 'SIGKILL')
     await vi.waitFor(() => expect(died()).toBe(true), { ...patience, interval: 1 })
     await notifier.stop()
     const spawned = notifier.pids().length
-    // Another one on the same port takes longer to start than the wait would have been.
+    // A new one on the same port takes longer to start than the wait for the restart.
     await start()
     expect(notifier.pids()).toHaveLength(spawned)
   })
 
-  test('what is in flight is finished before it stops', async () => {
+  test('finishes requests in flight before it stops', async () => {
     const receiver = await startWebhookReceiver()
     cleanups.push(() => receiver.close())
     let release = () => {}
@@ -264,7 +264,7 @@ describe('supervision', () => {
     const invoked = client(notifier).invoke(makeCompletionEvent())
     await arrived
     const stopped = notifier.stop()
-    // It takes no new work: the port is free before the work in flight is done.
+    // It accepts no new work: the port is free before the request in flight ends.
     await vi.waitFor(() => listenOnLoopback(closeLater(createServer()), port), patience)
     release()
     await invoked
@@ -272,7 +272,7 @@ describe('supervision', () => {
     expect(await hasEnded(notifier.pids()[0] ?? 0)).toBe(true)
   })
 
-  test('when its parent is killed it ends, and the next parent takes its port at once', async () => {
+  test('ends when its parent is killed, and the next parent gets its port', async () => {
     const parent = await startParent()
     expect(parent.find('notifier listening')).toMatchObject({ port, function: 'task-notifier' })
     parent.child.kill('SIGKILL')
@@ -281,7 +281,7 @@ describe('supervision', () => {
     await vi.waitFor(async () => expect(await hasEnded(parent.pid)).toBe(true), patience)
   })
 
-  test('a parent that stops it ends by itself, and its log lines are on the parent’s output', async () => {
+  test('a parent that stops it can exit; its log lines are in the parent’s output', async () => {
     const parent = await startParent()
     const credentials = await keepCredentials(join(directory, 'notifier-credentials'))
     const event = makeCompletionEvent({ title: 'Paint the door' })
@@ -295,7 +295,7 @@ describe('supervision', () => {
   })
 
   test.skipIf(process.platform === 'win32')(
-    'a Ctrl-C in the terminal of its parent does not reach it',
+    'does not receive a Ctrl-C in the terminal of its parent',
     async () => {
       const notifier = await start()
       const [pid = 0] = notifier.pids()
@@ -304,7 +304,7 @@ describe('supervision', () => {
     },
   )
 
-  test.skipIf(process.platform !== 'linux')('it does not get to know the API’s secrets', async () => {
+  test.skipIf(process.platform !== 'linux')('does not get the API’s secrets', async () => {
     const parent = await startParent()
     const environment = await readFile(`/proc/${parent.pid}/environ`, 'utf8')
     expect(environment).toContain(`NOTIFIER_PORT=${port}`)
@@ -312,7 +312,7 @@ describe('supervision', () => {
   })
 })
 
-test('of more connections than it can use the last are closed, and once the others end there is room again', async () => {
+test('closes connections above its limit, and accepts new ones when others end', async () => {
   await start({ environment: { LOG_LEVEL: 'silent', NOTIFIER_CONCURRENCY: '1' } })
   let closed = 0
   const sockets: Socket[] = []
@@ -323,7 +323,7 @@ test('of more connections than it can use the last are closed, and once the othe
     sockets.push(socket)
   }
   await vi.waitFor(() => expect(closed).toBeGreaterThanOrEqual(450 - 401), patience)
-  // Silent ones would be closed too, but after a minute.
+  // Idle connections are closed only after a minute.
   expect(closed).toBeLessThan(450)
   for (const socket of sockets) socket.destroy()
   await vi.waitFor(
@@ -337,15 +337,15 @@ function closeLater(server: ReturnType<typeof createServer>) {
   return server
 }
 
-describe('a start that cannot be', () => {
-  test('the port is taken: one line that names the setting, after a wait', async () => {
+describe('a failing start', () => {
+  test('names the setting in one line if the port is still taken after a wait', async () => {
     await listenOnLoopback(closeLater(createServer()), port)
     const error = await start().catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(StartError)
     expect(String(error)).toMatch(new RegExp(`NOTIFIER_PORT: ${port} is taken by another program; .+$`))
   })
 
-  test('a setting of the notifier is bad: it says so itself, and nothing is left', async () => {
+  test('a wrong setting of the notifier is printed by the notifier, which ends', async () => {
     const error = await start({ environment: { NOTIFY_WEBHOOK_URL: 'nonsense' } }).catch(
       (thrown: unknown) => thrown,
     )
@@ -353,7 +353,7 @@ describe('a start that cannot be', () => {
     expect(String(error)).toContain('did not start')
   })
 
-  test('the process by itself: a line for each bad setting, exit code 1', async () => {
+  test('the process prints a line for each wrong setting and exits with 1', async () => {
     const { code, stderr, stdout } = await ending(run(entry, { NOTIFIER_PORT: '99999' }))
     expect(code).toBe(1)
     expect(stdout).toBe('')
@@ -367,7 +367,7 @@ describe('a start that cannot be', () => {
   test.each<[string, string[], string]>([
     ['a bad concurrency', ['--concurrency', '0'], 'NOTIFIER_CONCURRENCY: "0" is not usable; give '],
     ['an unknown argument', ['--concurrency=1', '--x'], "Unknown option '--x'"],
-  ])('the process by itself with %s: one line', async (_, args, beginning) => {
+  ])('the process prints one line for %s', async (_, args, beginning) => {
     const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' }
     const { code, stderr } = await ending(run(entry, { ...keys, NOTIFIER_PORT: String(port) }, args))
     expect(code).toBe(1)
@@ -378,7 +378,7 @@ describe('a start that cannot be', () => {
   test.each([
     ['NOTIFIER_PORT', () => ({})],
     ['NOTIFIER_HOST', () => ({ NOTIFIER_HOST: '192.0.2.1' })],
-  ])('the process by itself where it cannot listen: one line that names %s', async (name, settings) => {
+  ])('the process names %s in one line if it cannot listen', async (name, settings) => {
     await listenOnLoopback(closeLater(createServer()), port)
     const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' }
     const { code, stderr } = await ending(run(entry, { ...keys, NOTIFIER_PORT: String(port), ...settings() }))
@@ -387,7 +387,7 @@ describe('a start that cannot be', () => {
   })
 })
 
-test('by itself the process ignores its standard input and ends on SIGINT', async () => {
+test('without a parent the process ignores its standard input and ends on SIGINT', async () => {
   const child = run(entry, {
     AWS_ACCESS_KEY_ID: 'a',
     AWS_SECRET_ACCESS_KEY: 'b',
@@ -412,7 +412,7 @@ test('by itself the process ignores its standard input and ends on SIGINT', asyn
 describe('the key pair', () => {
   const path = () => join(directory, 'deeper', 'notifier-credentials')
 
-  test('is made once, for its owner only, in the form AWS’s tools read', async () => {
+  test('is created once, readable only by its owner, in the format of AWS’s tools', async () => {
     const pairs = await Promise.all(Array.from({ length: 8 }, () => keepCredentials(path())))
     const [pair] = pairs
     for (const other of [...pairs, await keepCredentials(path())]) expect(other).toEqual(pair)
@@ -422,12 +422,12 @@ describe('the key pair', () => {
     )
   })
 
-  test('a file without one stops the start', async () => {
+  test('a file without a key pair fails the start', async () => {
     await writeFile(join(directory, 'notifier-credentials'), '[default]\n', { mode: 0o600 })
     await expect(start()).rejects.toThrow(/notifier-credentials: holds no key pair; delete it/)
   })
 
-  test('a directory that cannot be made stops the start', async () => {
+  test('a directory that cannot be created fails the start', async () => {
     await writeFile(join(directory, 'file'), '')
     await expect(start({ dataDirectory: join(directory, 'file') })).rejects.toThrow(StartError)
   })

@@ -1,4 +1,4 @@
-/** The notifier as a Worker, over HTTP: the very bundle that `wrangler deploy` would upload, as the official SDK sees it. */
+/** The bundle that `wrangler deploy` uploads, called by the official SDK. */
 import { InvokeCommand, type InvokeCommandInput, LambdaClient } from '@aws-sdk/client-lambda'
 import { Miniflare } from 'miniflare'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
@@ -74,14 +74,14 @@ test('RequestResponse with its log tail', async () => {
   expect(lines.at(-1)).toMatch(/^REPORT RequestId: /)
 })
 
-test('the handler’s memory is the isolate’s: it knows the event when it comes again', async () => {
+test('the handler recognizes a repeated event in the same isolate', async () => {
   const Payload = JSON.stringify(makeCompletionEvent())
   await invoke({ Payload })
   const again = await invoke({ Payload })
   expect(JSON.parse(again.Payload?.transformToString() ?? '')).toMatchObject({ duplicate: true })
 })
 
-test('an error of the function, DryRun, and no queue for an Event', async () => {
+test('answers an error of the function, DryRun, and an Event without a queue', async () => {
   expect(await invoke({ Payload: '{}' })).toMatchObject({ StatusCode: 200, FunctionError: 'Unhandled' })
   expect(await invoke({ InvocationType: 'DryRun' })).toMatchObject({ StatusCode: 204 })
   await expect(invoke({ InvocationType: 'Event' })).rejects.toMatchObject({
@@ -90,7 +90,7 @@ test('an error of the function, DryRun, and no queue for an Event', async () => 
   })
 })
 
-test('a throttled webhook is not called, whichever request comes next, until it is free again', async () => {
+test('does not call a throttled webhook for any request until the wait ends', async () => {
   receiver.answerWith((response) => void response.writeHead(429, { 'retry-after': '8' }).end())
   const calls = receiver.received.length
   for (let i = 0; i < 3; i++) {
@@ -108,7 +108,7 @@ test('a throttled webhook is not called, whichever request comes next, until it 
   await vi.waitFor(async () => expect(await invoke()).not.toHaveProperty('FunctionError'), patience)
 })
 
-test('past its concurrency it throttles, and is free again afterwards', async () => {
+test('throttles above its concurrency, and accepts requests afterwards', async () => {
   const held: (() => void)[] = []
   receiver.answerWith(
     (response) => new Promise((resolve) => held.push(() => resolve(void response.writeHead(200).end()))),
@@ -126,7 +126,7 @@ test('past its concurrency it throttles, and is free again afterwards', async ()
   expect(await invoke()).toMatchObject({ StatusCode: 200 })
 })
 
-test('a webhook that is gone is called no more', async () => {
+test('does not call a webhook that is gone', async () => {
   receiver.answerWith((response) => void response.writeHead(410).end())
   const calls = receiver.received.length
   for (let i = 0; i < 3; i++) {

@@ -1,4 +1,4 @@
-/** `npm run outbox` beside a service whose notifier refuses what it is given. */
+/** `npm run outbox` beside a service with a failing webhook. */
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { createClient, inTurn, taskPath } from '../support/client.ts'
@@ -11,7 +11,7 @@ const outbox = (service: Service, ...args: string[]) =>
 
 const statusOf = async (service: Service) => JSON.parse((await outbox(service, 'status', '--json')).stdout)
 
-/** Events that have failed and will not be tried again while a test looks at them. */
+/** Creates events that have failed and are not retried during a test. */
 async function failing(service: Service, count: number) {
   const api = await service.start()
   service.webhook.answerWith((response) => void response.writeHead(500).end())
@@ -28,7 +28,7 @@ async function failing(service: Service, count: number) {
 const toldTasks = ({ webhook }: Service) =>
   webhook.received.map(({ body }) => JSON.parse(body).event.detail.task.id as number)
 
-test('status counts what waits, fails and was given up; requeue delivers it, drop removes it and says what', async (context) => {
+test('status counts waiting, failing and dead events; requeue delivers them, drop deletes and prints them', async (context) => {
   const service = await createService(context)
   const [pulled, requeued, kept] = await failing(service, 3)
   await service.query(`
@@ -78,11 +78,11 @@ test('status counts what waits, fails and was given up; requeue delivers it, dro
   })
 })
 
-test('one of several is requeued, as new; what is under way is left alone', async (context) => {
+test('requeues one of several as a new event, and skips events in flight', async (context) => {
   const service = await createService(context)
   await failing(service, 2)
   const [one, other] = (await statusOf(service)).events
-  // Given up for its age: as old at its next failure, it would be given up again.
+  // Dead because of its age. With that age its next failure would end it again.
   await service.query(`update outbox set dead_at = now(), created_at = created_at - interval '7 hours'`)
   const answer = await outbox(service, 'requeue', '--id', one.id, '--json')
   expect(JSON.parse(answer.stdout)).toEqual({ requeued: [one.id] })
@@ -97,7 +97,7 @@ test('one of several is requeued, as new; what is under way is left alone', asyn
   expect((await outbox(service, 'requeue')).stdout).toBe('requeued 0 dead, pulled forward 0 waiting\n')
 })
 
-test('drop prints whole events as JSON, which are nowhere else any more', async (context) => {
+test('drop prints the deleted events whole as JSON', async (context) => {
   const service = await createService(context)
   const [task] = await failing(service, 1)
   await service.query('update outbox set dead_at = now()')
@@ -112,7 +112,7 @@ test('drop prints whole events as JSON, which are nowhere else any more', async 
   expect(await service.query('select id from outbox')).toEqual([])
 })
 
-test('an id that is none of an event', async (context) => {
+test('an unknown id is an error', async (context) => {
   const service = await createService(context)
   await service.start()
   const id = randomUUID()
@@ -139,7 +139,7 @@ test.each<[string[], RegExp]>([
   [['drop', '--all-dead', '--id', randomUUID()], /^give either --id ID or --all-dead: see/],
   [['drop', '--id', "'; drop table outbox"], /^--id '; drop table outbox: give the id of an event/],
   [['status'], /^no database: run npm start first/],
-])('%j is told in one line', async (args, line) => {
+])('reports in one line: %j', async (args, line) => {
   const { code, stdout, stderr } = await runBuilt('outbox', args, {
     environment: { DATA_DIR: '/nonexistent' },
   })
@@ -156,7 +156,7 @@ test('--help', async () => {
   })
 })
 
-test('on a terminal nothing that somebody wrote moves the cursor, hides text or adds a line', async (context) => {
+test('user text does not control the terminal', async (context) => {
   const service = await createService(context)
   await failing(service, 1)
   const hostile = 'a\u001b]0;title\u0007b\u009b31mc\u202ed\u2028e\nf'

@@ -1,4 +1,4 @@
-/** One pass of the relay over a real outbox; what it invokes is the test's. */
+/** Passes of the relay over a real outbox, with functions of the test. */
 import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
@@ -47,7 +47,7 @@ const complete = (count: number) => sql`
 const deliveryBy = (invoke: (event: CompletionEvent) => Promise<void>) =>
   createDelivery({ db, invoke: (event) => invoke(event as CompletionEvent), log: createLogger('silent') })
 
-test('delivers everything that is due, more than fits at a time, and leaves nothing behind', async () => {
+test('delivers all due events, with more events than slots, and leaves nothing', async () => {
   await complete(35)
   const seen: string[] = []
   expect(await deliveryBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
@@ -56,7 +56,7 @@ test('delivers everything that is due, more than fits at a time, and leaves noth
   expect(await sql`select id from outbox`).toEqual([])
 })
 
-test('a slow delivery holds up no other', async () => {
+test('a slow delivery delays no other', async () => {
   await complete(30)
   const seen: string[] = []
   let release = () => {}
@@ -73,7 +73,7 @@ test('a slow delivery holds up no other', async () => {
   expect(seen).toHaveLength(30)
 })
 
-test('an outage costs a few attempts, whatever waits, and asks to be left alone for a while', async () => {
+test('an outage costs few attempts, and asks for a pause', async () => {
   await complete(40)
   let attempts = 0
   const deliverDue = deliveryBy(async () => {
@@ -91,8 +91,8 @@ test('an outage costs a few attempts, whatever waits, and asks to be left alone 
 
 test.each([
   ['a minute', 60_000, 60_000],
-  ['a day, which is too much to ask', 86_400_000, 300_000],
-])('throttled for %s, everything waits for as long', async (_, retryAfterMs, waitMs) => {
+  ['a day, which is above the limit', 86_400_000, 300_000],
+])('throttled for %s, all events wait that long', async (_, retryAfterMs, waitMs) => {
   await complete(40)
   const deliverDue = deliveryBy(async () => {
     throw new InvocationError('Rate Exceeded.', { status: 429, retryable: true, retryAfterMs })
@@ -106,7 +106,7 @@ test.each([
   expect(row?.tried).toBeLessThanOrEqual(10)
 })
 
-test('a relay that is throttled is silent for as long, whoever wakes it', async () => {
+test('a throttled relay makes no pass during the pause, even if it is woken', async () => {
   await complete(1)
   const invokedAt: number[] = []
   const relay = startRelay(
@@ -133,7 +133,7 @@ test('a relay that is throttled is silent for as long, whoever wakes it', async 
   }
 })
 
-test('a function that fails on one event is asked again about that one, later and later', async () => {
+test('retries only the failing event, later each time', async () => {
   await complete(3)
   const deliverDue = deliveryBy(async ({ detail }) => {
     if (detail.task.title === 'Task 2')
@@ -142,7 +142,7 @@ test('a function that fails on one event is asked again about that one, later an
   for (const seconds of [1, 2, 4, 8]) {
     const [begun] = await sql`select clock_timestamp()::text as time`
     await deliverDue()
-    // Between half and all of it, from a moment within the sweep on.
+    // Jitter leaves between half and all of the wait, from a moment in the pass on.
     const [row] = await sql`
       select
         next_attempt_at >= ${begun?.time}::timestamptz + ${seconds / 2} * interval '1 s' as enough,
@@ -153,7 +153,7 @@ test('a function that fails on one event is asked again about that one, later an
   }
 })
 
-test('an event that can never be delivered, or is older than six hours, is kept as dead', async () => {
+test('an event that cannot be delivered, or is older than six hours, becomes a dead letter', async () => {
   await complete(2)
   await sql`update outbox set created_at = now() - interval '7 hours' where payload->'detail'->'task'->>'title' = 'Task 1'`
   await deliveryBy(async ({ detail }) => {
@@ -206,9 +206,7 @@ test('the notifier acknowledges an event of unknown type and logs it, and handle
   ])
 })
 
-test('a function may fail in any words: they are kept, and the event waits like any other', async ({
-  onTestFinished,
-}) => {
+test('stores any error message of the function, and the event is retried', async ({ onTestFinished }) => {
   const invoke = await serve(onTestFinished, async (event) => {
     throw new Error(`${(event as CompletionEvent).detail.task.title} \0 \u0085 \ud800 failed`)
   })
@@ -221,10 +219,10 @@ test('a function may fail in any words: they are kept, and the event waits like 
   ])
 })
 
-test('whoever has lost its claim has no say any more', async () => {
+test('an outcome after the end of the claim is ignored', async () => {
   await complete(1)
   await deliveryBy(async () => {
-    // Another process has claimed it meanwhile, this one having stalled for longer than its lease.
+    // This process stalled for longer than its lease, and another one has claimed the event.
     await sql`update outbox set attempts = attempts + 1, next_attempt_at = '2100-01-01'`
     await sleep(0)
     throw new InvocationError('too late', { status: 200, retryable: true })
@@ -232,7 +230,7 @@ test('whoever has lost its claim has no say any more', async () => {
   expect(await sql`select attempts, last_error from outbox`).toEqual([{ attempts: 2, last_error: null }])
 })
 
-/** Events that wait, of tasks of any user, written past the trigger on tasks: many at once. */
+/** Inserts waiting events of a creator directly, many at once. */
 const wait = (creator: number, count: number, { held = false, dueInMs = 0 } = {}) => sql`
   insert into outbox (id, payload, held, next_attempt_at)
   select id, jsonb_build_object('id', id, 'detail', jsonb_build_object('task', jsonb_build_object('created_by', ${creator}::int))),
@@ -241,7 +239,7 @@ const wait = (creator: number, count: number, { held = false, dueInMs = 0 } = {}
 
 const creatorOf = ({ detail }: OutboxEvent) => (detail as CompletionEvent['detail']).task.created_by
 
-test('the events of all creators are taken in turn, the oldest of each first', async () => {
+test('takes the events of all creators in turn, the oldest of each first', async () => {
   for (const [creator, count] of [
     [1, 40],
     [2, 3],
@@ -255,19 +253,19 @@ test('the events of all creators are taken in turn, the oldest of each first', a
     if (creatorOf(event) === 2) ids.push(event.id)
   })()
   expect(creators).toHaveLength(44)
-  // One claim takes ten: one of each, and then more of each.
+  // A claim takes ten: one of each creator, then more of each.
   expect(creators.slice(0, 10)).toEqual(expect.arrayContaining([1, 2, 3]))
   expect(creators.slice(0, 25).filter((creator) => creator === 2)).toHaveLength(3)
   expect(new Set(ids).size).toBe(3)
 })
 
-test('one place that becomes free goes to whoever has waited longest for a turn', async () => {
+test('a slot that becomes free goes to the creator whose turn is next', async () => {
   await wait(1, 60)
   const order: number[] = []
   let stuck = true
   await deliveryBy(async (event) => {
     order.push(creatorOf(event))
-    // Nine deliveries of the burst hang until all others are through.
+    // Nine deliveries of the burst hang until the others have ended.
     if (order.length < 10) await expect.poll(() => stuck, { timeout: 60_000 }).toBe(false)
     if (order.length === 10) await wait(2, 5)
     if (order.length >= 30) stuck = false
@@ -279,7 +277,7 @@ test('one place that becomes free goes to whoever has waited longest for a turn'
 const throttled = (throttledMs: number) =>
   new InvocationError('again in 1 ms: Webhook is throttled', { status: 200, retryable: true, throttledMs })
 
-test('while a channel is throttled no event is taken that waits for it alone; each new one is tried once', async () => {
+test('while a channel is throttled, held events are not claimed, and new ones are tried once', async () => {
   await wait(1, 200)
   const invoked = new Map<string, number>()
   let open = false
@@ -290,11 +288,11 @@ test('while a channel is throttled no event is taken that waits for it alone; ea
   await deliverDue()
   expect(invoked.size).toBe(200)
   await wait(2, 1)
-  // Even those that are due: others may have heard of the throttling at other times.
+  // Even due ones: other processes may have learned of the throttling at other times.
   await sql`update outbox set next_attempt_at = clock_timestamp() where held`
   await deliverDue()
   expect([invoked.size, Math.max(...invoked.values())]).toEqual([201, 1])
-  // Another process finds out for itself, at the price of what it has under way at a time.
+  // Another process finds out by its own events in flight.
   let others = 0
   await deliveryBy(async () => {
     others++
@@ -333,7 +331,7 @@ test('throttling uses up neither attempts nor age', async () => {
   ).toEqual([{ held: false, soon: true }])
 })
 
-test('a pass ends although more creators have events that are not due than one claim visits', async () => {
+test('a pass ends even if more creators than a claim visits have no due event', async () => {
   await complete(1)
   await sql`
     insert into outbox (payload, creator, next_attempt_at)
@@ -341,7 +339,7 @@ test('a pass ends although more creators have events that are not due than one c
   const seen: string[] = []
   expect(await deliveryBy(async ({ id }) => void seen.push(id))()).toEqual({ failed: false, pauseMs: 0 })
   expect(seen).toHaveLength(1)
-  // In the middle of a round, too, as the next pass may begin there.
+  // Also from the middle of a round, where the next pass may start.
   const deliverDue = deliveryBy(async ({ id }) => void seen.push(id))
   expect(await deliverDue()).toEqual({ failed: false, pauseMs: 0 })
   await complete(1)
@@ -349,7 +347,7 @@ test('a pass ends although more creators have events that are not due than one c
   expect(seen).toHaveLength(2)
 })
 
-test('a claim costs the same whether ten events wait or 300,000', async () => {
+test('a claim costs the same with 300,000 waiting events as with ten', async () => {
   const claim = async (after: outbox.Turn, withHeld: boolean) => {
     const begun = performance.now()
     const { events } = await outbox.claimEvents(db, { limit: 10, leaseMs: 60_000, after, withHeld })
@@ -368,6 +366,6 @@ test('a claim costs the same whether ten events wait or 300,000', async () => {
     times.push(ms)
   }
   const [median = 0] = times.sort((a, b) => a - b).slice(25)
-  // Some 2 ms; to read past the events of one creator takes 100 ms and more.
+  // About 2 ms. Reading past the events of one creator takes 100 ms and more.
   expect(median).toBeLessThan(50)
 })

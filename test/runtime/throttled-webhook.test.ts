@@ -1,4 +1,4 @@
-/** A service behind a webhook that throttles, or is gone: nobody's events starve, none is lost, the operator is told. */
+/** A service whose webhook throttles or is gone: no event starves or is lost, and the operator is informed. */
 import { expect, type TestContext, test, vi } from 'vitest'
 import { atOnce, createClient } from '../support/client.ts'
 import { runBuilt } from '../support/commands.ts'
@@ -8,7 +8,7 @@ import { createService, descendantsOf, endProcess, type Service } from '../suppo
 
 const patience = { timeout: 120_000, interval: 50 }
 
-/** A receiver that takes some events in a second, as Slack does; answers the ids of the tasks that it took. */
+/** Limits the webhook to some events a second, as Slack does. Returns the ids of the accepted tasks. */
 function throttle({ webhook }: Service, perSecond: number) {
   const taken: number[] = []
   const refused: number[] = []
@@ -43,7 +43,7 @@ const untilDelivered = (service: Service) =>
     expect(left).toEqual({ waiting: 0, dead: 0 })
   }, patience)
 
-test('a burst of one user behind a webhook that throttles does not keep it from others', async (context) => {
+test('a burst of one user does not block a throttled webhook for others', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const { taken, refused } = throttle(service, 3)
@@ -51,18 +51,18 @@ test('a burst of one user behind a webhook that throttles does not keep it from 
   const others = [...(await complete(api, 1)), ...(await complete(api, 1))]
   const before = taken.length
   await vi.waitFor(() => expect(taken).toEqual(expect.arrayContaining(others)), patience)
-  // Much of the burst still waits, and little of it came before the two.
+  // Most of the burst still waits, and few of its events came before the two.
   const passedBy = Math.max(...others.map((id) => taken.indexOf(id))) - before
   expect(before).toBeLessThan(70)
   expect(passedBy).toBeLessThan(20)
   await untilDelivered(service)
   expect([...taken].sort((a, b) => a - b)).toEqual([...burst, ...others].sort((a, b) => a - b))
-  // Some calls are under way when the first one is refused.
+  // Some calls are in flight when the first one is refused.
   expect(refused.length).toBeLessThan(taken.length * 6)
   expect(await service.query('select id from outbox')).toEqual([])
 })
 
-test('kills meanwhile lose nothing', async (context) => {
+test('kills during throttling lose no event', async (context) => {
   const service = await createService(context)
   const first = await service.start()
   const { taken } = throttle(service, 5)
@@ -78,7 +78,7 @@ test('kills meanwhile lose nothing', async (context) => {
   expect(await second.stop()).toBe(0)
 })
 
-test('an Event in the notifier’s own queue does not use up its retries', async (context) => {
+test('an Event in the notifier’s own queue keeps its retries', async (context) => {
   const service = await createService(context, {
     NOTIFIER_INVOCATION: 'Event',
     NOTIFIER_RETRY_DELAYS: 'none',
@@ -107,7 +107,7 @@ async function startGone(context: TestContext) {
   return { service, api, run }
 }
 
-test('a webhook that is gone is stopped: log, metric and doctor say so, until a restart', async (context) => {
+test('log, metric and doctor report a stopped webhook until a restart', async (context) => {
   const { service, api, run } = await startGone(context)
   await complete(api, 5)
   await untilDelivered(service)

@@ -1,4 +1,4 @@
-/** Sends many Events to the notifier that an API started, and kills it again and again meanwhile. */
+/** Sends many Events to the notifier of an API, and kills it repeatedly meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { createLambdaClient } from '../../src/outbox/lambda-client.ts'
@@ -9,28 +9,28 @@ import { type ApiProcess, endProcess, startApi } from './processes.ts'
 import { startWebhookReceiver } from './webhook-receiver.ts'
 
 const senders = 16
-/** How long the receiver takes for an answer, in ms: time to be killed in. */
+/** The receiver's delay in ms, so that kills meet requests in flight. */
 const handlingMs = 10
 
 export type Storm = {
-  /** Events with an id of their own, each sent until it was answered 202. */
+  /** Events, each sent until it is answered 202. */
   events: number
   kills: number
-  /** Times that the connection broke before the answer, and the event was sent again: it may be in the queue twice. */
+  /** Events sent again because the connection broke before the answer: they may be in the queue twice. */
   unanswered: number
-  /** Ids that never reached the receiver; none is the promise. */
+  /** Ids that never reached the receiver: there must be none. */
   missing: string[]
-  /** Times that the receiver got an event it had got before. */
+  /** Events that the receiver got again. */
   repeats: number
-  /** Events that were given up; there is no reason for any. */
+  /** Dead letters: there must be none. */
   dead: number
-  /** From the first Event sent to the queue empty. */
+  /** From the first Event to the empty queue. */
   seconds: number
 }
 
 /**
  * Kills by SIGKILL at equal steps of the work, so that each kill finds the notifier accepting or handling.
- * @throws Error when the queue is not empty in time, with what was seen of it
+ * @throws Error when the queue is not empty in time
  */
 export async function runEventStorm({
   events,
@@ -79,7 +79,7 @@ async function storm(
     }
   }
 
-  /** Of what is to be accepted and handled, this much is. */
+  /** The share of accepted and handled events. */
   const progress = () => (accepted + Math.min(received.length, events)) / (2 * events)
   async function kill() {
     const killed = new Set<number>()
@@ -118,7 +118,7 @@ async function storm(
   }
 }
 
-/** @returns a function that says what became of an Event: nobody there means that nobody has it */
+/** Returns a function that sends an Event. `nobody there`: no notifier has it. */
 async function connect(api: ApiProcess) {
   const credentials = await readCredentials(credentialsPath(api.dataDirectory))
   if (!credentials) throw new Error('the API has made no keys')
@@ -137,14 +137,14 @@ async function connect(api: ApiProcess) {
     )
 }
 
-/** The pid of the one that runs, or was the last to. The API must log at debug. */
+/** The pid of the current or last notifier. The API must log at debug. */
 export function newestNotifier(api: ApiProcess) {
   const line = api.lines.findLast(({ message }) => message === 'notifier spawned')
   if (typeof line?.pid !== 'number') throw new Error('the API started no notifier')
   return line.pid
 }
 
-/** @returns how many events were given up */
+/** Returns the number of dead letters. */
 async function waitUntilEmpty(api: ApiProcess, signal: AbortSignal): Promise<number> {
   const connection = await findEmbeddedPostgres({ dataDirectory: api.dataDirectory })
   if (!connection) throw new Error('the API runs no Postgres')

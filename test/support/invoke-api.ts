@@ -1,4 +1,4 @@
-/** The Invoke API over a function of the test's own. */
+/** The Invoke API with a function of the test. */
 import { createLogger } from '../../src/core/log.ts'
 import { createExecution, type Execution } from '../../workers/lambda/execution.ts'
 import { createInvokeApi } from '../../workers/lambda/invoke-api.ts'
@@ -8,7 +8,7 @@ export const credentials = { accessKeyId: 'AKEXAMPLE', secretAccessKey: 'secret'
 
 type Options = { timeoutMs?: number; concurrency?: number }
 
-/** `lines` is what it logs. */
+/** `lines` are its log lines. */
 export function createTestExecution(
   handler: LambdaFunction,
   { timeoutMs = 10_000, concurrency = 100 }: Options = {},

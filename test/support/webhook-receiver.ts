@@ -1,11 +1,11 @@
-/** A real HTTP server in the place of Slack. */
+/** An HTTP server that receives webhooks. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { listenOnLoopback } from './ports.ts'
 
 type Answer = (response: ServerResponse) => void | Promise<void>
 
-/** Every request is kept, with the time it came (ms since the epoch); `answer` is what the next ones are answered with, 200 until it is changed. */
+/** Keeps every request with its time (ms since the epoch). `answerWith` changes the answer, which is 200 at first. */
 export async function startWebhookReceiver() {
   const received: {
     method: string

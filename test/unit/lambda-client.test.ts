@@ -63,7 +63,7 @@ test.each([
   expect(events).toEqual([event])
 })
 
-test('an endpoint may end in / and have a path before the API', async () => {
+test('accepts an endpoint with a path and a final slash', async () => {
   const paths: (string | undefined)[] = []
   const endpoint = await startServer((request, response) => {
     paths.push(request.url)
@@ -73,7 +73,7 @@ test('an endpoint may end in / and have a path before the API', async () => {
   expect(paths).toEqual(['/prefix/2015-03-31/functions/task-notifier/invocations'])
 })
 
-test('an error of the function is an error', async () => {
+test('throws the error of the function', async () => {
   const endpoint = await startInvokeApi(async () => {
     throw new TypeError(`boom\n${'x'.repeat(1000)}`)
   })
@@ -83,7 +83,7 @@ test('an error of the function is an error', async () => {
   expect(error.message.length).toBeLessThanOrEqual(500)
 })
 
-test('a message is one line of characters that stand for themselves, cut between them', async () => {
+test('a message is one line of printable characters, cut between characters', async () => {
   const endpoint = await startInvokeApi(async () => {
     throw new Error(`a\0b\u009b31m\ud800c ${'🐎'.repeat(300)}`)
   })
@@ -107,20 +107,20 @@ test.each<[string, Partial<LambdaClientOptions>, number, string]>([
   ['another region', { region: 'eu-west-1' }, 403, 'InvalidSignatureException'],
   ['an unknown function', { functionName: 'nope' }, 404, 'ResourceNotFoundException'],
   ['Event, where there is no queue', { invocation: 'Event' }, 400, 'InvalidParameterValueException'],
-])('%s is an error that an operator can mend', async (_, options, status, type) => {
+])('%s is retryable, since an operator can correct it', async (_, options, status, type) => {
   const endpoint = await startInvokeApi(async () => null)
   const error = await failure(client(endpoint, options).invoke(makeCompletionEvent()))
   expect(error).toMatchObject({ status, type, retryable: true })
   expect(error.message).toMatch(new RegExp(`^answered ${status}: ${type}: .+`))
 })
 
-test('an event that is refused itself is not worth a retry', async () => {
+test('a refused event is not retryable', async () => {
   const endpoint = await startInvokeApi(async () => null)
   const huge = makeCompletionEvent({ description: 'x'.repeat(7 * 1024 * 1024) })
   expect(await failure(client(endpoint).invoke(huge))).toMatchObject({ status: 413, retryable: false })
 })
 
-test('Event is done when it is queued', async () => {
+test('Event resolves when the event is queued', async () => {
   const types: unknown[] = []
   const endpoint = await startServer((request, response) => {
     types.push(request.headers['x-amz-invocation-type'])
@@ -128,7 +128,7 @@ test('Event is done when it is queued', async () => {
   })
   await client(endpoint, { invocation: 'Event' }).invoke(makeCompletionEvent())
   expect(types).toEqual(['Event'])
-  // A 202 for what was to be waited for means that nobody has handled it.
+  // 202 for RequestResponse means that the event was not handled.
   expect(await failure(client(endpoint).invoke(makeCompletionEvent()))).toMatchObject({
     status: 202,
     retryable: true,
@@ -176,7 +176,7 @@ test('redirects are not followed', async () => {
   expect(followed).toBe(false)
 })
 
-test('of an answer without an end only the start is read', async () => {
+test('reads only the start of an endless answer', async () => {
   const endpoint = await startServer((_, response) => {
     response.writeHead(500, { 'content-type': 'text/html' })
     const chunk = '<p>'.repeat(10_000)
@@ -193,7 +193,7 @@ test('of an answer without an end only the start is read', async () => {
   })
 })
 
-test('an answer that breaks off after its head is what its head says', async () => {
+test('the head decides the outcome of an answer that breaks off', async () => {
   const endpoint = await startServer((_, response) => {
     response.writeHead(200, { 'content-length': '1000' })
     response.write('{"handled"', () => response.destroy())
@@ -201,7 +201,7 @@ test('an answer that breaks off after its head is what its head says', async () 
   await client(endpoint).invoke(makeCompletionEvent())
 })
 
-test('no answer: nobody listens, the connection breaks, or it takes too long', async () => {
+test('no answer: no server, a broken connection, a time-out', async () => {
   const nobody = `http://127.0.0.1:${await findFreePort()}`
   const refused = await failure(client(nobody).invoke(makeCompletionEvent()))
   expect(refused).toMatchObject({ status: undefined, retryable: true })
@@ -215,7 +215,7 @@ test('no answer: nobody listens, the connection breaks, or it takes too long', a
   expect(late).toMatchObject({ message: 'no answer within 50 ms', retryable: true })
 })
 
-test('a service binding can take the place of fetch', async () => {
+test('a service binding replaces fetch', async () => {
   const events: unknown[] = []
   const { app } = createTestApi(async (event) => events.push(event))
   const bound = client('http://notifier', { fetch: async (url, init) => app.fetch(new Request(url, init)) })
@@ -224,7 +224,7 @@ test('a service binding can take the place of fetch', async () => {
   expect(events).toEqual([event])
 })
 
-test('a session token is sent and signed: nobody on the way can change it or take it away', async () => {
+test('sends and signs a session token, so that it cannot be changed or removed', async () => {
   const tokens: unknown[] = []
   const { app } = createTestApi(async () => null)
   const endpoint = await startServer((request, response) => {
@@ -253,7 +253,7 @@ test('a session token is sent and signed: nobody on the way can change it or tak
   }
 })
 
-test('credentials are asked for before each invocation, and told when they were refused', async () => {
+test('gets credentials before each invocation, and reports refused ones to their source', async () => {
   const endpoint = await startInvokeApi(async () => null)
   const wrong = { ...credentials, secretAccessKey: 'revoked' }
   const answers = [credentials, wrong, credentials, credentials]
@@ -271,7 +271,7 @@ test('credentials are asked for before each invocation, and told when they were 
   expect(refused).toEqual([undefined, undefined, wrong, undefined])
 })
 
-test('no credentials: as if nobody had answered', async () => {
+test('missing credentials count as no answer', async () => {
   const endpoint = await startInvokeApi(async () => null)
   const none = client(endpoint, {
     credentials: async () => {

@@ -1,4 +1,4 @@
-/** Mails over real SMTP conversations with a server that does as real ones do, on bad days too. */
+/** Sends mails to a real SMTP server, which fails in several ways. */
 import { afterEach, expect, test } from 'vitest'
 import type { LambdaContext } from '../../workers/lambda/lambda-function.ts'
 import { emailChannels } from '../../workers/notifier/email.ts'
@@ -26,7 +26,7 @@ const tell = (options: Parameters<typeof emailChannels>[0], event = makeCompleti
 
 const context = { awsRequestId: 'request-1', getRemainingTimeInMillis: () => 60_000 } as LambdaContext
 
-/** Headers as a mail program shows them: unfolded, and out of their encoded words (RFC 2047). */
+/** Returns headers as a mail program shows them: unfolded, with decoded words (RFC 2047). */
 function read({ message }: Pick<Mail, 'message'>) {
   const end = message.indexOf('\r\n\r\n')
   const lines = message
@@ -73,7 +73,7 @@ test.each([
   expect(read(mail).headers.subject).toBe(`Task 7 completed: ${title}`)
 })
 
-test('one plain mail to each address of the operator', async () => {
+test('sends one plain mail to each address of the operator', async () => {
   const server = await startServer()
   const event = makeCompletionEvent({ title: 'Fix the roof', description: 'https://evil.example.com' })
   await tell({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: ['ops@example.com', 'team@example.org'] }, event)
@@ -95,7 +95,7 @@ test('one plain mail to each address of the operator', async () => {
   }
 })
 
-test('what a user typed ends no header and adds none', async () => {
+test('user input neither ends a header nor adds one', async () => {
   const server = await startServer()
   const title =
     'a\r\nBcc: all@example.com\r\n\r\n<script> \u202egpj 🎉 Überraschung =?utf-8?q?x?= \u0000'.padEnd(
@@ -119,7 +119,7 @@ test('what a user typed ends no header and adds none', async () => {
 
 test.each([
   [
-    'the user, where that is an address',
+    'the user of SMTP_URL, if it is an address',
     'smtp://bot%40example.net:pw@127.0.0.1',
     undefined,
     'bot@example.net',
@@ -139,7 +139,7 @@ test.each([
   )
 })
 
-test('a password is decoded, and a wrong one is an error that does not show it', async () => {
+test('decodes the password; the error for a wrong one does not contain it', async () => {
   const server = await startServer({ password: 'p@ss%/: word' })
   const at = `127.0.0.1:${server.port}`
   await tell({ SMTP_URL: `smtp://bot:${encodeURIComponent('p@ss%/: word')}@${at}`, NOTIFY_EMAIL_TO: to })
@@ -151,7 +151,7 @@ test('a password is decoded, and a wrong one is an error that does not show it',
   expect(String(failed)).not.toMatch(/hunter2|aHVudGVyMg/)
 })
 
-test('a certificate that nobody vouches for gets no mail and no password', async () => {
+test('sends no mail and no password to a server with an untrusted certificate', async () => {
   for (const options of [{ tls: true }, { startTls: true }]) {
     const server = await startServer({ ...options, password: 'pw' })
     const [protocol] = server.url.split(':')
@@ -162,9 +162,9 @@ test('a certificate that nobody vouches for gets no mail and no password', async
   }
 })
 
-test('no password goes unencrypted to another machine', async () => {
+test('sends no password unencrypted to another machine', async () => {
   const server = await startServer({ password: 'pw' })
-  // It leads here too, but is no address that is known to.
+  // 0.0.0.0 reaches this machine, but is not a loopback address.
   const sent = tell({ SMTP_URL: `smtp://bot:pw@0.0.0.0:${server.port}`, NOTIFY_EMAIL_TO: to })
   await expect(sent).rejects.toThrow('Error upgrading connection with STARTTLS')
   expect(server.mails).toEqual([])
@@ -174,16 +174,16 @@ test('no password goes unencrypted to another machine', async () => {
 const instead = (of: RegExp, answer: string) => (command: string) => (of.test(command) ? answer : undefined)
 
 test.each([
-  ['refuses whoever comes', instead(/^GREETING/, '554 No'), /554 No/],
+  ['refuses the connection', instead(/^GREETING/, '554 No'), /554 No/],
   ['refuses the recipient', instead(/^RCPT/, '550 5.1.1 No such user'), /550 5\.1\.1 No such user/],
   ['refuses the mail', instead(/^MESSAGE/, '451 4.3.0 Try\r\nlater'), /451 4\.3\.0 Try/],
-  ['ends the connection at once', instead(/^GREETING/, 'hang up'), /connection was closed/],
-  ['ends it in the middle', instead(/^DATA/, 'hang up'), /closed/],
-  ['ends it instead of an answer', instead(/^MESSAGE/, 'hang up'), /closed/],
+  ['closes the connection at once', instead(/^GREETING/, 'hang up'), /connection was closed/],
+  ['closes it in the middle', instead(/^DATA/, 'hang up'), /closed/],
+  ['closes it instead of answering', instead(/^MESSAGE/, 'hang up'), /closed/],
   ['says nothing', instead(/^GREETING/, 'be silent'), /^not sent within 300 ms$/, 300],
-  ['stops to answer', instead(/^MESSAGE/, 'be silent'), /^not sent within 300 ms$/, 300],
+  ['stops answering', instead(/^MESSAGE/, 'be silent'), /^not sent within 300 ms$/, 300],
 ])(
-  'a server that %s: an error in one line, and no connection left',
+  'a server that %s causes an error in one line, and no connection stays open',
   async (_, misbehaviour, message, ms = 60_000) => {
     const server = await startServer()
     server.misbehave(misbehaviour)
@@ -197,13 +197,13 @@ test.each([
   },
 )
 
-test('nobody there', async () => {
+test('no server listens', async () => {
   await expect(
     tell({ SMTP_URL: `smtp://127.0.0.1:${await findFreePort()}`, NOTIFY_EMAIL_TO: to }),
   ).rejects.toThrow('ECONNREFUSED')
 })
 
-test('a burst goes over few connections, which are closed soon after', async () => {
+test('a burst uses few connections, which are closed soon after', async () => {
   const server = await startServer()
   const [channel] = emailChannels({ SMTP_URL: server.url, NOTIFY_EMAIL_TO: to })
   if (!channel) throw new Error('no channel')
@@ -230,7 +230,7 @@ async function startBoth() {
   return { smtp, receiver, lines, handle, recipients }
 }
 
-test('while the webhook fails, the mails are sent once, and the log has its line once', async () => {
+test('retries of a failing webhook send no mail and no log line again', async () => {
   const { receiver, lines, handle, recipients } = await startBoth()
   const event = makeCompletionEvent()
   receiver.answerWith((response) => void response.writeHead(500).end())
@@ -258,7 +258,7 @@ test('while the webhook fails, the mails are sent once, and the log has its line
   ])
 })
 
-test('while one address is refused, the others are told once', async () => {
+test('retries for a refused address send nothing to the others', async () => {
   const { smtp, receiver, lines, handle, recipients } = await startBoth()
   smtp.misbehave((command) => (/^RCPT.*bob@/.test(command) ? '452 4.2.2 Mailbox full' : undefined))
   const event = makeCompletionEvent()
@@ -274,7 +274,7 @@ test('while one address is refused, the others are told once', async () => {
   expect(lines).toHaveLength(1)
 })
 
-test('a mail whose answer was lost is sent again under the same Message-ID', async () => {
+test('a mail without an answer is sent again with the same Message-ID', async () => {
   const { smtp, handle } = await startBoth()
   let hangUps = 0
   smtp.misbehave((command) => (command === 'MESSAGE' && hangUps++ < 2 ? 'hang up' : undefined))

@@ -1,11 +1,11 @@
-/** Where events run: how many at a time, which place is used again, and what is counted. */
+/** Execution environments: concurrency and reuse; the init phase; recent invocations. */
 import { expect, test } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
 import { createEnvironments } from '../../workers/lambda/environments.ts'
 import { createExecution } from '../../workers/lambda/execution.ts'
 import type { LambdaFunction } from '../../workers/lambda/lambda-function.ts'
 
-test('as many as there may be, the last used one first, a broken one never again', () => {
+test('acquires up to the concurrency, reuses the last used one first, and a broken one never', () => {
   const environments = createEnvironments({ concurrency: 2, longestMs: 1000, now: () => 0 })
   const [first, second] = [environments.acquire(), environments.acquire()]
   if (!first || !second) throw new Error('none')
@@ -21,7 +21,7 @@ test('as many as there may be, the last used one first, a broken one never again
   expect([first, second]).not.toContain(environments.acquire())
 })
 
-test('one whose invocation ended without a word is free again after the longest time, and is not used again', () => {
+test('an environment whose invocation was dropped is replaced after the longest time', () => {
   let now = 0
   const environments = createEnvironments({ concurrency: 1, longestMs: 1000, now: () => now })
   const lost = environments.acquire()
@@ -31,7 +31,7 @@ test('one whose invocation ended without a word is free again after the longest 
   const next = environments.acquire()
   expect(next).toBeDefined()
   expect(next).not.toBe(lost)
-  // It comes back after all: its place is somebody else's by now.
+  // A late release changes nothing: the slot is taken.
   if (lost) environments.release(lost)
   expect(environments.acquire()).toBeUndefined()
 })
@@ -47,7 +47,7 @@ const execute = (load: () => LambdaFunction) =>
     log: createLogger('silent'),
   })
 
-test('the init phase is the first invocation’s; when it throws, that one fails and the next one tries again', async () => {
+test('the first invocation runs the init phase; if it throws, the next invocation repeats it', async () => {
   let inits = 0
   const execution = execute(() => {
     if (inits++ === 0) throw new TypeError('no settings')
@@ -59,7 +59,7 @@ test('the init phase is the first invocation’s; when it throws, that one fails
   expect(inits).toBe(2)
 })
 
-test('the last hundred invocations are remembered, the newest first', async () => {
+test('remembers the last hundred invocations, the newest first', async () => {
   const execution = execute(() => async () => {})
   for (let n = 1; n <= 103; n++) await execution.run(call(String(n)))
   const ids = execution.recent().map(({ request_id }) => request_id)

@@ -31,7 +31,7 @@ function handlerWithLog(options: Parameters<typeof createHandler>[0] = {}) {
   return { lines, handle: createHandler({ log: (line) => lines.push(line), ...options }) }
 }
 
-test('a handled event is one JSON line', async () => {
+test('logs a handled event as one JSON line', async () => {
   const { lines, handle } = handlerWithLog()
   const event = makeCompletionEvent({ title: 'Fix\n"it"' })
   expect(await handle(event, context())).toEqual({ handled: event.id, duplicate: false })
@@ -51,7 +51,7 @@ test('a handled event is one JSON line', async () => {
   })
 })
 
-test('completed by nobody is null', async () => {
+test('logs null if nobody is known to have completed the task', async () => {
   const { lines, handle } = handlerWithLog()
   await handle(makeCompletionEvent({}, null), context())
   expect(JSON.parse(lines[0] ?? '')).toMatchObject({ completed_by: null })
@@ -69,7 +69,7 @@ test('the exported handler logs to the console', async () => {
   }
 })
 
-test('a bad event is refused with the names of what is wrong in it', async () => {
+test('refuses a malformed event and names the wrong members', async () => {
   const { lines, handle } = handlerWithLog()
   const event = makeCompletionEvent()
   await expect(handle(null, context())).rejects.toThrow(/^Malformed event: event: .*object/)
@@ -114,7 +114,7 @@ test('an event of another version of its type is refused, so that it is tried ag
   expect(await handle(stated, context())).toMatchObject({ handled: event.id })
 })
 
-test('the same event again notifies nobody', async () => {
+test('a repeated event sends nothing', async () => {
   const { lines, handle } = handlerWithLog({ channels: webhook() })
   const event = makeCompletionEvent()
   await handle(event, context())
@@ -123,7 +123,7 @@ test('the same event again notifies nobody', async () => {
   expect(lines).toHaveLength(1)
 })
 
-test('an event that comes again while it is being handled waits for the first', async () => {
+test('a repeated event waits for the attempt in flight', async () => {
   let release = () => {}
   const arrived = new Promise<void>((resolve) => {
     receiver.answerWith((response) => {
@@ -139,7 +139,7 @@ test('an event that comes again while it is being handled waits for the first', 
   const second = handle(event, context()).finally(() => {
     answered = true
   })
-  // Time enough for another event to be handled whole.
+  // Another event is handled completely meanwhile.
   receiver.answerWith((response) => void response.writeHead(200).end())
   await handle(makeCompletionEvent(), context())
   expect(answered).toBe(false)
@@ -152,7 +152,7 @@ test('an event that comes again while it is being handled waits for the first', 
   expect(lines.filter((line) => line.includes(event.id))).toHaveLength(1)
 })
 
-test('an attempt that was dropped without a word is not waited for once its time is over', async () => {
+test('an attempt that was dropped silently is repeated after the time-out', async () => {
   let calls = 0
   const send = () => (++calls === 1 ? new Promise<void>(() => {}) : Promise.resolve())
   const { handle, lines } = handlerWithLog({ channels: [{ name: 'webhook', send }] })
@@ -172,7 +172,7 @@ test('an attempt that was dropped without a word is not waited for once its time
   expect(ended).toBe('still waiting')
 })
 
-test('when the webhook fails, those who wait fail too and a retry works; the log has one line all the same', async () => {
+test('a failed attempt fails its waiting repeats; a retry succeeds, and the log has one line', async () => {
   receiver.answerWith((response) => void response.writeHead(500).end())
   const { lines, handle } = handlerWithLog({ channels: webhook() })
   const event = makeCompletionEvent()
@@ -192,7 +192,7 @@ test('when the webhook fails, those who wait fail too and a retry works; the log
   expect(lines).toHaveLength(1)
 })
 
-test('as many events as asked for are remembered, the newest ones', async () => {
+test('remembers the given number of events, the newest ones', async () => {
   const { lines, handle } = handlerWithLog({ remembered: 2 })
   const [a, b, c] = [makeCompletionEvent(), makeCompletionEvent(), makeCompletionEvent()]
   for (const event of [a, b, c]) await handle(event, context())
@@ -202,7 +202,7 @@ test('as many events as asked for are remembered, the newest ones', async () => 
   expect(lines).toHaveLength(4)
 })
 
-test('the webhook gets a text and the event as it came, members unknown to us included', async () => {
+test('the webhook gets a text and the event as received, with unknown members', async () => {
   const { handle } = handlerWithLog({ channels: webhook() })
   const event = { ...makeCompletionEvent(), 'replay-name': 'later' }
   await handle(event, context())
@@ -225,8 +225,8 @@ test.each([
   ['backticks cannot end the inline code', '`a` ``` b', 'ˋaˋ ˋˋˋ b'],
   ['line breaks', 'a\r\nb\u2028c\u0085d\te', 'a b c d e'],
   ['text that runs backwards', 'a\u202egpj.exe', 'a gpj.exe'],
-  ['nothing to see', '\u0007', ' '],
-])('in the text a title is data: %s', (_, title, shown) => {
+  ['an invisible title', '\u0007', ' '],
+])('a title in the text is data: %s', (_, title, shown) => {
   expect(chatText(messageOf(makeCompletionEvent({ title }, null), 1000).notification)).toBe(
     `Task 7 completed: \`${shown}\``,
   )
@@ -244,7 +244,7 @@ test('redirects are not followed', async () => {
   }
 })
 
-test('a webhook that does not answer is given up: after its own time-out, or before the invocation ends', async () => {
+test('a webhook without an answer fails after its own time-out, or before the invocation ends', async () => {
   receiver.answerWith(() => {})
   const own = handlerWithLog({ channels: webhook(), timeoutMs: 50 })
   await expect(own.handle(makeCompletionEvent(), context())).rejects.toThrow('no answer within 50 ms')
@@ -254,7 +254,7 @@ test('a webhook that does not answer is given up: after its own time-out, or bef
   )
 })
 
-test('an unreachable webhook is an error that does not show its URL', async () => {
+test('the error for an unreachable webhook does not contain its URL', async () => {
   await receiver.close()
   const { handle } = handlerWithLog({ channels: webhook(`${receiver.url}/T0/secret`) })
   const error = await handle(makeCompletionEvent(), context()).catch((thrown: unknown) => thrown)

@@ -14,7 +14,7 @@ type Call = {
   name?: string
   query?: string
   headers?: Record<string, string>
-  /** Not signed. */
+  /** Added after signing. */
   extraHeaders?: Record<string, string>
   body?: string | Uint8Array<ArrayBuffer>
 }
@@ -47,7 +47,7 @@ async function invoke({ app }: Pick<ReturnType<typeof createApi>, 'app'>, call: 
 
 const isUuid = expect.stringMatching(/^[0-9a-f-]{36}$/)
 
-test('RequestResponse, stated or not, answers what the function returned', async () => {
+test('RequestResponse, the default, answers with the result of the function', async () => {
   for (const headers of [{}, { 'x-amz-invocation-type': 'RequestResponse' }]) {
     expect(await invoke(createApi(), { headers })).toEqual({
       status: 200,
@@ -69,7 +69,7 @@ test.each(['application/octet-stream', 'application/json', 'text/plain', ''])(
   },
 )
 
-test('an empty body is the event {}, nothing returned is null', async () => {
+test('an empty body is the event {}; the result undefined is null', async () => {
   expect(await invoke(createApi(), { body: '' })).toMatchObject({ body: '{"event":{}}' })
   expect(await invoke(createApi(async () => undefined))).toMatchObject({ status: 200, body: 'null' })
 })
@@ -107,7 +107,7 @@ test.each([
   '123456789012%3Afunction%3Atask-notifier',
   'arn:aws:lambda:us-east-1:123456789012:function:task-notifier',
   'arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Atask-notifier%3Alive',
-])('the function is found as %s', async (name) => {
+])('finds the function by %s', async (name) => {
   expect(await invoke(createApi(), { name })).toMatchObject({ status: 200 })
 })
 
@@ -122,14 +122,14 @@ test.each([
   ['%00', ''],
   ['%zz', ''],
   ['a%2Fb', ''],
-])('there is no function %s%s', async (name, query) => {
+])('answers 404 for the function %s%s', async (name, query) => {
   expect(await invoke(createApi(), { name, query })).toMatchObject({
     status: 404,
     type: 'ResourceNotFoundException',
   })
 })
 
-test('a qualifier may be said twice, but only the same', async () => {
+test('accepts two qualifiers only if they are equal', async () => {
   const named = (query: string) => invoke(createApi(), { name: 'task-notifier:live', query })
   expect(await named('?Qualifier=live')).toMatchObject({ status: 200 })
   expect(await named('?Qualifier=test')).toMatchObject({
@@ -139,7 +139,7 @@ test('a qualifier may be said twice, but only the same', async () => {
   expect(await invoke(createApi(), { query: '?Qualifier=a&Qualifier=b' })).toMatchObject({ status: 400 })
 })
 
-test('DryRun runs nothing', async () => {
+test('DryRun does not run the function', async () => {
   let runs = 0
   const api = createApi(async () => {
     runs += 1
@@ -159,7 +159,7 @@ test('Event and unknown types are refused', async () => {
 })
 
 test.each(['{', 'x', '{"a":1}}', new Uint8Array([0x22, 0xff, 0x22])])(
-  'a body that is no JSON: %o',
+  'refuses a body that is not JSON: %o',
   async (body) => {
     const answer = await invoke(createApi(), { body })
     expect(answer).toMatchObject({ status: 400, type: 'InvalidRequestContentException' })
@@ -172,7 +172,7 @@ test.each(['{', 'x', '{"a":1}}', new Uint8Array([0x22, 0xff, 0x22])])(
 )
 
 test.each(['x', '%', btoa('['), btoa(`"${'x'.repeat(3600)}"`)])(
-  'a client context that is none: %o',
+  'refuses a malformed client context: %o',
   async (value) => {
     const answer = await invoke(createApi(), { headers: { 'x-amz-client-context': value } })
     expect(answer).toMatchObject({ status: 400, type: 'InvalidRequestContentException' })
@@ -190,7 +190,7 @@ test('a body over 6 MB is refused', async () => {
   ).toMatchObject({ status: 200 })
 })
 
-test('an error of the function is a 200 with the error object', async () => {
+test('answers 200 with the error object when the function throws', async () => {
   const api = createApi(async () => {
     throw new TypeError('boom')
   })
@@ -206,7 +206,7 @@ test('an error of the function is a 200 with the error object', async () => {
   ])
 })
 
-test('something thrown that is no error, and a result that is no JSON, are errors of the function', async () => {
+test('a thrown value that is no Error, and a result that is not JSON, are errors of the function', async () => {
   const thrown = await invoke(createApi(() => Promise.reject('why')))
   expect(JSON.parse(thrown.body)).toEqual({ errorType: 'string', errorMessage: 'why' })
   const textless = await invoke(createApi(() => Promise.reject(Object.create(null))))
@@ -219,7 +219,7 @@ test('something thrown that is no error, and a result that is no JSON, are error
   })
 })
 
-test('a function that takes too long is reported as AWS does', async () => {
+test('reports a time-out of the function as AWS does', async () => {
   const answer = await invoke(createApi(() => new Promise(() => {}), 50))
   expect(answer).toMatchObject({ status: 200, functionError: 'Unhandled' })
   expect(JSON.parse(answer.body)).toEqual({
@@ -228,7 +228,7 @@ test('a function that takes too long is reported as AWS does', async () => {
   })
 })
 
-test('a wrong signature is refused before anything is told of the function', async () => {
+test('checks the signature before it looks for the function', async () => {
   const answer = await invoke(createApi(), {
     name: 'nope',
     extraHeaders: { authorization: 'AWS4-HMAC-SHA256 x' },
@@ -237,7 +237,7 @@ test('a wrong signature is refused before anything is told of the function', asy
 })
 
 test.each(['/2015-03-31/functions/task-notifier/invocations', '/inspection/redrive'])(
-  'the body of a stranger to %s is not read',
+  'does not read the body of a caller without the key: %s',
   async (path) => {
     const { app } = createApi()
     for (const accessKeyId of ['AKOTHER', undefined]) {
@@ -251,7 +251,7 @@ test.each(['/2015-03-31/functions/task-notifier/invocations', '/inspection/redri
             accessKeyId,
           }).sign()
         : new Request(origin)
-      // It never ends: whoever reads it to the end does not answer, and whoever begins takes a part.
+      // The body never ends. Reading it would count a part, and reading all of it would take forever.
       let parts = 0
       const body = new ReadableStream(
         {
@@ -269,7 +269,7 @@ test.each(['/2015-03-31/functions/task-notifier/invocations', '/inspection/redri
   },
 )
 
-test('a header that says what to do must be signed', async () => {
+test('refuses an unsigned x-amz header', async () => {
   for (const extraHeaders of [
     { 'x-amz-invocation-type': 'DryRun' },
     { 'x-amz-log-type': 'Tail' },
@@ -281,7 +281,7 @@ test('a header that says what to do must be signed', async () => {
   }
 })
 
-test('a request from a browser is refused, well signed or not', async () => {
+test('refuses a request from a browser, even if it is signed', async () => {
   const api = createApi()
   const answer = await invoke(api, { extraHeaders: { origin: 'https://example.com' } })
   expect(answer).toMatchObject({ status: 403, type: 'AccessDeniedException', requestId: isUuid })
@@ -290,7 +290,7 @@ test('a request from a browser is refused, well signed or not', async () => {
   ])
 })
 
-test('alive, and nothing else is there', async () => {
+test('answers /healthz, and 404 for unknown paths', async () => {
   const { app } = createApi()
   expect((await app.request('/healthz')).status).toBe(200)
   expect((await app.request('/healthz', { headers: { origin: 'null' } })).status).toBe(403)
@@ -305,7 +305,7 @@ test('alive, and nothing else is there', async () => {
   }
 })
 
-test('an ARN is taken for the name in it, and no name is refused', () => {
+test('takes the name from an ARN, and refuses a text without one', () => {
   const options = {
     load: () => async () => null,
     concurrency: 1,

@@ -15,7 +15,7 @@ function complaint(environment: Record<string, string>) {
   throw new Error('accepted')
 }
 
-test('the keys are all it needs', () => {
+test('only the keys are required', () => {
   expect(readProcessSettings({ ...keys, NOTIFY_WEBHOOK_URL: '' })).toMatchObject({
     NOTIFIER_HOST: '127.0.0.1',
     NOTIFIER_PORT: 3001,
@@ -24,7 +24,7 @@ test('the keys are all it needs', () => {
   })
 })
 
-test('a missing key is named', () => {
+test('names a missing key', () => {
   expect(complaint({})).toMatch(/^AWS_ACCESS_KEY_ID: missing; .+\nAWS_SECRET_ACCESS_KEY: missing; .+$/)
 })
 
@@ -35,13 +35,13 @@ test.each([
   ['AWS_REGION', 'Frankfurt!'],
   ['AWS_ACCESS_KEY_ID', 'a/b'],
   ['LOG_LEVEL', 'loud'],
-])('%s=%s is refused in one line that says so', (name, value) => {
+])('refuses %s=%s in one line with the name and the value', (name, value) => {
   const message = complaint({ ...keys, [name]: value })
   expect(message).toContain(`${name}: "${value}" is not usable; give `)
   expect(message).not.toContain('\n')
 })
 
-test('secrets are not shown', () => {
+test('does not show secrets', () => {
   const message = complaint({
     ...keys,
     AWS_SECRET_ACCESS_KEY: 'se cret',
@@ -88,7 +88,7 @@ test.each([
     'smtp://mail.example.com?secure=false',
     'smtp://mail.exa%6dple.com',
   ]),
-])('%s=%s is refused in one line', (name, value) => {
+])('refuses %s=%s in one line', (name, value) => {
   const message = complaint({ ...keys, [name]: value })
   expect(message).toMatch(new RegExp(`^${name}: .* is not usable; give [^\n]+$`))
 })
@@ -98,7 +98,7 @@ test.each([
   'smtps://user:p%40ss@mail.example.com:465',
   'smtp://[::1]:2525/',
   'smtp://10.0.0.1:25',
-])('SMTP_URL=%s is good', (SMTP_URL) => {
+])('accepts SMTP_URL=%s', (SMTP_URL) => {
   const { notifications } = readProcessSettings({
     ...keys,
     SMTP_URL,
@@ -109,7 +109,7 @@ test.each([
   })
 })
 
-test('where there is no mail, its settings are refused; they are not passed over', () => {
+test('refuses the mail settings on a runtime that cannot send mail', () => {
   const { notifications } = readProcessSettings({
     ...keys,
     SMTP_URL: 'smtp://user:secret@mail.example.com',
@@ -122,7 +122,7 @@ test('where there is no mail, its settings are refused; they are not passed over
 })
 
 test.each(['hooks.example.com', 'ftp://hooks.example.com', 'https://ann:pw@hooks.example.com'])(
-  'a webhook URL that cannot work is refused, and not shown: %s',
+  'refuses a webhook URL that cannot work, without showing it: %s',
   (NOTIFY_WEBHOOK_URL) => {
     const read = () => readProcessSettings({ ...keys, NOTIFY_WEBHOOK_URL })
     expect(read).toThrow(/^NOTIFY_WEBHOOK_URL: its value is not usable; give a URL such as/)

@@ -53,11 +53,11 @@ const editAuthorization = (request: Request, from: string | RegExp, to: string) 
     headers.set('authorization', (headers.get('authorization') ?? '').replace(from, to)),
   )
 
-test('a signed request is accepted', async () => {
+test('accepts a signed request', async () => {
   expect(await verdict(await sign())).toBe('accepted')
 })
 
-test('the example of the AWS documentation has the signature printed there', async () => {
+test('accepts the signed example of the AWS documentation', async () => {
   const request = new Request('https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08', {
     headers: {
       'content-type': 'application/x-www-form-urlencoded; charset=utf-8',
@@ -88,7 +88,7 @@ test.each<[string, Overrides, string]>([
   expect(await verdict(await sign(overrides))).toBe(type)
 })
 
-test('a changed body is refused, with a stated hash or without', async () => {
+test('refuses a changed body, with or without a hash in the headers', async () => {
   expect(await verdict(await sign(), '{"a":2}')).toBe('InvalidSignatureException')
   const hash = Buffer.from(await crypto.subtle.digest('SHA-256', bytes(payload))).toString('hex')
   const stated = await sign({ headers: { 'x-amz-content-sha256': hash } })
@@ -107,12 +107,12 @@ test.each([
   expect(await verdict(new Request(changed, { method: 'POST', headers }))).toBe('InvalidSignatureException')
 })
 
-test('a changed method is refused', async () => {
+test('refuses a changed method', async () => {
   const { headers } = await sign()
   expect(await verdict(new Request(url, { method: 'PUT', headers }))).toBe('InvalidSignatureException')
 })
 
-test('a signed header that was changed or taken away is refused', async () => {
+test('refuses a changed or removed signed header', async () => {
   const request = await sign()
   const changed = edit(request, (headers) => headers.set('x-amz-invocation-type', 'Event'))
   const removed = edit(request, (headers) => headers.delete('x-amz-invocation-type'))
@@ -120,7 +120,7 @@ test('a signed header that was changed or taken away is refused', async () => {
   expect(await verdict(removed)).toBe('InvalidSignatureException')
 })
 
-test('the clock may be off by 5 minutes, no more', async () => {
+test('accepts a clock that differs by at most 5 minutes', async () => {
   const request = await sign()
   const minute = 60_000
   expect(await verdict(request, payload, now + 5 * minute)).toBe('accepted')
@@ -129,7 +129,7 @@ test('the clock may be off by 5 minutes, no more', async () => {
   expect(await verdict(request, payload, now - 5 * minute - 1000)).toBe('InvalidSignatureException')
 })
 
-test('a date that is not the one of the scope, or no date, is refused', async () => {
+test('refuses a missing date and one that differs from the scope', async () => {
   const request = await sign()
   expect(await verdict(editAuthorization(request, '/20261122/', '/20261121/'))).toBe(
     'InvalidSignatureException',
@@ -147,14 +147,14 @@ test('a date that is not the one of the scope, or no date, is refused', async ()
   )
 })
 
-test('host and date must be signed', async () => {
+test('refuses a request without a signed host and date', async () => {
   const request = await sign()
   expect(await verdict(editAuthorization(request, 'host;', ''))).toBe('InvalidSignatureException')
   expect(await verdict(editAuthorization(request, 'x-amz-date;', ''))).toBe('InvalidSignatureException')
   expect(await verdict(editAuthorization(request, ';x-amz-date', ''))).toBe('InvalidSignatureException')
 })
 
-test('no Authorization, or one that is no signature, is refused', async () => {
+test('refuses a missing or malformed Authorization header', async () => {
   const request = await sign()
   const without = edit(request, (headers) => headers.delete('authorization'))
   expect(await verdict(without)).toBe('MissingAuthenticationTokenException')
@@ -170,7 +170,7 @@ test('no Authorization, or one that is no signature, is refused', async () => {
 })
 
 test.each(['host;;x-amz-date', ';host;x-amz-date', 'host;x-amz-date;', ';'])(
-  'a list of signed headers with an empty name, %s, is none',
+  'refuses a list of signed headers with an empty name: %s',
   async (list) => {
     const request = editAuthorization(await sign(), /SignedHeaders=[^,]+/, `SignedHeaders=${list}`)
     expect(await verdict(request)).toBe('IncompleteSignatureException')

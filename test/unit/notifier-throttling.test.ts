@@ -1,4 +1,4 @@
-/** A receiver that throttles, or is gone: its channel alone is held back, and the caller hears for how long. */
+/** A channel whose receiver throttles or is gone. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseRetryAfter, throttledForMs } from '../../src/outbox/throttling.ts'
 import type { LambdaContext } from '../../workers/lambda/lambda-function.ts'
@@ -32,7 +32,7 @@ function start() {
     channels,
     lines: () => lines.map((line) => JSON.parse(line)),
     handle: (event = makeCompletionEvent()) => handle(event, context),
-    /** How long the error says that events are to wait, in ms. */
+    /** The wait in the error, in ms. */
     async heldFor(event = makeCompletionEvent()) {
       const error = await handle(event, context).then(
         () => undefined,
@@ -68,12 +68,12 @@ test.each([
   expect(ms).toBeGreaterThanOrEqual(1000)
 })
 
-test('a throttled channel is not called; others get each event once', async () => {
+test('does not call a throttled channel; the others get each event once', async () => {
   answer(429, { 'retry-after': '600' })
   const { heldFor, lines, channels } = start()
   const events = Array.from({ length: 5 }, () => makeCompletionEvent())
   for (const event of events) expect(await heldFor(event)).toBeGreaterThan(590_000)
-  // Once more, as the relay would when it has forgotten.
+  // The relay may deliver them again.
   for (const event of events) expect(await heldFor(event)).toBeGreaterThan(590_000)
   expect(receiver.received).toHaveLength(1)
   expect(other.received.map(({ headers }) => headers['webhook-id'])).toEqual(events.map(({ id }) => id))
@@ -84,7 +84,7 @@ test('a throttled channel is not called; others get each event once', async () =
   ])
 })
 
-test('503 with Retry-After throttles, without it is a failure; a failure beside it is one', async () => {
+test('503 throttles only with Retry-After; a failure of another channel is a failure of the event', async () => {
   answer(503, { 'retry-after': '600' })
   expect(await start().heldFor()).toBeGreaterThan(590_000)
   answer(503)
@@ -97,7 +97,7 @@ test('503 with Retry-After throttles, without it is a failure; a failure beside 
   })
 })
 
-test('410 stops the channel: the event is handled without it, and the operator hears of it once', async () => {
+test('410 stops the channel: events are handled without it, and the stop is logged once', async () => {
   answer(410)
   const { handle, lines, channels } = start()
   const events = [makeCompletionEvent(), makeCompletionEvent()]
@@ -111,12 +111,12 @@ test('410 stops the channel: the event is handled without it, and the operator h
     { message: 'task completed', told: ['other'], stopped: ['webhook'] },
   ])
   expect(channels[0]?.state?.()).toEqual({ state: 'stopped', reason: 'it answered 410' })
-  // A restart asks again.
+  // After a restart it is called again.
   answer(200)
   expect(await start().handle()).not.toHaveProperty('stopped')
 })
 
-/** A gate with a clock that stands still between two steps. */
+/** A gate with a clock that only `tick` moves. */
 function startGate() {
   let now = 1_000_000
   const gate = createGate(() => now)
@@ -139,7 +139,7 @@ function startGate() {
   return { gate, pass, tick: (ms: number) => (now += ms) }
 }
 
-test('a receiver that does not say for how long is left alone ever longer, up to 5 minutes', async () => {
+test('without Retry-After the wait doubles, up to 5 minutes', async () => {
   const { pass, tick } = startGate()
   const waits: unknown[] = []
   for (let i = 0; i < 12; i++) {
@@ -155,7 +155,7 @@ test('a receiver that does not say for how long is left alone ever longer, up to
   expect(await pass(429)).toEqual([true, 1000])
 })
 
-test('after throttling one call shows whether it is over, before the others come', async () => {
+test('after throttling a single call goes first', async () => {
   const { gate, pass, tick } = startGate()
   await pass(429, { 'retry-after': '10' })
   tick(10_000)
@@ -170,7 +170,7 @@ test('after throttling one call shows whether it is over, before the others come
   ])
 })
 
-test('a trial that is lost without a word keeps nobody away for good', async () => {
+test('a trial call that was dropped silently expires', async () => {
   const { gate, pass, tick } = startGate()
   await pass(429)
   tick(1000)
@@ -180,7 +180,7 @@ test('a trial that is lost without a word keeps nobody away for good', async () 
   expect(await pass(200)).toEqual([true, 'told'])
 })
 
-test('what is no date is no Retry-After', () => {
+test('ignores a malformed Retry-After', () => {
   for (const text of ['', 'Friday', 'tomorrow', '10 minutes']) expect(parseRetryAfter(text)).toBeUndefined()
 })
 

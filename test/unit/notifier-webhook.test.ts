@@ -1,4 +1,4 @@
-/** The webhook as its receivers see it, checked with the official library for Standard Webhooks. */
+/** The webhook, verified with the official library for Standard Webhooks. */
 import { Webhook } from 'standardwebhooks'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { webhookChannel } from '../../workers/notifier/webhook.ts'
@@ -25,7 +25,7 @@ const last = () => {
   return { body: request.body, headers: request.headers as Record<string, string> }
 }
 
-test('the official library accepts the signature, and gets the event', async () => {
+test('the official library accepts the signature and returns the event', async () => {
   const secret = newSecret()
   const event = makeCompletionEvent({ title: 'Ünïcode 🎉' })
   await tell([secret], event)
@@ -37,7 +37,7 @@ test('the official library accepts the signature, and gets the event', async () 
   expect(headers['webhook-id']).toBe(event.id)
 })
 
-test('it refuses another secret, another body, another id and another time', async () => {
+test('the library refuses another secret, body, id and time', async () => {
   const secret = newSecret()
   await tell([secret])
   const { body, headers } = last()
@@ -50,7 +50,7 @@ test('it refuses another secret, another body, another id and another time', asy
   expect(() => verify(secret, body, { 'webhook-timestamp': later })).toThrow('No matching signature')
 })
 
-test('while a secret is being changed, receivers with either one accept', async () => {
+test('with two secrets, receivers with either one accept', async () => {
   const [older, newer] = [newSecret(), newSecret()]
   await tell([newer, older])
   const { body, headers } = last()
@@ -58,7 +58,7 @@ test('while a secret is being changed, receivers with either one accept', async 
   expect(() => new Webhook(newSecret()).verify(body, headers)).toThrow('No matching signature')
 })
 
-test('an event that is sent again has the same id and a signature of its own time', async () => {
+test('a repeated event has the same id and a new signature', async () => {
   const secret = newSecret()
   const event = makeCompletionEvent()
   receiver.answerWith((response) => void response.writeHead(503).end())
@@ -70,17 +70,17 @@ test('an event that is sent again has the same id and a signature of its own tim
     expect(() => new Webhook(secret).verify(body, headers as Record<string, string>)).not.toThrow()
 })
 
-test('without a secret there is the id, and no signature', async () => {
+test('without a secret there is an id and no signature', async () => {
   const event = makeCompletionEvent()
   await tell(undefined, event)
   expect(last().headers).toMatchObject({ 'webhook-id': event.id })
   expect(last().headers).not.toHaveProperty('webhook-signature')
 })
 
-test('a receiver that ends the connection before, or in the middle of its answer', async () => {
+test('a receiver that closes the connection before or during its answer', async () => {
   receiver.answerWith((response) => void response.destroy())
   await expect(tell()).rejects.toThrow(/other side closed|ECONNRESET/)
-  // Its status has told by then that the event was taken.
+  // The status has already accepted the event.
   receiver.answerWith((response) => {
     response.writeHead(200, { 'content-length': '1000' })
     response.write('thank', () => response.destroy())

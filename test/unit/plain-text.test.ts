@@ -1,4 +1,4 @@
-/** Text of users where it leaves the service: for terminals, logs, mails and chats. */
+/** User text in terminals, logs, mails and chats. */
 import { expect, test } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
 import { escapeInvisible, oneLine, printable } from '../../src/core/plain-text.ts'
@@ -27,11 +27,11 @@ test.each([
   ['what surrounds it', '  a\u200b  ', 'a'],
 ])('as a part of a line: %s', (_, text, shown) => {
   expect(oneLine(text)).toBe(shown ?? text)
-  // Nothing of it is spelt out, and nothing else is lost.
+  // Nothing is escaped and nothing else is removed.
   expect(escapeInvisible(oneLine(text))).toBe(shown ?? text)
 })
 
-test('a line keeps what it is indented by', () => {
+test('a line keeps its indentation', () => {
   expect(printable('    at handler\u001b[0m ')).toBe('    at handler [0m ')
 })
 

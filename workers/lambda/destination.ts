@@ -1,6 +1,7 @@
 /** The on-failure destination: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { postJson } from '../../src/core/post-json.ts'
 import { makeDirectory } from '../../src/runtime/process/files.ts'
 import type { DeadEvent } from './queued-events.ts'
 
@@ -41,21 +42,13 @@ export function describeDeadEvent(event: DeadEvent): string {
  * @returns a function that resolves when the receiver has answered 2xx or the line is on the disk, and rejects otherwise
  */
 export function createDestination(target: string): Destination {
-  if (/^https?:/.test(target)) return (record) => post(new URL(target), record)
+  if (/^https?:/.test(target)) return (record) => post(target, record)
   return (record) => append(target, `${record}\n`)
 }
 
-async function post(url: URL, body: string) {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body,
-    // A redirect could send the record to another server.
-    redirect: 'manual',
-    signal: AbortSignal.timeout(timeoutMs),
-  })
-  await response.body?.cancel().catch(() => undefined)
-  if (!response.ok) throw new Error(`it answered ${response.status}`)
+async function post(url: string, body: string) {
+  const { ok, status } = await postJson(url, body, timeoutMs)
+  if (!ok) throw new Error(`it answered ${status}`)
 }
 
 async function append(path: string, line: string) {

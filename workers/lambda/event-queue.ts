@@ -8,7 +8,6 @@ import { backoffMs } from '../../src/core/backoff.ts'
 import { errorFields, type Logger } from '../../src/core/log.ts'
 import type { Database } from '../../src/ports/database.ts'
 import { type Destination, describeDeadEvent } from './destination.ts'
-import type { EventQueue } from './event-queue-port.ts'
 import type { Execution } from './execution.ts'
 import type { FunctionError } from './invocation.ts'
 import * as queue from './queued-events.ts'
@@ -26,6 +25,18 @@ type Options = {
   pauseFor?: (error: FunctionError) => number | undefined
   destination?: Destination | undefined
   log: Logger
+}
+
+/** As the Invoke API uses it. */
+export type EventQueue = {
+  /** Resolves when the event is durable: only the loss of the database can lose it. */
+  put(event: queue.AcceptedEvent): Promise<void>
+  /** Returns the number of waiting events, and the dead letters, as JSON. */
+  inspect(): Promise<object>
+  /** Puts a dead letter back, or with null all of them, and returns their number. */
+  redrive(requestId: string | null): Promise<number>
+  /** Deletes a dead letter, or with null all of them, and returns their number. */
+  drop(requestId: string | null): Promise<number>
 }
 
 export type RunningEventQueue = EventQueue & {
@@ -103,7 +114,7 @@ export function startEventQueue(options: Options): RunningEventQueue {
   wake()
   return {
     async put(event) {
-      await queue.insertEvent(db, { ...event, functionName })
+      await queue.insertEvent(db, functionName, event)
       wake()
     },
     async inspect() {

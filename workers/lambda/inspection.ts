@@ -5,7 +5,7 @@
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
 import { DatabaseUnavailableError } from '../../src/ports/database.ts'
-import type { EventQueue } from './event-queue-port.ts'
+import type { EventQueue } from './event-queue.ts'
 import type { Execution } from './execution.ts'
 import { ServiceError } from './service-error.ts'
 

@@ -7,7 +7,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { Hono } from 'hono/tiny'
 import { encodeBase64 } from 'hono/utils/encode'
 import { errorFields, type Logger } from '../../src/core/log.ts'
-import type { EventQueue } from './event-queue-port.ts'
+import type { EventQueue } from './event-queue.ts'
 import type { Execution } from './execution.ts'
 import { resolveFunction } from './function-name.ts'
 import { createInspection } from './inspection.ts'
@@ -136,26 +136,20 @@ export function createInvokeApi({
 
   function refuse(c: Context<Env>, error: Error) {
     const requestId = c.get('requestId')
-    const known = error instanceof ServiceError
+    const known = error instanceof ServiceError ? error : undefined
     if (known)
-      log.warn('invocation refused', { request_id: requestId, type: error.type, error: error.message })
+      log.warn('invocation refused', { request_id: requestId, type: known.type, error: known.message })
     else log.error('invocation crashed', { request_id: requestId, ...errorFields(error) })
-    const message = known ? error.message : 'The Lambda service encountered an internal error'
-    if (known && error.retryAfterSeconds !== undefined)
-      c.header('Retry-After', String(error.retryAfterSeconds))
+    const { status, type, message, details } = known ?? internalError()
+    if (details.retryAfterSeconds !== undefined) c.header('Retry-After', String(details.retryAfterSeconds))
     // SDKs of different languages read different spellings of the message.
-    return c.json(
-      {
-        Type: known ? 'User' : 'Service',
-        ...(known && error.reason && { Reason: error.reason }),
-        Message: message,
-        message,
-      },
-      known ? error.status : 500,
-      { 'x-amzn-ErrorType': known ? error.type : 'ServiceException' },
-    )
+    const body = { Type: known ? 'User' : 'Service', Reason: details.reason, Message: message, message }
+    return c.json(body, status, { 'x-amzn-ErrorType': type })
   }
 }
+
+const internalError = () =>
+  new ServiceError(500, 'ServiceException', 'The Lambda service encountered an internal error')
 
 function oneOf<T extends string>(values: readonly T[], value: string): T {
   const found = values.find((one) => one === value)

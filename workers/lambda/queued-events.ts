@@ -21,13 +21,22 @@ export type Condition = 'RetriesExhausted' | 'EventAgeExceeded'
 /** An update counts only while its claim holds: `claims` distinguishes it from a later claim. */
 type Claim = Pick<QueuedEvent, 'request_id' | 'claims'>
 
-type NewEvent = { requestId: string; functionName: string; arn: string; payload: string }
+export type AcceptedEvent = {
+  requestId: string
+  /** As the function sees it. */
+  arn: string
+  /** JSON as it was sent. */
+  payload: string
+}
 
-export async function insertEvent(db: Database, { requestId, functionName, arn, payload }: NewEvent) {
-  await db.run(
-    (sql) => sql`
-      insert into notifier_events (request_id, function_name, function_arn, payload)
-      values (${requestId}, ${functionName}, ${arn}, ${payload})`,
+export async function insertEvent(
+  db: Database,
+  functionName: string,
+  { requestId, arn, payload }: AcceptedEvent,
+) {
+  await db.query(
+    'insert into notifier_events (request_id, function_name, function_arn, payload) values ($1, $2, $3, $4)',
+    [requestId, functionName, arn, payload],
   )
 }
 
@@ -39,53 +48,46 @@ export async function claimEvents(
   db: Database,
   { functionName, limit, leaseMs }: { functionName: string; limit: number; leaseMs: number },
 ) {
-  return db.run(
-    (sql) => sql<QueuedEvent[]>`
-      update notifier_events e set
-        claims = claims + 1,
-        next_attempt_at = clock_timestamp() + ${`${leaseMs} ms`}::interval
-          + case when claims > failures + deferrals
-              then least(interval '5 minutes', interval '1 second' * 2 ^ least(claims - failures - deferrals - 1, 9))
-              else interval '0' end
-      from (
-        select request_id from notifier_events
-        where function_name = ${functionName} and dead_at is null and next_attempt_at <= clock_timestamp()
-        order by next_attempt_at limit ${limit} for update skip locked
-      ) due
-      where e.request_id = due.request_id
-      returning e.request_id, e.function_arn, e.payload, e.claims, e.failures, e.deferrals, e.response, e.condition, e.invocations,
-        (extract(epoch from clock_timestamp() - e.received_at) * 1000)::bigint age_ms`,
+  return db.query<QueuedEvent>(
+    `update notifier_events e set
+      claims = claims + 1,
+      next_attempt_at = ${after('$3::float8')} + case when claims > failures + deferrals
+        then least(interval '5 minutes', interval '1 second' * 2 ^ least(claims - failures - deferrals - 1, 9))
+        else interval '0' end
+    from (
+      select request_id from notifier_events
+      where function_name = $1 and dead_at is null and next_attempt_at <= clock_timestamp()
+      order by next_attempt_at limit $2 for update skip locked
+    ) due
+    where e.request_id = due.request_id
+    returning e.request_id, e.function_arn, e.payload, e.claims, e.failures, e.deferrals, e.response, e.condition,
+      e.invocations, (extract(epoch from clock_timestamp() - e.received_at) * 1000)::bigint age_ms`,
+    [functionName, limit, leaseMs],
   )
 }
 
 export async function deleteEvent(db: Database, requestId: string) {
-  await db.run((sql) => sql`delete from notifier_events where request_id = ${requestId}`)
+  await db.query('delete from notifier_events where request_id = $1', [requestId])
 }
 
+const claimHolds = 'request_id = $1 and claims = $2'
+const after = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 ms'`
+
+type Failure = { delayMs: number; failures: number; response: string }
+
 /** After a failure of the function: it gets the event again after `delayMs`. */
-export async function retryEvent(
-  db: Database,
-  claim: Claim,
-  { delayMs, failures, response }: { delayMs: number; failures: number; response: string },
-) {
-  await db.run(
-    (sql) => sql`
-      update notifier_events set
-        failures = ${failures},
-        response = ${response},
-        next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
-      where request_id = ${claim.request_id} and claims = ${claim.claims}`,
+export async function retryEvent(db: Database, claim: Claim, { delayMs, failures, response }: Failure) {
+  await db.query(
+    `update notifier_events set failures = $4, response = $5, next_attempt_at = ${after('$3::float8')} where ${claimHolds}`,
+    [claim.request_id, claim.claims, delayMs, failures, response],
   )
 }
 
 /** Repeats the current step after `delayMs`, without counting a failure. */
 export async function deferEvent(db: Database, claim: Claim, delayMs: number) {
-  await db.run(
-    (sql) => sql`
-      update notifier_events set
-        deferrals = deferrals + 1,
-        next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
-      where request_id = ${claim.request_id} and claims = ${claim.claims}`,
+  await db.query(
+    `update notifier_events set deferrals = deferrals + 1, next_attempt_at = ${after('$3::float8')} where ${claimHolds}`,
+    [claim.request_id, claim.claims, delayMs],
   )
 }
 
@@ -96,25 +98,20 @@ export type DeadEvent = QueuedEvent & { condition: Condition; invocations: numbe
  * @returns whether the claim still held
  */
 export async function recordCondition(db: Database, event: DeadEvent, { leaseMs }: { leaseMs: number }) {
-  const rows = await db.run(
-    (sql) => sql`
-      update notifier_events set
-        condition = ${event.condition},
-        invocations = ${event.invocations},
-        failures = ${event.failures},
-        deferrals = ${event.deferrals},
-        response = ${event.response},
-        next_attempt_at = clock_timestamp() + ${`${leaseMs} ms`}::interval
-      where request_id = ${event.request_id} and claims = ${event.claims} and condition is null
-      returning request_id`,
+  const { count } = await db.query(
+    `update notifier_events set next_attempt_at = ${after('$3::float8')}, condition = $4, invocations = $5,
+      failures = $6, deferrals = $7, response = $8
+    where ${claimHolds} and condition is null`,
+    [
+      ...[event.request_id, event.claims, leaseMs, event.condition, event.invocations],
+      ...[event.failures, event.deferrals, event.response],
+    ],
   )
-  return rows.length > 0
+  return count > 0
 }
 
 export async function markDead(db: Database, requestId: string) {
-  await db.run(
-    (sql) => sql`update notifier_events set dead_at = clock_timestamp() where request_id = ${requestId}`,
-  )
+  await db.query('update notifier_events set dead_at = clock_timestamp() where request_id = $1', [requestId])
 }
 
 export type DeadLetter = {
@@ -131,22 +128,20 @@ export type DeadLetter = {
 
 /** The newest first. */
 export async function listDeadEvents(db: Database, functionName: string, limit: number) {
-  return db.run(
-    (sql) => sql<DeadLetter[]>`
-      select request_id, extract(epoch from received_at) received_at, extract(epoch from dead_at) dead_at,
-        condition, invocations, response, left(payload, 500) payload
-      from notifier_events
-      where function_name = ${functionName} and dead_at is not null
-      order by notifier_events.dead_at desc limit ${limit}`,
+  return db.query<DeadLetter>(
+    `select request_id, extract(epoch from received_at) received_at, extract(epoch from dead_at) dead_at,
+      condition, invocations, response, left(payload, 500) payload
+    from notifier_events where function_name = $1 and dead_at is not null
+    order by notifier_events.dead_at desc limit $2`,
+    [functionName, limit],
   )
 }
 
 export async function countEvents(db: Database, functionName: string) {
-  const [row] = await db.run(
-    (sql) => sql<{ waiting: number; dead: number }[]>`
-      select count(*) filter (where dead_at is null)::int waiting, count(dead_at)::int dead
-      from notifier_events
-      where function_name = ${functionName}`,
+  const [row] = await db.query<{ waiting: number; dead: number }>(
+    `select count(*) filter (where dead_at is null)::int waiting, count(dead_at)::int dead
+    from notifier_events where function_name = $1`,
+    [functionName],
   )
   return row ?? { waiting: 0, dead: 0 }
 }

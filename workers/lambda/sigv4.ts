@@ -27,11 +27,7 @@ const allowedSkewMs = 5 * 60_000
 export function checkClaims(headers: Headers, expected: Expected) {
   const { accessKeyId, scope, signedHeaders, signature } = parseAuthorization(headers)
   if (accessKeyId !== expected.credentials.accessKeyId) {
-    throw new ServiceError(
-      403,
-      'UnrecognizedClientException',
-      'The security token included in the request is invalid.',
-    )
+    throw refusal('UnrecognizedClientException', 'The security token included in the request is invalid.')
   }
   const datetime = checkDate(headers, expected.now)
   checkScope(scope, datetime, expected)
@@ -88,8 +84,7 @@ function parseAuthorization(headers: Headers) {
     ) ?? []
   const [accessKeyId, ...scope] = credential?.split('/') ?? []
   if (!accessKeyId || !signedHeaders || !signature) {
-    throw new ServiceError(
-      403,
+    throw refusal(
       'IncompleteSignatureException',
       "Authorization header requires 'AWS4-HMAC-SHA256' with 'Credential', 'SignedHeaders' and 'Signature'.",
     )
@@ -102,8 +97,7 @@ function checkDate(headers: Headers, now: number) {
   const datetime = headers.get('x-amz-date') ?? ''
   const time = Date.parse(datetime.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'))
   if (!/^\d{8}T\d{6}Z$/.test(datetime) || Number.isNaN(time)) {
-    throw new ServiceError(
-      403,
+    throw refusal(
       'IncompleteSignatureException',
       "Authorization header requires existence of an 'X-Amz-Date' header such as 20261122T070405Z.",
     )
@@ -135,4 +129,5 @@ async function checkBodyHash(headers: Headers, body: Uint8Array<ArrayBuffer>) {
   }
 }
 
-const invalid = (message: string) => new ServiceError(403, 'InvalidSignatureException', message)
+const refusal = (type: string, message: string) => new ServiceError(403, type, message)
+const invalid = (message: string) => refusal('InvalidSignatureException', message)

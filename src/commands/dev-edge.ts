@@ -14,7 +14,7 @@ import { StartError } from '../core/start-error.ts'
 import { startEdgePreview } from '../runtime/edge/preview.ts'
 import { openDataDirectory } from '../runtime/embedded-postgres/home.ts'
 import { listenOn } from '../runtime/http/listen.ts'
-import { credentialsPath, keepCredentials } from '../runtime/notifier/credentials.ts'
+import { credentialsPath, loadOrCreateCredentials } from '../runtime/notifier/credentials.ts'
 import { readDatabaseUrl } from '../runtime/postgres/database-url.ts'
 import { valueOptions } from '../runtime/postgres/postgres.ts'
 import { startMigrated } from '../runtime/postgres/service-database.ts'
@@ -88,7 +88,7 @@ async function variablesOf(config: Config, dataDirectory: string): Promise<Recor
     isForWorkers(name) && value ? [[name, value]] : [],
   )
   const { endpoint } = config.notifier
-  const kept = endpoint ? undefined : await keepCredentials(credentialsPath(dataDirectory))
+  const kept = endpoint ? undefined : await loadOrCreateCredentials(credentialsPath(dataDirectory))
   const variables: Record<string, string> = {
     ...Object.fromEntries(given),
     JWT_SECRET: (await jwtSecretsOf(config, dataDirectory)).join(),

@@ -1,6 +1,6 @@
 /**
- * The notifier's channels, each with its settings. The API that starts the notifier checks them too, so that a wrong
- * one stops the start before anything has begun. To add a channel, declare it here and open it in
+ * The notifier's channels, each with its settings. The API that starts the notifier checks them too, so that
+ * a wrong one stops the start before anything has begun. To add a channel, declare it here and open it in
  * workers/notifier/channels.ts.
  */
 import * as z from 'zod/mini'

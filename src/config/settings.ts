@@ -1,6 +1,6 @@
 /**
- * Schemas of settings, and the function that reads them from an environment. Uses zod/mini, which adds a third of
- * zod's size to the notifier's Worker; zod's own objects can have its schemas as members.
+ * Schemas of settings, and the function that reads them from an environment. Uses zod/mini, which adds a
+ * third of zod's size to the notifier's Worker; zod's own objects can have its schemas as members.
  */
 import * as z from 'zod/mini'
 import { parseFunctionName } from '../core/lambda-function-name.ts'
@@ -76,7 +76,7 @@ export const credentialUrl = (protocols: string[], example: string) =>
     }, `give a URL such as ${example}`),
   )
 
-/** A prefix of URLs, as headers can carry it: the host in Punycode, the path percent-encoded, no slash at the end. */
+/** A prefix of URLs for headers: the host in Punycode, the path percent-encoded, no final slash. */
 export const baseUrl = (example: string) =>
   form((text) => {
     const url = parseUrl(text)

@@ -6,8 +6,8 @@ export function describeFetchError(error: unknown, timeoutMs: number): string {
 }
 
 /**
- * Posts JSON and resolves with the head of the answer; its body, which may be endless, is not read. Follows no
- * redirects, which could lead to another server.
+ * Posts JSON and resolves with the head of the answer; its body, which may be endless, is not read. Follows
+ * no redirects, which could lead to another server.
  * @throws Error in one line without the URL, after `timeoutMs` at the latest
  */
 export async function postJson(

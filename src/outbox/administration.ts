@@ -30,19 +30,18 @@ const columns = `id, payload ->> 'detail-type' as type, payload -> 'resources' -
   extract(epoch from created_at) created_at, extract(epoch from next_attempt_at) next_attempt_at, last_error,
   extract(epoch from dead_at) dead_at`
 
-export async function summarizeOutbox(db: Database) {
-  const [row] = await db.run(
-    (sql) => sql<[OutboxSummary]>`
-      select
-        count(*) filter (where dead_at is null)::int waiting,
-        count(*) filter (where dead_at is null and next_attempt_at <= clock_timestamp())::int due,
-        count(*) filter (where dead_at is null and last_error is not null)::int failing,
-        count(*) filter (where dead_at is not null)::int dead,
-        extract(epoch from clock_timestamp() - min(created_at) filter (where dead_at is null))::bigint
-          oldest_age_seconds
-      from outbox`,
+export async function summarizeOutbox(db: Database): Promise<OutboxSummary> {
+  const [row] = await db.query<OutboxSummary>(
+    `select
+      count(*) filter (where dead_at is null)::int waiting,
+      count(*) filter (where dead_at is null and next_attempt_at <= clock_timestamp())::int due,
+      count(*) filter (where dead_at is null and last_error is not null)::int failing,
+      count(*) filter (where dead_at is not null)::int dead,
+      extract(epoch from clock_timestamp() - min(created_at) filter (where dead_at is null))::bigint
+        oldest_age_seconds
+    from outbox`,
   )
-  return row
+  return row ?? { waiting: 0, due: 0, failing: 0, dead: 0, oldest_age_seconds: null }
 }
 
 /** Dead letters first, then events that failed; the oldest first. */
@@ -56,9 +55,9 @@ export async function listFailures(db: Database, limit: number) {
 }
 
 /**
- * Makes dead letters and events that back off due now: the one with that id, or all. Skips events that may be in
- * flight: their next attempt is at most one lease away. A dead letter starts again with no attempts and no age;
- * otherwise its next failure would end it.
+ * Makes dead letters and events that back off due now: the one with that id, or all. Skips events that may be
+ * in flight: their next attempt is at most one lease away. A dead letter starts again with no attempts and no
+ * age; otherwise its next failure would end it.
  */
 export async function requeueEvents(db: Database, id: string | null) {
   return db.run(

@@ -39,7 +39,7 @@ export const parseEvent = (input: unknown): OutboxEvent => ({
 
 export const versionOf = ({ detail }: OutboxEvent) => (detail as { version?: unknown } | null)?.version ?? 1
 
-/** Declares a type of event. A change that breaks readers of `detail` needs a new version; new members do not. */
+/** Declares a type. A change of `detail` that breaks readers needs a new version; a new member does not. */
 export function declareEvent<Detail>(type: string, version: number, detail: z.ZodMiniType<Detail>) {
   const schema: z.ZodMiniType<{ detail: Detail }> = z.object({ detail })
   return {

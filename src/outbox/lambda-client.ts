@@ -1,6 +1,6 @@
 /**
- * Invokes a Lambda function over HTTP, signed with SigV4: the notifier beside the API, LocalStack or AWS. Only endpoint,
- * region and keys differ. Needs only fetch and WebCrypto.
+ * Invokes a Lambda function over HTTP, signed with SigV4: the notifier beside the API, LocalStack or AWS.
+ * Only endpoint, region and keys differ. Needs only fetch and WebCrypto.
  */
 import { AwsV4Signer } from 'aws4fetch'
 import { describeFetchError } from '../core/post-json.ts'
@@ -32,7 +32,7 @@ export class InvocationError extends Error {
   readonly status: number | undefined
   /** Lambda's, such as `ResourceNotFoundException`, or the function's own, such as `TypeError`. */
   readonly type: string | undefined
-  /** False when the event itself was refused. True for wrong keys or a missing function, which an operator can correct. */
+  /** False when the event itself was refused. An operator can correct wrong keys or a missing function. */
   readonly retryable: boolean
   /** The service's Retry-After. */
   readonly retryAfterMs: number | undefined
@@ -210,8 +210,8 @@ const firstString = (...values: unknown[]) =>
   values.find((value) => typeof value === 'string' && value !== '') as string | undefined
 
 /**
- * Returns one line, short enough for a log, that the outbox can store: a function's message may be any JSON string, and
- * Postgres refuses NUL and half a surrogate pair.
+ * Returns one line, short enough for a log, that the outbox can store: a function's message may be any JSON
+ * string, and Postgres refuses NUL and half a surrogate pair.
  */
 function shorten(message: string) {
   const line = message.replace(/[\s\p{Cc}\p{Cs}]+/gu, ' ').trim()

@@ -17,21 +17,21 @@ const countedUpTo = 100_000
 
 type Measure = { waiting: number; dead: number; oldest_ms: number }
 
-/** Counts waiting events and dead letters, and measures the age of the oldest waiting event. Reads indexes only. */
+/** Counts waiting events and dead letters, with the age of the oldest waiting one. Reads only indexes. */
 export async function measureOutbox(db: Database, { timeoutMs }: { timeoutMs: number }) {
-  const [measure] = await db.run(
-    (sql) => sql<[Measure]>`
-      select
-        (select count(*) from (select from outbox where dead_at is null limit ${countedUpTo}) counted)::int waiting,
-        (select count(*) from (select from outbox where dead_at is not null limit ${countedUpTo}) counted)::int dead,
-        coalesce((select extract(epoch from clock_timestamp() - min(created_at)) * 1000 from outbox
-          where dead_at is null), 0)::bigint oldest_ms`,
+  const [measure] = await db.query<Measure>(
+    `select
+      (select count(*) from (select from outbox where dead_at is null limit $1) counted)::int waiting,
+      (select count(*) from (select from outbox where dead_at is not null limit $1) counted)::int dead,
+      coalesce((select extract(epoch from clock_timestamp() - min(created_at)) * 1000 from outbox
+        where dead_at is null), 0)::bigint oldest_ms`,
+    [countedUpTo],
     { timeoutMs },
   )
   return measure
 }
 
-/** The creator whose events were claimed last. Held events wait for a throttled channel; their turns come last. */
+/** The creator of the last claim. Held events wait for a throttled channel; their turns come last. */
 export type Turn = { held: boolean; creator: number }
 
 export const firstTurn: Turn = { held: false, creator: -1 }
@@ -40,9 +40,9 @@ export const firstTurn: Turn = { held: false, creator: -1 }
 const maxVisited = 1000
 
 /**
- * Claims up to `limit` due events; nobody else gets them before the lease ends. Takes the oldest event of each creator,
- * starting with the turn after `after`, and more of each where few creators have any. Reads one index entry for each
- * creator and each event, however many wait.
+ * Claims up to `limit` due events; nobody else gets them before the lease ends. Takes the oldest event of
+ * each creator, starting with the turn after `after`, and more of each where few creators have any. Reads one
+ * index entry for each creator and each event, however many wait.
  * @returns `next`, the turn that the next claim starts after, or null when no creator is left
  */
 export async function claimEvents(
@@ -103,33 +103,27 @@ export async function claimEvents(
 }
 
 export async function deleteEvent(db: Database, id: string) {
-  await db.run((sql) => sql`delete from outbox where id = ${id}`)
+  await db.query('delete from outbox where id = $1', [id])
 }
 
 /** An update counts only while its claim holds: `attempts` distinguishes it from a later claim. */
 type Claim = Pick<ClaimedEvent, 'id' | 'attempts'>
+const claimHolds = 'id = $1 and attempts = $2'
+
+type Postponement = { delayMs: number; error: string; throttled: boolean }
 
 /** `throttled`: the event waits only for a throttled channel, and the attempt does not count. */
-export async function postponeEvent(
-  db: Database,
-  claim: Claim,
-  { delayMs, error, throttled }: { delayMs: number; error: string; throttled: boolean },
-) {
-  await db.run(
-    (sql) => sql`
-      update outbox set
-        last_error = ${error},
-        held = ${throttled},
-        deferrals = deferrals + ${throttled ? 1 : 0}::int,
-        next_attempt_at = clock_timestamp() + ${`${delayMs} ms`}::interval
-      where id = ${claim.id} and attempts = ${claim.attempts}`,
+export async function postponeEvent(db: Database, claim: Claim, { delayMs, error, throttled }: Postponement) {
+  await db.query(
+    `update outbox set last_error = $3, held = $4, deferrals = deferrals + $4::boolean::int,
+      next_attempt_at = clock_timestamp() + $5::float8 * interval '1 ms'
+    where ${claimHolds}`,
+    [claim.id, claim.attempts, error, throttled, delayMs],
   )
 }
 
 export async function markDead(db: Database, claim: Claim, error: string) {
-  await db.run(
-    (sql) => sql`
-      update outbox set last_error = ${error}, dead_at = now()
-      where id = ${claim.id} and attempts = ${claim.attempts}`,
-  )
+  await db.query(`update outbox set last_error = $3, dead_at = now() where ${claimHolds}`, [
+    ...[claim.id, claim.attempts, error],
+  ])
 }

@@ -35,9 +35,10 @@ type DeliverOptions = {
 export type DeliverDue = (options?: DeliverOptions) => Promise<{ failed: boolean; pauseMs: number }>
 
 /**
- * Returns a function that makes one pass over all due events, several at a time; a slow delivery delays no other. A
- * pass claims no more events once the notifier is unreachable, so an outage costs few attempts however many events
- * wait. While a channel of the notifier is throttled, events that wait only for it are not claimed.
+ * Returns a function that makes one pass over all due events, several at a time; a slow delivery delays no
+ * other. A pass claims no more events once the notifier is unreachable, so an outage costs few attempts
+ * however many events wait. While a channel of the notifier is throttled, events that wait only for it are
+ * not claimed.
  */
 export function createDelivery(options: RelayOptions): DeliverDue {
   let outages = 0
@@ -154,8 +155,8 @@ async function attempt(
 }
 
 /**
- * No answer, a refusal of the caller, or a service in trouble: the event is not to blame. An answer that is late may
- * be the event's own fault.
+ * No answer, a refusal of the caller, or a service in trouble: the event is not to blame. An answer that is
+ * late may be the event's own fault.
  */
 function isOutage({ status, timedOut }: InvocationError): boolean {
   if (timedOut) return false
@@ -169,7 +170,7 @@ export type Relay = {
   stop: () => Promise<void>
 }
 
-/** Keeps delivering in a long-lived process: after writes, after failures, and at intervals for other processes' events. */
+/** Delivers in a long-lived process: after writes, after failures, and at intervals for other processes. */
 export function startRelay(deliverDue: DeliverDue, log: Logger): Relay {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined

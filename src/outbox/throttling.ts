@@ -7,8 +7,8 @@ const shortestMs = 1000
 const name = 'ChannelThrottled'
 
 /**
- * Only throttled channels keep an event from being handled. The time is in the message, since Lambda passes on only
- * an error's name and message.
+ * Only throttled channels keep an event from being handled. The time is in the message, since Lambda passes
+ * on only an error's name and message.
  */
 export class ChannelThrottledError extends Error {
   override name = name
@@ -17,7 +17,7 @@ export class ChannelThrottledError extends Error {
   }
 }
 
-/** Returns the wait of a ChannelThrottledError that a function failed with, and undefined for any other error. */
+/** Returns the wait of a ChannelThrottledError of the function, and undefined for another error. */
 export function throttledForMs({ type, message }: { type: string | undefined; message: string }) {
   const [, ms] = (type === name && /^again in (\d+) ms: /.exec(message)) || []
   return ms === undefined ? undefined : boundThrottle(Number(ms))
@@ -25,7 +25,7 @@ export function throttledForMs({ type, message }: { type: string | undefined; me
 
 export const boundThrottle = (ms: number) => Math.min(Math.max(ms, shortestMs), longestMs)
 
-/** Returns the milliseconds from now that `Retry-After` (RFC 9110) asks for, and undefined if it is malformed. */
+/** Returns the wait in `Retry-After` (RFC 9110), or undefined if it is malformed. */
 export function parseRetryAfter(header: string | null): number | undefined {
   if (header === null) return undefined
   if (/^\d+$/.test(header)) return Number(header) * 1000

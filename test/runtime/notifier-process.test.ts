@@ -6,13 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda'
 import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createLogger } from '../../src/core/log.ts'
 import { StartError } from '../../src/core/start-error.ts'
 import { createLambdaClient } from '../../src/outbox/lambda-client.ts'
-import { keepCredentials } from '../../src/runtime/notifier/credentials.ts'
+import { loadOrCreateCredentials } from '../../src/runtime/notifier/credentials.ts'
 import { type NotifierProcess, startNotifier } from '../../src/runtime/notifier/process.ts'
 import { makeCompletionEvent } from '../support/completion-event.ts'
 import { findFreePort, listenOnLoopback } from '../support/ports.ts'
@@ -135,81 +134,6 @@ async function startParent() {
 
 const closed = (child: ChildProcess) => (child.exitCode ?? child.signalCode) === null && once(child, 'exit')
 
-/** The built process. lambda-sdk.test.ts tests the service in full, with other functions. */
-describe('the official SDK', () => {
-  async function connect(secretAccessKey?: string) {
-    const { endpoint, credentials } = await start()
-    const lambda = new LambdaClient({
-      endpoint,
-      region: 'us-east-1',
-      credentials: { ...credentials, ...(secretAccessKey && { secretAccessKey }) },
-      maxAttempts: 1,
-    })
-    cleanups.push(() => lambda.destroy())
-    return (input: Partial<InvokeCommand['input']> = {}) =>
-      lambda.send(
-        new InvokeCommand({
-          FunctionName: 'task-notifier',
-          Payload: JSON.stringify(makeCompletionEvent()),
-          ...input,
-        }),
-      )
-  }
-
-  test('RequestResponse, by name, alias, qualifier and ARN', async () => {
-    const invoke = await connect()
-    for (const input of [
-      {},
-      { InvocationType: 'RequestResponse' as const },
-      { FunctionName: 'task-notifier:live' },
-      { Qualifier: 'live' },
-      { Qualifier: '$LATEST' },
-      { FunctionName: 'arn:aws:lambda:us-east-1:123456789012:function:task-notifier' },
-      { FunctionName: '123456789012:function:task-notifier', Qualifier: 'live' },
-      { ClientContext: Buffer.from('{"custom":{}}').toString('base64') },
-    ]) {
-      const event = makeCompletionEvent()
-      const answer = await invoke({ ...input, Payload: JSON.stringify(event) })
-      expect(answer).toMatchObject({ StatusCode: 200, ExecutedVersion: '$LATEST' })
-      expect(answer.FunctionError).toBeUndefined()
-      expect(answer.$metadata.requestId).toMatch(/^[0-9a-f-]{36}$/)
-      expect(JSON.parse(answer.Payload?.transformToString() ?? '')).toEqual({
-        handled: event.id,
-        duplicate: false,
-      })
-    }
-  })
-
-  test('an error of the function', async () => {
-    const invoke = await connect()
-    const answer = await invoke({ Payload: '{}' })
-    expect(answer).toMatchObject({ StatusCode: 200, FunctionError: 'Unhandled' })
-    expect(JSON.parse(answer.Payload?.transformToString() ?? '')).toMatchObject({
-      errorType: 'Error',
-      errorMessage: expect.stringMatching(/^Malformed event/),
-    })
-  })
-
-  test('errors of the service are the SDK’s exceptions', async () => {
-    const invoke = await connect()
-    const cases: [Partial<InvokeCommand['input']>, string][] = [
-      [{ FunctionName: 'nope' }, 'ResourceNotFoundException'],
-      [{ InvocationType: 'Event' }, 'InvalidParameterValueException'],
-    ]
-    for (const [input, name] of cases) {
-      await expect(invoke(input)).rejects.toMatchObject({ name, message: expect.stringMatching(/\S/) })
-    }
-  })
-
-  test('a wrong secret', async () => {
-    const invoke = await connect('wrong')
-    await expect(invoke()).rejects.toMatchObject({
-      name: 'InvalidSignatureException',
-      $metadata: { httpStatusCode: 403 },
-    })
-  })
-})
-
 describe('supervision', () => {
   test('restarts a killed notifier', async () => {
     const notifier = await start()
@@ -283,7 +207,7 @@ describe('supervision', () => {
 
   test('a parent that stops it can exit; its log lines are in the parent’s output', async () => {
     const parent = await startParent()
-    const credentials = await keepCredentials(join(directory, 'notifier-credentials'))
+    const credentials = await loadOrCreateCredentials(join(directory, 'notifier-credentials'))
     const event = makeCompletionEvent({ title: 'Paint the door' })
     await client({ endpoint: `http://127.0.0.1:${port}`, credentials }).invoke(event)
     await vi.waitFor(() => expect(parent.find('task completed')).toBeDefined(), patience)
@@ -413,9 +337,9 @@ describe('the key pair', () => {
   const path = () => join(directory, 'deeper', 'notifier-credentials')
 
   test('is created once, readable only by its owner, in the format of AWS’s tools', async () => {
-    const pairs = await Promise.all(Array.from({ length: 8 }, () => keepCredentials(path())))
+    const pairs = await Promise.all(Array.from({ length: 8 }, () => loadOrCreateCredentials(path())))
     const [pair] = pairs
-    for (const other of [...pairs, await keepCredentials(path())]) expect(other).toEqual(pair)
+    for (const other of [...pairs, await loadOrCreateCredentials(path())]) expect(other).toEqual(pair)
     expect((await stat(path())).mode & 0o777).toBe(0o600)
     expect(await readFile(path(), 'utf8')).toBe(
       `[default]\naws_access_key_id=${pair?.accessKeyId}\naws_secret_access_key=${pair?.secretAccessKey}\n`,

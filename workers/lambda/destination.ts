@@ -1,4 +1,4 @@
-/** The on-failure destination: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
+/** On-failure destination: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { postJson } from '../../src/core/post-json.ts'
@@ -11,8 +11,8 @@ export type Destination = (record: string) => Promise<void>
 const timeoutMs = 5_000
 
 /**
- * Returns AWS's record of a dead event as JSON in one line. Payload and response are inserted as text: parsing and
- * writing them again would change numbers, and fail on deep nesting.
+ * Returns AWS's record of a dead event as JSON in one line. Payload and response are inserted as text:
+ * parsing and writing them again would change numbers, and fail on deep nesting.
  */
 export function describeDeadEvent(event: DeadEvent): string {
   // An ARN has seven parts before a qualifier.
@@ -38,8 +38,10 @@ export function describeDeadEvent(event: DeadEvent): string {
 }
 
 /**
- * @param target an HTTP(S) URL, to which each record is posted, or a file, to which each is appended as a line
- * @returns a function that resolves when the receiver has answered 2xx or the line is on the disk, and rejects otherwise
+ * @param target an HTTP(S) URL, to which each record is posted, or a file, to which each is appended as a
+ * line
+ * @returns a function that resolves when the receiver has answered 2xx or the line is on the disk, and
+ * rejects otherwise
  */
 export function createDestination(target: string): Destination {
   if (/^https?:/.test(target)) return (record) => post(target, record)

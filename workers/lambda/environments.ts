@@ -1,6 +1,6 @@
 /**
- * Execution environments: each handles one event at a time and is reused. Their number is the function's concurrency.
- * All share the process's module scope; on AWS each would have its own.
+ * Execution environments: each handles one event at a time and is reused. Their number is the function's
+ * concurrency. All share the process's module scope; on AWS each would have its own.
  */
 
 export type Environment = {

@@ -1,6 +1,6 @@
 /**
- * The queue of asynchronous invocations, as Lambda has one: handles each event at least once, retries failures, and
- * moves what cannot be handled to the dead letters, by way of the on-failure destination.
+ * The queue of asynchronous invocations, as Lambda has one: handles each event at least once, retries
+ * failures, and moves what cannot be handled to the dead letters, by way of the on-failure destination.
  * https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
  */
 
@@ -169,7 +169,7 @@ async function handle(
 
 const isDead = (event: queue.QueuedEvent): event is queue.DeadEvent => event.condition !== null
 
-/** The condition is recorded before the destination is called: from then on the function does not get the event. */
+/** Records the condition before the destination is called: the function must not get the event again. */
 async function moveToDeadLetters(options: Options, event: queue.DeadEvent) {
   if (await queue.recordCondition(options.db, event, options)) await deliverDead(options, event)
 }

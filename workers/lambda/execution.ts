@@ -1,4 +1,4 @@
-/** Runs the function: an environment for each event, the function kept warm, the latest invocations remembered. */
+/** Runs the function in environments, keeps it warm, and remembers the latest invocations. */
 import { parseFunctionName } from '../../src/core/lambda-function-name.ts'
 import type { Logger } from '../../src/core/log.ts'
 import { createEnvironments } from './environments.ts'

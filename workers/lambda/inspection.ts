@@ -1,6 +1,6 @@
 /**
- * Shows what the function ran lately and its own state, and lists, redrives and drops dead letters. AWS has its
- * console and CloudWatch for that. Requests are signed like invocations.
+ * Shows what the function ran lately and its own state, and lists, redrives and drops dead letters. AWS has
+ * its console and CloudWatch for that. Requests are signed like invocations.
  */
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'

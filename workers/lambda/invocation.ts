@@ -35,8 +35,8 @@ export type Invocation = {
 const maxResponse = 6_291_556
 
 /**
- * Loads the function and runs it. Never rejects: an error of either is an outcome. After `timeoutMs` the function keeps
- * running, but its result is ignored.
+ * Loads the function and runs it. Never rejects: an error of either is an outcome. After `timeoutMs` the
+ * function keeps running, but its result is ignored.
  */
 export async function runFunction(load: () => Loaded, invocation: Invocation): Promise<Outcome> {
   const { requestId, log } = invocation

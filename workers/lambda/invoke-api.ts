@@ -57,7 +57,7 @@ export function createInvokeApi({
   })
 
   app.use(async function refuseBrowsers(c, next) {
-    // A page in a browser on this machine can reach loopback. It has no keys, but is refused before they are checked.
+    // A page in a browser on this machine can reach loopback.
     if (c.req.header('origin') !== undefined)
       throw new ServiceError(403, 'AccessDeniedException', 'Not for browsers')
     await next()

@@ -20,8 +20,8 @@ export const captureLogs = <T>(capture: LogCapture, work: () => T): T => current
 let isInstalled = false
 
 /**
- * Makes `console` capture output for the invocation that prints it; concurrent invocations do not mix. Call it before
- * anything keeps a reference to `console.log`. A second call changes nothing.
+ * Makes `console` capture output for the invocation that prints it; concurrent invocations do not mix. Call
+ * it before anything keeps a reference to `console.log`. A second call changes nothing.
  */
 export function installLogCapture() {
   if (isInstalled) return

@@ -41,8 +41,9 @@ export async function insertEvent(
 }
 
 /**
- * Claims up to `limit` due events, the oldest first; nobody else gets them before the lease ends. An event whose
- * earlier claims were lost may be what kills the host: its lease is longer, by 1 s, doubling to 5 minutes.
+ * Claims up to `limit` due events, the oldest first; nobody else gets them before the lease ends. An event
+ * whose earlier claims were lost may be what kills the host: its lease is longer, by 1 s, doubling to 5
+ * minutes.
  */
 export async function claimEvents(
   db: Database,

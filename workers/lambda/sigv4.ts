@@ -20,8 +20,9 @@ type Expected = {
 const allowedSkewMs = 5 * 60_000
 
 /**
- * Checks what the headers claim, before the body is read: key pair, scope, a time within 5 minutes of `now`, and that
- * the necessary headers are signed. It does not check the signature: anyone who knows the key's id passes.
+ * Checks what the headers claim, before the body is read: key pair, scope, a time within 5 minutes of `now`,
+ * and that the necessary headers are signed. It does not check the signature: anyone who knows the key's id
+ * passes.
  * @throws ServiceError 403 with AWS's type
  */
 export function checkClaims(headers: Headers, expected: Expected) {
@@ -43,8 +44,8 @@ export function checkClaims(headers: Headers, expected: Expected) {
 }
 
 /**
- * Checks the claims, the signature, and that it covers `body`, the bytes received. `request.url` must have the host
- * that the caller used.
+ * Checks the claims, the signature, and that it covers `body`, the bytes received. `request.url` must have
+ * the host that the caller used.
  * @throws ServiceError 403 with AWS's type
  */
 export async function verifySignature(request: Request, body: Uint8Array<ArrayBuffer>, expected: Expected) {

@@ -10,8 +10,8 @@ export type Channel = {
   name: string
   /**
    * Resolves when the receiver has accepted the notification, and rejects after `timeoutMs` at the latest.
-   * @throws ThrottledError while the receiver throttles, StoppedError once it is gone for good, and otherwise Error
-   * with the reason in one line without secrets
+   * @throws ThrottledError while the receiver throttles, StoppedError once it is gone for good, and otherwise
+   * Error with the reason in one line without secrets
    */
   send(message: Message): Promise<void>
   /** A channel without it is always open. */

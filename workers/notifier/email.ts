@@ -11,9 +11,9 @@ const idleMs = 2_000
 const verifyMs = 5_000
 
 /**
- * Returns a channel for each address, so that one that is refused does not delay the others. Connects at the first
- * event. Without NOTIFY_EMAIL_FROM the sender is the user of SMTP_URL if that is an address, else task-api at the
- * first recipient's domain.
+ * Returns a channel for each address, so that one that is refused does not delay the others. Connects at the
+ * first event. Without NOTIFY_EMAIL_FROM the sender is the user of SMTP_URL if that is an address, else
+ * task-api at the first recipient's domain.
  */
 export function emailChannels({
   SMTP_URL: smtpUrl,
@@ -93,7 +93,7 @@ function readSmtpUrl(text: string) {
   }
 }
 
-/** A title that looks like an encoded word (RFC 2047) is encoded again, so that mail programs show it as typed. */
+/** Encodes a title that looks like an encoded word (RFC 2047), so that mail programs show it as typed. */
 function subjectHeader(subject: string) {
   if (!subject.includes('=?')) return subject
   // Ten characters have at most 40 bytes. An encoded word may have 75 characters.

@@ -42,7 +42,7 @@ type Progress = {
   isLogged: boolean
   /** In flight, or successful. */
   attempt?: Promise<void> | undefined
-  /** In ms since the epoch: from then on an attempt in flight counts as lost. workerd drops it silently when its caller disconnects. */
+  /** In ms since the epoch. Later an attempt in flight counts as lost: workerd may drop it silently. */
   lostAt: number
 }
 

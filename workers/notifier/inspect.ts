@@ -1,4 +1,4 @@
-/** Entry of `npm run notifier`: shows recent invocations, channels and dead letters, and redrives or drops those. */
+/** Entry of `npm run notifier`: shows invocations, channels and dead letters; redrives or drops those. */
 import { resolve } from 'node:path'
 import { oneLine, printable } from '../../src/core/plain-text.ts'
 import { StartError } from '../../src/core/start-error.ts'
@@ -86,7 +86,7 @@ async function show(send: Send, command: keyof typeof views, values: Values) {
   else print(answer as never, values)
 }
 
-/** Anyone may have written the text of titles, errors and logs: it cannot control the terminal. `--json` has it whole. */
+/** Titles, errors and logs have users' text, which must not control the terminal. `--json` has it whole. */
 const printRow = (...cells: string[]) => console.log(cells.map(oneLine).join('  ').trimEnd())
 
 function printInvocations({ invocations }: { invocations: RecentInvocation[] }, { logs }: Values) {

@@ -57,9 +57,9 @@ export function mailText({ subject, verb, by, title, at }: Notification) {
 }
 
 /**
- * Returns a user's text as inline code, in which Slack, Mattermost and Discord ignore `*bold*`, `@channel` and URLs. A
- * backtick would end the code and cannot be escaped, so a similar character replaces it. The three escapes are Slack's
- * rule for data: https://docs.slack.dev/messaging/formatting-message-text
+ * Returns a user's text as inline code, in which Slack, Mattermost and Discord ignore `*bold*`, `@channel`
+ * and URLs. A backtick would end the code and cannot be escaped, so a similar character replaces it. The
+ * three escapes are Slack's rule for data: https://docs.slack.dev/messaging/formatting-message-text
  */
 function quote(text: string) {
   const line = oneLine(text).replaceAll('`', '\u02cb') || ' '

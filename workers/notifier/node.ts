@@ -27,7 +27,7 @@ import { readProcessSettings } from './process-settings.ts'
 /** Connections of the queue, and a statement's deadline in ms: an Event's caller waits for it. */
 const databasePoolSize = 5
 const databaseTimeoutMs = 5_000
-/** Connections besides those that invocations hold: kept open between two, or of callers who are told to come later. */
+/** Connections besides those of invocations: idle ones, and those of throttled callers. */
 const spareConnections = 400
 
 async function main() {

@@ -7,7 +7,8 @@ import { type CompletionEvent, taskCompleted } from '../../src/tasks/completion-
 type Source = { databaseUrl: string | undefined; databaseCa: string | undefined; dataDirectory: string }
 
 /**
- * The event has a new id, so the notifier handles it. It does not say who completed the task, which the row does not have.
+ * The event has a new id, so the notifier handles it. It does not say who completed the task, which the row
+ * does not have.
  * @throws StartError in one line when the task is missing or not completed, or the database does not answer
  */
 export async function readEventOfTask(id: string, source: Source): Promise<CompletionEvent> {

@@ -34,7 +34,7 @@ export function webhookChannel({
   }
 }
 
-/** Written by hand: the official package is a tenth of the Worker's size budget. The tests verify with that package. */
+/** The official package would be a tenth of the Worker's size budget. The tests verify with it. */
 async function sign(secret: string, text: string) {
   const raw = Uint8Array.from(atob(secret.replace(/^whsec_/, '')), (character) => character.charCodeAt(0))
   const algorithm = { name: 'HMAC', hash: 'SHA-256' }

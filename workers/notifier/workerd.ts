@@ -1,4 +1,4 @@
-/** Entry of the notifier on Workers: the handler behind the Invoke API, called by service binding or over HTTP. */
+/** Entry of the notifier on Workers: the handler behind the Invoke API, by service binding or HTTP. */
 
 import { createLogger } from '../../src/core/log.ts'
 import { functionTimeoutMs } from '../../src/outbox/timing.ts'

@@ -1,12 +1,12 @@
-/** Keys from the provider chain of AWS's SDK, for an API that was given none. */
+/** Keys from the provider chain of AWS's SDK, for an API without keys in its settings. */
 
 import { StartError } from '../../core/start-error.ts'
 import type { CredentialSource, Credentials } from '../../outbox/credentials.ts'
 
 /**
- * The keys themselves, or the chain: shared files, web identity, the endpoints of ECS and EKS, then EC2's instance role.
- * The chain keeps what it finds until shortly before it expires; keys that were refused are asked for anew. Its package
- * is loaded at first use, since few deployments need it.
+ * Returns the given keys, or those of the chain: shared files, web identity, the endpoints of ECS and EKS,
+ * EC2's instance role. The chain caches keys until shortly before they expire; refused keys are fetched
+ * again. Its package is loaded on first use, since few deployments need it.
  * https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
  */
 export function openCredentials(given: Credentials | undefined): CredentialSource {
@@ -14,7 +14,7 @@ export function openCredentials(given: Credentials | undefined): CredentialSourc
   const chain = import('@aws-sdk/credential-providers').then(({ fromNodeProviderChain }) =>
     fromNodeProviderChain(),
   )
-  // It is awaited at the first invocation only.
+  // Awaited only at the first invocation.
   chain.catch(() => {})
   let latest: Credentials | undefined
   return async (refused) => {
@@ -28,7 +28,7 @@ export function openCredentials(given: Credentials | undefined): CredentialSourc
   }
 }
 
-/** @throws StartError when neither is there */
+/** @throws StartError when there are none */
 export async function assertCredentials(given: Credentials | undefined): Promise<void> {
   try {
     await openCredentials(given)()

@@ -1,6 +1,6 @@
 /**
- * The key pair with which the API invokes the notifier beside it, kept as a file that AWS's own tools read: with
- * AWS_SHARED_CREDENTIALS_FILE naming it, `aws lambda invoke --endpoint-url …` works.
+ * The key pair with which the API invokes the notifier beside it, in a file that AWS's tools read: `aws
+ * lambda invoke --endpoint-url …` works with AWS_SHARED_CREDENTIALS_FILE.
  */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
@@ -17,8 +17,8 @@ export async function readCredentials(path: string): Promise<NotifierCredentials
   return text === undefined ? undefined : parseCredentials(text, path)
 }
 
-/** The pair in the file, which is made at the first call. */
-export async function keepCredentials(path: string): Promise<NotifierCredentials> {
+/** Returns the pair in the file, and creates it at the first call. */
+export async function loadOrCreateCredentials(path: string): Promise<NotifierCredentials> {
   const text = await keepFile(path, () => {
     const accessKeyId = `NOTIFIER${randomBytes(6).toString('hex').toUpperCase()}`
     const secretAccessKey = randomBytes(30).toString('base64url')

@@ -1,4 +1,4 @@
-/** Runs the notifier as a process beside the API: starts it, starts it again when it dies, and never leaves it behind. */
+/** Runs the notifier as a process beside the API, restarts it when it dies, and stops it with the API. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EventSettings } from '../../config/event-queue.ts'
@@ -8,19 +8,19 @@ import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
 import { tryPort } from '../http/listen.ts'
 import { endingOf, killAfter, supervise } from '../process/supervise.ts'
-import { credentialsPath, keepCredentials, type NotifierCredentials } from './credentials.ts'
+import { credentialsPath, loadOrCreateCredentials, type NotifierCredentials } from './credentials.ts'
 
 type NotifierOptions = {
   /** Path of the bundled entry, dist/notifier.js. */
   entry: string
   port: number
-  /** Where the key pair is kept, in `notifier-credentials`. */
+  /** Has the key pair, in `notifier-credentials`. */
   dataDirectory: string
   functionName: string
   region: string
-  /** Where it keeps its queue; a password in it is handed over in the environment, and shown nowhere. */
+  /** Of the queue. Passed in the environment, since it may have a password. */
   databaseUrl?: string | undefined
-  /** The API's own environment; only what the notifier is meant to see is handed on. */
+  /** The API's own environment, of which the notifier gets a part. */
   environment: Record<string, string | undefined>
   log: Logger
 }
@@ -29,12 +29,12 @@ export type NotifierProcess = {
   /** For `createLambdaClient`. */
   endpoint: string
   credentials: NotifierCredentials
-  /** Resolves when the process has ended. Call it once the last event is delivered. */
+  /** Resolves when the process has ended. Call it after the last delivery. */
   stop(): Promise<void>
 }
 
 const host = '127.0.0.1'
-/** The notifier of an API that was just killed notices within moments; so long a restart waits for its port. */
+/** The notifier of a killed API ends within moments. A restart waits this long for its port. */
 const portWaitMs = 5_000
 const startWaitMs = 30_000
 const stopWaitMs = 1_500
@@ -51,11 +51,11 @@ const isForwarded = (name: string) => forwardedSettings.has(name) || forwardedEn
 
 /**
  * Resolves when the notifier answers.
- * @throws StartError in one line when its port is taken, or when it doesn't come up.
+ * @throws StartError in one line when its port is taken or it does not start
  */
 export async function startNotifier(options: NotifierOptions): Promise<NotifierProcess> {
   const { port, log } = options
-  const credentials = await keepCredentials(credentialsPath(options.dataDirectory))
+  const credentials = await loadOrCreateCredentials(credentialsPath(options.dataDirectory))
   await waitForPort(port)
 
   const launch = () => {
@@ -84,7 +84,7 @@ function launchNotifier(
   credentials: NotifierCredentials,
 ) {
   const child = spawn(process.execPath, ['--enable-source-maps', entry], {
-    // A group of its own: Ctrl-C in a terminal reaches the API alone, which stops the notifier when the last event is out.
+    // In its own process group Ctrl-C reaches only the API, which stops the notifier after the last delivery.
     detached: true,
     windowsHide: true,
     stdio: ['pipe', 'inherit', 'inherit'],
@@ -94,14 +94,14 @@ function launchNotifier(
       NOTIFIER_HOST: host,
       NOTIFIER_PORT: String(port),
       NOTIFIER_FUNCTION: functionName,
-      // The pipe on its stdin ends when this process does, even by SIGKILL: so no orphan remains.
+      // Its stdin closes when this process ends, even by SIGKILL, and then it ends too.
       NOTIFIER_PARENT_PIPE: '1',
       AWS_REGION: region,
       AWS_ACCESS_KEY_ID: credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
     },
   })
-  // Nothing is ever written to it; its breaking is told by the exit.
+  // Nothing is written to stdin. The exit reports that it closed.
   child.stdin?.on('error', () => {})
   const ended = endingOf(child)
   return {
@@ -117,10 +117,7 @@ function launchNotifier(
 const isRunning = (child: ChildProcess) =>
   child.pid !== undefined && child.exitCode === null && child.signalCode === null
 
-/**
- * Resolves when the notifier can listen on the port, for which the one of a killed API may need a moment.
- * @throws StartError after 5 s
- */
+/** Resolves when the port is free. @throws StartError when it is still taken after 5 s */
 export async function waitForPort(port: number) {
   const deadline = Date.now() + portWaitMs
   for (;;) {

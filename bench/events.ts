@@ -11,9 +11,7 @@ const kills = Number(process.argv[3] ?? 20)
 async function main() {
   console.log(`${events} Events, ${kills} SIGKILLs of the notifier.\n`)
   const storm = await runEventStorm({ events, kills, withinMs: 30 * 60_000 })
-  console.log(
-    '| Events | kills | unanswered, sent again | not handled | handled again | dead | seconds |',
-  )
+  console.log('| Events | kills | unanswered, sent again | not handled | handled again | dead | seconds |')
   console.log('|---:|---:|---:|---:|---:|---:|---:|')
   const { unanswered, missing, repeats, dead, seconds } = storm
   console.log(`| ${[events, kills, unanswered, missing.length, repeats, dead, seconds].join(' | ')} |`)

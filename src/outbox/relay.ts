@@ -15,7 +15,7 @@ const maximumAgeMs = 6 * 3_600_000
 const maxInFlight = 10
 /** Between attempts of an event that the function failed to handle. */
 const retry = { firstMs: 1000, longestMs: 5 * 60_000, jitter: 0.5 }
-/** Between passes while the notifier is away or throttles. Its Retry-After may ask for more, up to a limit. */
+/** Between passes while the notifier is away or throttles, if its Retry-After asks for no more. */
 const outage = { firstMs: 500, longestMs: 3000, jitter: 0.5, longestAskedMs: 5 * 60_000 }
 const pollMs = { afterFailure: 1000, idle: 5000 }
 

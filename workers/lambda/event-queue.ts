@@ -15,7 +15,7 @@ import * as queue from './queued-events.ts'
 type Options = {
   db: Database
   execution: Execution
-  /** The wait before each retry of an event that the function failed to handle; as many retries as members. */
+  /** The wait before each retry after a failure of the function; as many retries as members. */
   retryDelaysMs: readonly number[]
   /** An older event becomes a dead letter. */
   maximumAgeMs: number

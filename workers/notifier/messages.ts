@@ -25,7 +25,7 @@ const describers = new Map<string, (event: OutboxEvent) => Notification>([
   [taskCompleted.type, (event) => describeCompletion(taskCompleted.parse(event))],
 ])
 
-/** Returns undefined for an event of unknown type. @throws Error in one line when a known event is malformed */
+/** Returns undefined for an unknown type. @throws Error in one line when a known event is malformed */
 export const describeEvent = (event: OutboxEvent) => describers.get(event['detail-type'])?.(event)
 
 function describeCompletion({ id, detail: { task, completed_by } }: CompletionEvent): Notification {

@@ -85,6 +85,9 @@ describe('a database URL', () => {
     ['postgres:///db', 'DATABASE_URL: names no host; give'],
     ['postgres://u:secret@/cloudsql/p:r:i/db', 'DATABASE_URL: names no host; give'],
     ['postgres://u:secret@one:1,two:2/db', 'DATABASE_URL: names several hosts; give one'],
+    ['postgres://u:secret@one,two/tasks', 'DATABASE_URL: names several hosts; give one'],
+    ['postgres://u:secret@[/', 'DATABASE_URL must look like'],
+    ['postgres://u:secret%@h/', 'DATABASE_URL must look like'],
     ['postgres://u:secret@/db?host=/a,/b', 'DATABASE_URL: names several hosts; give one'],
     [
       'postgres://u:secret@/db?host=@name',
@@ -122,17 +125,6 @@ describe('a database URL', () => {
     expect(() => read(query)).toThrow(StartError)
     expect(() => read(query)).toThrow(line)
     expect(() => read(query)).not.toThrow(/secret|\n/)
-  })
-
-  test('several hosts and malformed URLs are refused without being shown', () => {
-    for (const databaseUrl of [
-      'postgres://u:secret@one,two/tasks',
-      'postgres://u:secret@[/',
-      'postgres://u:secret%@h/',
-    ]) {
-      expect(() => readDatabaseUrl({ databaseUrl })).toThrow(/^DATABASE_URL(:| must)/)
-      expect(() => readDatabaseUrl({ databaseUrl })).not.toThrow('secret')
-    }
   })
 })
 

@@ -62,8 +62,7 @@ export async function createCluster(cluster: string, programs: Programs, passwor
     await run(programs, 'initdb', [
       ...['-D', building, '-U', superuser, '--encoding=UTF8'],
       ...['--data-checksums', '--no-sync', '--no-instructions'],
-      // The same order and case folding on every machine. With a locale of the C library or ICU an update of
-      // these could invalidate indexes.
+      // Of the C library or ICU, an update would change the order, and so invalidate indexes.
       ...['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
       // Replaced below: initdb takes scram-sha-256 only together with a password.
       '--auth=reject',

@@ -1,7 +1,4 @@
-/**
- * Location of the embedded Postgres's data: DATA_DIR, or for root a directory that the server's user can
- * enter.
- */
+/** Location of the data: DATA_DIR, or for root a directory that the server's user can enter. */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'

@@ -72,9 +72,7 @@ export async function prepareNative(
   return copy
 }
 
-/**
- * Makes the links of the install script, which `npm ci --ignore-scripts` skips. Returns false if it may not.
- */
+/** Makes the links that `npm ci --ignore-scripts` leaves out. Returns false if it may not. */
 async function linkLibraries(directory: string): Promise<boolean> {
   const text = await readFile(join(directory, 'pg-symlinks.json'), 'utf8').catch((error) => {
     if (hasCode(error, 'ENOENT')) return '[]'

@@ -20,9 +20,7 @@ export type Owner = {
   port: number
 }
 
-/**
- * Content of Postgres's `postmaster.pid`; `socketDirectory` is empty until the server has opened its socket.
- */
+/** Content of `postmaster.pid`; `socketDirectory` is empty until the server has opened its socket. */
 export type Postmaster = { pid: number; port: number; socketDirectory: string; ready: boolean }
 
 export const socketDirectoryPrefix = 'task-api-'
@@ -47,7 +45,6 @@ export function processToken(pid: number): ProcessToken | undefined {
 export const pidOf = (token: ProcessToken) => Number.parseInt(token, 10)
 export const isRunning = (token: ProcessToken) => processToken(pidOf(token)) === token
 
-/** The token of this process. */
 export const ownToken = () => processToken(process.pid) ?? `${process.pid}.0`
 
 /** A name beside `path` that contains its maker, so that `removeLeftovers` finds what nobody will finish. */
@@ -143,10 +140,7 @@ export async function readPostmaster(cluster: string): Promise<Postmaster | unde
   return { pid: Math.abs(Number(pid)), port: Number(port), socketDirectory, ready: status.trim() === 'ready' }
 }
 
-/**
- * Whether the owner's server takes connections. The lock alone does not tell: a killed server leaves it
- * behind.
- */
+/** Whether the owner's server takes connections. A killed server leaves a lock that claims so. */
 export async function isServing({ cluster, socketDirectory }: Owner): Promise<boolean> {
   const postmaster = await readPostmaster(cluster)
   return (
@@ -156,10 +150,7 @@ export async function isServing({ cluster, socketDirectory }: Owner): Promise<bo
   )
 }
 
-/**
- * Whether `pid` is a Postgres on this cluster, and not another program after a crash. True if it cannot be
- * told.
- */
+/** Whether `pid` is a Postgres on this cluster, not another program by now. True in doubt. */
 export function isPostmaster(pid: number, cluster: string): boolean {
   if (!processToken(pid)) return false
   if (process.platform !== 'linux') return basename(ps(pid, 'comm=')[0] ?? '') === 'postgres'

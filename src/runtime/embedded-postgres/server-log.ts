@@ -21,9 +21,7 @@ function findFatal(output: string): string | undefined {
 
 const fatal = /(?:\] ([0-9A-Z]{5}) +)?\b(?:FATAL|PANIC|ERROR|error): +(.*\S)/
 
-/**
- * The error that ended the server, from its log after `since`. With a full disk it could not even write that.
- */
+/** The error in the log after `since`, or a full disk, on which the server could not write one. */
 export async function findCause(logFile: string, since: number, directories: string[]) {
   const { size } = await stat(logFile)
   const output = await readFrom(logFile, Math.max(since, size - logTailBytes))

@@ -127,8 +127,7 @@ function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions
     timezone: 'UTC',
     log_timezone: 'UTC',
     log_line_prefix: '%m [%p] %e ',
-    // Starts, crashes and refused log-ins. Failed statements would show users' text; the API logs their
-    // codes.
+    // Starts, crashes and refused log-ins, without failed statements, which would show users' text.
     log_min_messages: 'log',
     log_min_error_statement: 'panic',
     log_checkpoints: 'off',

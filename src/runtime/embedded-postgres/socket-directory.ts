@@ -12,10 +12,7 @@ import type { ServerUser } from './user.ts'
 /** `sun_path` holds 103 bytes on macOS (107 on Linux), and Postgres appends `/.s.PGSQL.` and the port. */
 const socketDirectoryBytes = 103 - '/.s.PGSQL.65535'.length
 
-/**
- * A short path that does not exist yet. The temporary directory's may be long, and root's may be closed to
- * others.
- */
+/** A short path that does not exist yet, in /tmp if the temporary directory does not suit. */
 export function chooseSocketDirectory(user: ServerUser | null): string {
   const name = socketDirectoryPrefix + randomBytes(6).toString('hex')
   const usual = join(tmpdir(), name)

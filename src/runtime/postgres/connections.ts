@@ -1,7 +1,4 @@
-/**
- * The connections of a process. Each is a client of postgres.js of its own, so that a failed one is thrown
- * away alone.
- */
+/** Connections of a process, each a postgres.js client, so that a failed one is replaced alone. */
 import type { Notice, Sql } from 'postgres'
 import { createSemaphore } from '../../core/semaphore.ts'
 import { DeadlineError, type ValueTypes } from '../../ports/database.ts'
@@ -17,10 +14,7 @@ export type Connection = {
   sql: Sql<ValueTypes>
   /** Stays true: postgres.js would reconnect for the next statement, outside of a transaction under way. */
   isClosed: () => boolean
-  /**
-   * Registers a one-shot close listener; returns a function that removes it. (A promise would retain past
-   * waiters.)
-   */
+  /** Registers a close listener; returns a function that removes it. A promise would retain past waiters. */
   onClose: (listener: () => void) => () => void
   /** The server has committed, but has stopped waiting for its synchronous standby. */
   isUnconfirmed: () => boolean
@@ -59,8 +53,7 @@ export function createConnections(connect: Connect, poolSize: number) {
         listeners.clear()
         removeIdle(connection)
       },
-      // Identified by the server's own routine: the text depends on its language, and the code is that of any
-      // warning.
+      // By the server's routine: the text depends on its language, and the code is that of any warning.
       onnotice({ routine }) {
         if (routine === 'SyncRepWaitForLSN') isUnconfirmed = true
       },

@@ -11,18 +11,13 @@ export function isSent(query: object): boolean {
   return (query as { state?: unknown }).state !== null
 }
 
-/**
- * Does what `query.cancel()` does, but handles a failure: there it would be unhandled and end the process.
- */
+/** `query.cancel()` leaves a failure unhandled, which would end the process. */
 export async function cancel(query: object): Promise<void> {
   const { canceller } = query as { canceller?: (query: object) => Promise<unknown> }
   await canceller?.(query).catch(() => {})
 }
 
-/**
- * One statement by the extended protocol, also without values. By default those would take the simple
- * protocol.
- */
+/** One statement by the extended protocol, without values, too. */
 export function textQuery<T extends Row>(
   sql: Pick<SqlTag, 'unsafe'>,
   text: string,
@@ -40,10 +35,7 @@ export const sameClient = (sql: Sql): Sql => postgres({ ...sql.options, max: 1 }
 export const hostWithColon = (host: string, port: number) =>
   ({ host: [host], port: [port] }) as unknown as { host: string; port: number }
 
-/**
- * After a failure within an answer postgres.js begins the next one at the index where that stopped (its issue
- * 1181).
- */
+/** After a failure within an answer the next one begins at the index of the failure (issue 1181). */
 export function withoutHoles<T extends readonly Row[]>(rows: RowList<T>): RowList<T> {
   return rows.length === 0 || 0 in rows ? rows : (rows.filter(() => true) as unknown as RowList<T>)
 }

@@ -12,10 +12,7 @@ export type Migration = {
   text: string
   /** False for a file that begins with `outsideMark`. */
   isTransactional: boolean
-  /**
-   * The file's schema needs a program whose newest migration has this number or a higher one; null for any
-   * program. See `needsMark`.
-   */
+  /** The newest migration of the oldest program that can run beside the schema; null for any program. */
   oldestProgram: number | null
 }
 
@@ -31,9 +28,7 @@ const outsideMark = '-- migrate: outside a transaction\n'
  */
 const needsMark = /^-- migrate: needs program (\d{4})$/m
 
-/**
- * Refuses malformed names, gaps and duplicates, so that a file's number is its index in the list plus one.
- */
+/** Refuses malformed names, gaps and duplicates: a file's number is its index in the list plus one. */
 export async function readMigrations(directory: string): Promise<Migration[]> {
   const names = await listSqlFiles(directory)
   if (names.length === 0) throw new StartError(`there are no migrations in ${directory}`)

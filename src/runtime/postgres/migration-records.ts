@@ -1,7 +1,4 @@
-/**
- * The table schema_migrations: the files that were applied to a database, and their agreement with the
- * program's.
- */
+/** The table schema_migrations, and its agreement with the program's files. */
 import postgres from 'postgres'
 import { oneLine } from '../../core/plain-text.ts'
 import { StartError } from '../../core/start-error.ts'

@@ -1,7 +1,4 @@
-/**
- * Brings a database to this program's schema: numbered SQL files, each applied once, in order, in its own
- * transaction or, if the file says so, outside of one.
- */
+/** Applies numbered SQL files, each once, in order, in or outside of a transaction of its own. */
 import postgres from 'postgres'
 import type { Logger } from '../../core/log.ts'
 import { oneLine } from '../../core/plain-text.ts'
@@ -64,8 +61,7 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
         await tx.unsafe('select')
         await runOutside(sql, next)
       }
-      // Afterwards, so that a file that ends the transaction is not recorded. It may have changed
-      // search_path.
+      // Afterwards, so that a file that ends the transaction is not recorded.
       await tx.unsafe(
         `insert into ${table} (version, name, checksum, oldest_program) values ($1, $2, $3, $4)`,
         [next.version, next.name, next.checksum, next.oldestProgram],
@@ -140,10 +136,7 @@ const describe = (error: unknown) => oneLine(error instanceof Error ? error.mess
 const fileError = (migration: Migration, error: unknown) =>
   new StartError(`${migration.name}${locate(migration, error)}: ${describe(error)}`, { cause: error })
 
-/**
- * Postgres reports a position in the text for errors of parsing and names, and a function's line for errors
- * inside one.
- */
+/** The line of a syntax error or an unknown name, or the function in which an error occurred. */
 function locate({ text }: Migration, error: unknown) {
   if (!(error instanceof postgres.PostgresError)) return ''
   if (error.position) {

@@ -13,8 +13,8 @@ const statementTimeoutMs = 60_000
 type Location = Pick<Config, 'databaseUrl' | 'databaseCa' | 'dataDirectory'>
 
 /**
- * Options of postgres.js for DATABASE_URL, or without it for the embedded server that a running `npm start` keeps under
- * DATA_DIR. One connection, without prepared statements, which a transaction pooler would lose.
+ * Options of postgres.js for DATABASE_URL, or without it for the embedded server that a running `npm start`
+ * keeps under DATA_DIR. One connection, without prepared statements, which a transaction pooler would lose.
  * @throws StartError when there is none, or DATABASE_URL cannot be read
  */
 export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory }: Location) {
@@ -30,7 +30,7 @@ export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirect
 /** @throws StartError as findOperatorDatabase does */
 export const connectAsOperator = async (location: Location) => postgres(await findOperatorDatabase(location))
 
-/** The database and the settings of the service that the environment describes. @throws StartError when there is none */
+/** The database and the settings of the service. @throws StartError when there is no database */
 export async function withDatabase(
   env: NodeJS.ProcessEnv,
   work: (db: Database, config: Config) => Promise<void>,

@@ -30,9 +30,7 @@ export const valueOptions = {
   onnotice: () => {},
 } satisfies Options<Record<string, PostgresType>>
 
-/**
- * @param text seconds since the epoch, to the microsecond: `1795331045.120000` is `2026-11-22T07:04:05.120Z`
- */
+/** @param text seconds since the epoch: `1795331045.120000` is `2026-11-22T07:04:05.120Z` */
 export function toRfc3339(text: string): string {
   const [seconds, microseconds] = text.split('.')
   const whole = Number(seconds) * 1000
@@ -94,7 +92,7 @@ const withText = (database: Omit<Database, 'query'>): Database => ({
     database.run((sql) => textQuery(sql, text, values, prepare), options),
 })
 
-/** Returns the ms that remain, at least 1. */
+/** The ms that remain, at least 1. */
 function countDown(ms: number): () => number {
   const deadline = performance.now() + ms
   return () => Math.max(1, Math.ceil(deadline - performance.now()))
@@ -129,10 +127,7 @@ async function onConnection<T>(
 const begin = `begin isolation level read committed;
   set local lock_timeout = 0; set local idle_in_transaction_session_timeout = 0`
 
-/**
- * Sends `begin` and `commit` itself: postgres.js's own `begin` has no deadlines, and writes to closed
- * connections.
- */
+/** With `begin` and `commit` of our own: those of postgres.js have no deadlines. */
 async function inTransaction<T>(
   connection: Connection,
   timeoutMs: number,

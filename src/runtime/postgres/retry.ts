@@ -5,10 +5,7 @@ import { DatabaseUnavailableError, DeadlineError } from '../../ports/database.ts
 import { toUnavailable, unavailableReason } from './failure.ts'
 import { ConnectionLostError } from './statement.ts'
 
-/**
- * serialization_failure, deadlock_detected: the statement was undone as a whole (PostgreSQL documentation,
- * 13.5).
- */
+/** serialization_failure, deadlock_detected: the whole statement was undone. */
 const retryableSqlStates = new Set(['40001', '40P01'])
 /** lock_not_available. A statement that waited long was ended by its own time-out, and is not retried. */
 const lockTimeout = '55P03'

@@ -68,7 +68,6 @@ export async function startMigrated({
   return server
 }
 
-/** The connections of this process, made when they are needed. */
 export function connectDatabase(config: Config, address: DatabaseAddress, stack: Stack) {
   const database = createDatabase(connectTo(address, config), {
     poolSize: config.databasePool,

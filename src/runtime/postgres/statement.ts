@@ -1,7 +1,4 @@
-/**
- * One statement on one connection: its deadline, and the meaning of its failure for the connection and for
- * retries.
- */
+/** One statement on one connection: its deadline, and the meaning of its failure. */
 import postgres, { type PendingQuery, type Row, type RowList } from 'postgres'
 import { backoffMs } from '../../core/backoff.ts'
 import { DeadlineError } from '../../ports/database.ts'

@@ -1,7 +1,7 @@
 /** The folded text for searches: the same on every server, filled in beside the running service. */
 import { join } from 'node:path'
 import postgres from 'postgres'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, type TestContext, test } from 'vitest'
 import { readMigrations } from '../../src/runtime/postgres/migration-files.ts'
 import { migrate } from '../../src/runtime/postgres/migrations.ts'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
@@ -112,19 +112,24 @@ test('the running service fills in the column', async () => {
   await api.stop()
 })
 
-test('a user has one heavy statement at a time; others wait, and are answered 503 without a turn', async () => {
+async function startService({ onTestFinished }: Pick<TestContext, 'onTestFinished'>) {
   const name = await server.createDatabase()
   const sql = server.sql(name)
   await migrate(sql, migrations, quiet)
-  const settings = {
-    RATE_LIMIT_USER: '1000/60s',
-    RATE_LIMIT_ANONYMOUS: '1000/60s',
+  const limits = { RATE_LIMIT_USER: '1000/60s', RATE_LIMIT_ANONYMOUS: '1000/60s' }
+  const environment = {
+    DATABASE_URL: server.url(name),
     JWT_SECRET: 'x'.repeat(32),
+    ...limits,
+    BCRYPT_COST: '4',
   }
-  const api = await startApi({
-    environment: { DATABASE_URL: server.url(name), BCRYPT_COST: '4', ...settings },
-  })
-  const { register, request } = createClient({ baseUrl: api.baseUrl, addressHeader: 'X-Test-Address' })
+  const api = await startApi({ environment })
+  onTestFinished(async () => void (await api.stop()))
+  return { name, sql, ...createClient(api) }
+}
+
+test('a user has one heavy statement at a time; others wait, and are answered 503 without a turn', async (context) => {
+  const { name, sql, register, request } = await startService(context)
   const [ann, bob] = [await register(), await register()]
   const running = async () =>
     (
@@ -150,25 +155,10 @@ test('a user has one heavy statement at a time; others wait, and are answered 50
   await locking`rollback`
   locking.release()
   expect((await search(ann.token)).status).toBe(200)
-  await api.stop()
 })
 
-test('a search in long texts of one letter is cheap and holds up no others', async () => {
-  const name = await server.createDatabase()
-  const sql = server.sql(name)
-  await migrate(sql, migrations, quiet)
-  const settings = {
-    RATE_LIMIT_USER: '1000/60s',
-    RATE_LIMIT_ANONYMOUS: '1000/60s',
-    JWT_SECRET: 'x'.repeat(32),
-  }
-  const api = await startApi({
-    environment: { DATABASE_URL: server.url(name), BCRYPT_COST: '4', ...settings },
-  })
-  const { register, request, createTask } = createClient({
-    baseUrl: api.baseUrl,
-    addressHeader: 'X-Test-Address',
-  })
+test('a search in long texts of one letter is cheap and holds up no others', async (context) => {
+  const { sql, register, request, createTask } = await startService(context)
   const [ann, bob] = [await register(), await register()]
   await sql`
     insert into tasks (title, description, created_by)
@@ -189,5 +179,4 @@ test('a search in long texts of one letter is cheap and holds up no others', asy
   // Those whose turn does not come within two seconds are refused; the product of both lengths would let two
   // through.
   expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(3)
-  await api.stop()
 })

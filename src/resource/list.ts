@@ -64,11 +64,8 @@ export function listStatement(
   const ordering = orderings[query.ordering.replace('-', '')]
   if (!ordering) throw new RangeError(`there is no ordering ${query.ordering}`)
   const limit = add(query.limit + 1)
-  const { orderBy, beyond } = keyset(ordering, {
-    descending: query.ordering.startsWith('-'),
-    position,
-    add,
-  })
+  const descending = query.ordering.startsWith('-')
+  const { columns: sortColumns, orderBy, beyond } = keyset(ordering, { descending, position, add })
   const conditions = Object.entries(filters).flatMap(([name, { where }]) => {
     const value = query[name]
     return value === undefined || value === null ? [] : [`and ${where(value, add)}`]
@@ -82,7 +79,7 @@ export function listStatement(
     others.length === 0
       ? part(first)
       : `
-      select distinct on (${ordering.nullable ? 'sort_key is null, ' : ''}sort_key, id) * from (${[first, ...others].map((source) => `(${part(source)})`).join(' union all ')}) parts
+      select distinct on (${sortColumns('sort_key').join(', ')}) * from (${[first, ...others].map((source) => `(${part(source)})`).join(' union all ')}) parts
       order by ${orderBy('sort_key')} limit ${limit}`
   const matches = [first, ...others].map((source) => `select t.id from ${table} t where ${source} ${where}`)
   const count = query.count ? `(select count(*) from (${matches.join(' union ')}) matching)` : 'null::bigint'

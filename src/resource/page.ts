@@ -24,8 +24,9 @@ export type Ordering = {
 export type AddValue = (value: string | number | boolean | null) => string
 
 /**
- * The order in which rows are read, for a key of this name, and the condition for the rows that lie beyond
- * the position. A page before a position is read in reverse.
+ * The columns that rows are ordered by, for a key of this name, and the condition for the rows beyond the
+ * position. Rows without a value come last by a leading flag. All columns have one direction, so that a page is
+ * a range of an index on them; a page before a position is read in reverse.
  */
 export function keyset(
   { key, type, nullable }: Ordering,
@@ -33,21 +34,27 @@ export function keyset(
 ) {
   const isReverse = position?.direction === 'before'
   const downwards = descending !== isReverse
-  const way = downwards ? ' desc' : ''
-  const orderBy = (name: string, id = 'id') =>
-    `${nullable ? `${name} is null${isReverse ? ' desc' : ''}, ` : ''}${name}${way}, ${id}${way}`
-  if (!position) return { orderBy, beyond: '' }
+  const flag = (name: string) => `${name} is ${descending ? 'not null' : 'null'}`
+  const columns = (name: string, id = 'id') => [...(nullable ? [flag(name)] : []), name, id]
+  const orderBy = (name: string, id?: string) =>
+    columns(name, id)
+      .map((column) => `${column}${downwards ? ' desc' : ''}`)
+      .join(', ')
+  const order = { columns, orderBy }
+  if (!position) return { ...order, beyond: '' }
   const { value, inclusive } = position
   const comparison = downwards ? '<' : '>'
   // An inclusive position lets its own row in by the neighbouring id: the statement's text stays the same.
   const id = `${add(inclusive ? position.id + (downwards ? 1 : -1) : position.id)}::bigint`
-  if (value === null)
+  if (value === null) {
+    const withoutValue = `${key} is null and id ${comparison} ${id}`
     return {
-      orderBy,
-      beyond: `and (${key} is null and id ${comparison} ${id}${isReverse ? ` or ${key} is not null` : ''})`,
+      ...order,
+      beyond: isReverse ? `and (${withoutValue} or ${key} is not null)` : `and ${withoutValue}`,
     }
-  const row = `(${key}, id) ${comparison} (${add(value)}::${type}, ${id})`
-  return { orderBy, beyond: nullable && !isReverse ? `and (${row} or ${key} is null)` : `and ${row}` }
+  }
+  const place = [...(nullable ? [descending] : []), `${add(value)}::${type}`, id]
+  return { ...order, beyond: `and (${columns(key).join(', ')}) ${comparison} (${place.join(', ')})` }
 }
 
 /** The positions where the pages around one begin. */

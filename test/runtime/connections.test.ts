@@ -1,4 +1,4 @@
-/** Connections: how many there may be, and what is left of one whose client has gone. */
+/** Client connections: their limits, and the resources of a connection whose client has gone. */
 import { readdirSync, readlinkSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ function portOf({ baseUrl }: { baseUrl: string }) {
   return Number(new URL(baseUrl).port)
 }
 
-/** A connection on which `text` is sent at once. */
+/** A connection that sends `text` at once. */
 function open(port: number, text = ''): Socket {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => {})
@@ -21,7 +21,7 @@ function open(port: number, text = ''): Socket {
   return socket
 }
 
-/** What came on the connection until the other side closed it. */
+/** Everything received until the other side closed the connection. */
 function received(socket: Socket): Promise<string> {
   const chunks: Buffer[] = []
   socket.on('data', (chunk) => chunks.push(chunk))
@@ -32,7 +32,7 @@ function received(socket: Socket): Promise<string> {
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`
 
-/** The files and sockets that a process has open. */
+/** The number of open files and sockets of a process. */
 function descriptors(pid = 0): string[] {
   const directory = `/proc/${pid}/fd`
   return readdirSync(directory).flatMap((name) => {
@@ -44,7 +44,7 @@ function descriptors(pid = 0): string[] {
   })
 }
 
-test.concurrent('requests whose client has left are freed, however many it had sent', async (context) => {
+test.concurrent('requests are freed when their client leaves, also many pipelined ones', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const path = '/docs/swagger-ui-bundle.js'
@@ -53,7 +53,7 @@ test.concurrent('requests whose client has left are freed, however many it had s
   await vi.waitFor(() => expect(filesOpen()).toBe(0), patience)
   const connections = () => descriptors(api.child.pid).filter((name) => name.startsWith('socket:')).length
   const before = connections()
-  // The first client is cut off for sending too many; the others leave while they are being answered.
+  // The first client is cut off for pipelining too many. The others leave during their answers.
   for (const count of [500, 90, 90, 90, 90]) {
     const socket = open(portOf(api), get(path).repeat(count))
     await new Promise((resolve) => socket.once(count > 100 ? 'close' : 'data', resolve))
@@ -63,7 +63,7 @@ test.concurrent('requests whose client has left are freed, however many it had s
   await vi.waitFor(() => expect(connections()).toBeLessThanOrEqual(before), patience)
 })
 
-test.concurrent('requests of one connection are answered in turn, also when there are many', async (context) => {
+test.concurrent('pipelined requests are answered in order', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const last = 'GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
@@ -71,7 +71,7 @@ test.concurrent('requests of one connection are answered in turn, also when ther
   expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual([...Array(100).fill('HTTP/1.1 200'), 'HTTP/1.1 404'])
 })
 
-test.concurrent('connections above MAX_CONNECTIONS are told so, and /healthz of the metrics stays there', async (context) => {
+test.concurrent('connections above MAX_CONNECTIONS get a 503, and the metrics server still answers /healthz', async (context) => {
   const metricsPort = await findFreePort()
   const service = await createService(context, { MAX_CONNECTIONS: '10', METRICS_PORT: String(metricsPort) })
   const api = await service.start()
@@ -83,7 +83,7 @@ test.concurrent('connections above MAX_CONNECTIONS are told so, and /healthz of 
   expect(refused).toMatch(/Retry-After: 1\r\n/)
   expect(refused).toMatch(/Connection: close\r\n/)
   expect(refused).toContain('"status":503')
-  // One that says nothing is not kept, nor are very many at once.
+  // Silent ones, and very many at once, are closed.
   const silent = Array.from({ length: 100 }, () => open(portOf(api)))
   await Promise.all(silent.map(received))
   expect(held.every((socket) => !socket.destroyed)).toBe(true)
@@ -100,7 +100,7 @@ test.concurrent('connections above MAX_CONNECTIONS are told so, and /healthz of 
   for (const socket of held) socket.destroy()
 })
 
-test.concurrent('MAX_CONNECTIONS that the open files do not allow for stop the start', async (context) => {
+test.concurrent('MAX_CONNECTIONS beyond the limit on open files stops the start', async (context) => {
   const service = await createService(context)
   const start = service.startProgram(
     ['sh', '-c', `ulimit -n 400; exec "${process.execPath}" "${join(root, 'dist/api.js')}"`],
@@ -117,7 +117,7 @@ test.concurrent('MAX_CONNECTIONS that the open files do not allow for stop the s
   expect(text).toMatch(/^MAX_CONNECTIONS: 200 are too many where 400 files may be open; give at most 135, or/)
 })
 
-test.concurrent('connections to the notifier and to the metrics without a whole request are closed', async (context) => {
+test.concurrent('the notifier and the metrics server close connections without a complete request', async (context) => {
   const metricsPort = await findFreePort()
   const service = await createService(context, { METRICS_PORT: String(metricsPort) })
   const api = await service.start()
@@ -129,13 +129,13 @@ test.concurrent('connections to the notifier and to the metrics without a whole 
     ]
     const begunAt = Date.now()
     await Promise.all(begun.map((text) => received(open(port, text))))
-    // 5 s, and what a busy machine takes.
+    // 5 s, and more on a busy machine.
     expect(Date.now() - begunAt).toBeLessThan(15_000)
     expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200)
   }
 })
 
-test.concurrent('neither the notifier nor the metrics take connections without bound', async (context) => {
+test.concurrent('the notifier and the metrics server bound their connections', async (context) => {
   const metricsPort = await findFreePort()
   const service = await createService(context, {
     METRICS_PORT: String(metricsPort),
@@ -147,7 +147,7 @@ test.concurrent('neither the notifier nor the metrics take connections without b
     [api.notifierPort, 401],
   ] as const) {
     const texts = await Promise.all(Array.from({ length: most + 50 }, () => received(open(port))))
-    // One that was taken is told that its request did not come in time.
+    // An accepted one gets a time-out.
     expect(texts.filter((text) => text === '').length).toBeGreaterThanOrEqual(50)
     expect(texts.filter((text) => text.startsWith('HTTP/1.1 408 ')).length).toBeGreaterThan(50)
     expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200)

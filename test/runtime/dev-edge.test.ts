@@ -1,4 +1,4 @@
-/** `npm run dev:edge`: the API and the notifier as Workers under a real `wrangler dev`, and nothing left of it at the end. */
+/** `npm run dev:edge`: both Workers under a real `wrangler dev`, which leaves no process at its end. */
 import { cp, symlink } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -25,13 +25,13 @@ const command: [string, ...string[]] = [
   join(root, 'dist/dev-edge.js'),
 ]
 const patience = { timeout: 60_000, interval: 100 }
-/** One test is enough of `npm test`; the others start it anew each, and come with `npm run test:more`. */
+/** `npm test` runs one test. The others each start a preview, and are part of `npm run test:more`. */
 const further = test.runIf(process.env.TEST_MORE === '1')
 
 const ready = async (program: Program) => ({
   ...program,
   baseUrl: String((await program.line(({ message }) => message === 'listening')).url),
-  // Not trusted here: everybody has the same address.
+  // The header is not trusted here: all clients have the same address.
   addressHeader: 'X-Forwarded-For',
 })
 
@@ -42,7 +42,7 @@ function startPreview(service: Service, environment: Record<string, string> = {}
   })
 }
 
-/** The preview with all that it has started by now. */
+/** Remembers the processes that the preview has started by now. */
 function watch({ child }: Pick<Program, 'child'>) {
   const descendants = descendantsOf(child)
   const find = (part: string): Descendant => {
@@ -66,7 +66,7 @@ const start = async (context: TestContext, environment: Record<string, string> =
   return { service, preview, client: createClient(preview) }
 }
 
-test('it serves, its notifier Worker tells what was completed, 200 requests at once all succeed, SIGTERM ends it all', async (context) => {
+test('serves 200 concurrent requests, notifies completed tasks, and leaves no process after SIGTERM', async (context) => {
   const { service, preview, client } = await start(context)
   const { token } = await client.register()
   const task = await client.createTask(token, { title: 'At the edge' })
@@ -97,7 +97,7 @@ test('it serves, its notifier Worker tells what was completed, 200 requests at o
   expect(left()).toEqual([])
 })
 
-further("a client's own word for its address counts for nothing", async (context) => {
+further('ignores addresses in headers of clients', async (context) => {
   const { preview } = await start(context, { RATE_LIMIT_ANONYMOUS: '5/1h' })
   const answers = await atOnce(6, (i) =>
     createClient(preview).request('GET', '/api/tasks/', {
@@ -108,7 +108,7 @@ further("a client's own word for its address counts for nothing", async (context
 })
 
 further(
-  'SIGKILL leaves no orphan; the next start keeps the data and delivers at once what waited',
+  'leaves no process after SIGKILL; the next start keeps the data and delivers waiting events at once',
   async (context) => {
     const { service, preview, client } = await start(context)
     service.webhook.answerWith((response) => void response.writeHead(500).end())
@@ -128,7 +128,7 @@ further(
   },
 )
 
-further('when wrangler is killed everything stops, and a line says so', async (context) => {
+further('stops with one line when wrangler is killed', async (context) => {
   const { preview } = await start(context)
   const { find, left } = watch(preview)
   const exited = exitOf(preview)
@@ -138,16 +138,16 @@ further('when wrangler is killed everything stops, and a line says so', async (c
   await until(() => left().length === 0)
 })
 
-further('npm run dev:edge ends with all it started by Ctrl-C', async (context) => {
+further('npm run dev:edge leaves no process after Ctrl-C', async (context) => {
   const service = await createService(context)
-  // A copy, since it builds, and other tests run what is built here.
+  // A copy, since it builds, and other tests use the build of this directory.
   const project = join(service.dataDirectory, 'project')
   for (const part of ['package.json', 'scripts', 'sql', 'src', 'tsconfig.json', 'workers', 'wrangler.toml'])
     await cp(join(root, part), join(project, part), { recursive: true })
   await symlink(join(root, 'node_modules'), join(project, 'node_modules'))
   const npm = service.startProgram(['npm', 'run', 'dev:edge'], {
     cwd: project,
-    // A group of its own, as a terminal gives it.
+    // Its own process group, as in a terminal.
     detached: true,
     environment: {
       PORT: '0',
@@ -165,21 +165,18 @@ further('npm run dev:edge ends with all it started by Ctrl-C', async (context) =
   expect(left()).toEqual([])
 })
 
-further(
-  'a service on the same data directory is refused in one line, whichever came first',
-  async (context) => {
-    const service = await createService(context)
-    const api = await service.start()
-    expect(await refusal(service)).toEqual([
-      `DATA_DIR ${service.dataDirectory} is in use by process ${api.child.pid}: stop that one, or set another DATA_DIR`,
-    ])
-    await api.stop()
-    const preview = await ready(startPreview(service))
-    await expect(service.start()).rejects.toThrow(`is in use by process ${preview.child.pid}`)
-  },
-)
+further('refuses the data directory of a running service, and the other way round', async (context) => {
+  const service = await createService(context)
+  const api = await service.start()
+  expect(await refusal(service)).toEqual([
+    `DATA_DIR ${service.dataDirectory} is in use by process ${api.child.pid}: stop that one, or set another DATA_DIR`,
+  ])
+  await api.stop()
+  const preview = await ready(startPreview(service))
+  await expect(service.start()).rejects.toThrow(`is in use by process ${preview.child.pid}`)
+})
 
-further('a setting that cannot be is refused in one line, before anything begins', async (context) => {
+further('refuses an impossible setting in one line, before it starts anything', async (context) => {
   const service = await createService(context)
   const taken = createServer()
   const port = await listenOnLoopback(taken)
@@ -203,29 +200,26 @@ further('a setting that cannot be is refused in one line, before anything begins
   expect(descendantsOf(process).filter(({ command }) => command.includes(service.dataDirectory))).toEqual([])
 })
 
-/** What is printed when it does not start. */
+/** The output of a start that fails. */
 async function refusal(service: Service, environment: Record<string, string> = {}) {
   const program = startPreview(service, environment)
   expect(await exitOf(program)).toBe(1)
   return program.lines.map(({ text }) => text)
 }
 
-further(
-  'a Postgres of its own by DATABASE_URL, an address of its own, and no secret on a command line',
-  async (context) => {
-    const server = await startTestPostgres()
-    context.onTestFinished(server.stop)
-    await migrateDatabase(server.url())
-    const secret = 'a secret that nobody may see: 32 bytes'
-    const environment = { HOST: '127.0.0.2', DATABASE_URL: server.url(), JWT_SECRET: secret }
-    const { preview, client } = await start(context, environment)
-    expect(preview.baseUrl).toMatch(/^http:\/\/127\.0\.0\.2:/)
-    const { id } = await client.register()
-    expect(await server.sql()`select id from users`).toEqual([{ id: String(id) }])
-    const commands = descendantsOf(preview.child).map(({ command }) => command)
-    const password = new URL(server.url()).password
-    expect(commands.filter((text) => text.includes(secret) || text.includes(password))).toEqual([])
-    expect(commands.filter((text) => text.includes('bin/postgres'))).toEqual([])
-    expect(await preview.stop()).toBe(0)
-  },
-)
+further('uses DATABASE_URL and HOST, with no secret on a command line', async (context) => {
+  const server = await startTestPostgres()
+  context.onTestFinished(server.stop)
+  await migrateDatabase(server.url())
+  const secret = 'a secret that nobody may see: 32 bytes'
+  const environment = { HOST: '127.0.0.2', DATABASE_URL: server.url(), JWT_SECRET: secret }
+  const { preview, client } = await start(context, environment)
+  expect(preview.baseUrl).toMatch(/^http:\/\/127\.0\.0\.2:/)
+  const { id } = await client.register()
+  expect(await server.sql()`select id from users`).toEqual([{ id: String(id) }])
+  const commands = descendantsOf(preview.child).map(({ command }) => command)
+  const password = new URL(server.url()).password
+  expect(commands.filter((text) => text.includes(secret) || text.includes(password))).toEqual([])
+  expect(commands.filter((text) => text.includes('bin/postgres'))).toEqual([])
+  expect(await preview.stop()).toBe(0)
+})

@@ -1,4 +1,4 @@
-/** Nothing acknowledged is lost, and no completion goes unnoticed, whichever real process is killed at the worst moment. */
+/** No acknowledged write and no event is lost when a process is killed at the worst moment. */
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -15,13 +15,13 @@ import {
 } from '../support/processes.ts'
 import { until } from './fixtures/embedded-postgres.ts'
 
-/** An event that was claimed at the moment of a kill waits until its lease of 15 s has run out. */
+/** An event claimed by a killed process waits for the end of its lease of 15 s. */
 const patience = { timeout: 60_000, interval: 100 }
-/** How many events the relay hands to the notifier at a time. */
+/** Events that the relay delivers at a time. */
 const batch = 10
 const keys = { AWS_ACCESS_KEY_ID: 'notifier', AWS_SECRET_ACCESS_KEY: 'known-to-both-ends' }
 
-/** Users of the API that complete tasks as fast as they can, until `stop` or until there is no API any more. */
+/** Clients that complete tasks without pause, until `stop` or until the API is gone. */
 async function startLoad(api: ApiProcess) {
   const client = createClient(api)
   const { token } = await client.register()
@@ -44,12 +44,12 @@ async function startLoad(api: ApiProcess) {
     while (!stopped && broken === 0) await workOn().catch(() => broken++)
   })
   return {
-    /** Ids of tasks whose creation, or completion, was answered as done. */
+    /** Ids of tasks whose creation, or completion, was acknowledged. */
     created,
     completed,
-    /** Answers that said otherwise. */
+    /** All other answers. */
     refused,
-    /** How many requests got no answer. */
+    /** The number of requests without an answer. */
     broken: () => broken,
     async stop() {
       stopped = true
@@ -76,8 +76,8 @@ type Posted = { id: string; detail: { task: { id: number } } }
 const eventIn = ({ body }: { body: string }): Posted => JSON.parse(body).event
 
 /**
- * From now on the webhook keeps its answers to itself, until `release`. As the relay hands out one batch at a time, no
- * post can be under way unseen while a whole batch of them is open.
+ * Makes the webhook withhold its answers until `release`. The relay delivers one batch at a time: while a whole batch of
+ * posts is open, no other post is in flight.
  */
 function holdAnswers({ webhook }: Service) {
   const held: string[] = []
@@ -100,14 +100,14 @@ function holdAnswers({ webhook }: Service) {
   return { held, open: () => open, release }
 }
 
-/** Of more than a batch, in one transaction and by hand, so that the relay finds a whole batch at once. */
+/** Completes more than a batch in one transaction, so that the relay finds a whole batch at once. */
 async function completeManyAtOnce(service: Service, api: ApiProcess): Promise<number[]> {
   const client = createClient(api)
   const { token } = await client.register()
   const tasks = await atOnce(2 * batch + 5, () => client.createTask(token))
   const ids = tasks.map(({ id }) => id)
   await service.query(`update tasks set status = 'completed' where id in (${ids})`)
-  // Wakes the relay, which would look by itself some seconds later.
+  // Wakes the relay, which would otherwise poll some seconds later.
   const last = await client.createTask(token, { status: 'completed' })
   return [...ids, last.id]
 }
@@ -127,14 +127,14 @@ const missing = <T>(wanted: Iterable<T>, found: Iterable<T>) => {
 type Expected = {
   created?: number[]
   completed: number[]
-  /** Ids of events that the webhook got and did not answer in time: the only ones that may come again. */
+  /** Ids of events that the webhook got and did not answer in time. Only these may be posted again. */
   held?: string[]
-  /** Whether those were logged as handled, and only the notifier's answer was lost. */
+  /** The notifier logged them as handled, and only its answer was lost. */
   loggedBefore?: boolean
 }
 
-/** Waits until the outbox is empty, then compares what was acknowledged, what is stored and what was told. */
-async function expectAllTold(service: Service, expected: Expected) {
+/** Waits until the outbox is empty, then compares acknowledged, stored and notified tasks. */
+async function expectAllNotified(service: Service, expected: Expected) {
   const { created = [], completed, held = [], loggedBefore = false } = expected
   const waiting = () => service.query('select id, attempts, last_error from outbox')
   await vi.waitFor(async () => expect(await waiting()).toEqual([]), patience)
@@ -151,7 +151,7 @@ async function expectAllTold(service: Service, expected: Expected) {
 
   const events = service.webhook.received.map(eventIn)
   const taskOf = new Map(events.map(({ id, detail }) => [id, detail.task.id]))
-  // Those too that were committed and not acknowledged any more: a change and its event are both there or neither.
+  // Includes tasks that were committed without an acknowledgement: a change and its event are atomic.
   expect(inOrder(taskOf.values())).toEqual(inOrder(stored))
 
   const posts = tally(events.map(({ id }) => id))
@@ -184,11 +184,11 @@ async function killWithAllItStarted(api: ApiProcess) {
 test.concurrent.for([
   { what: 'the API', killIt: kill, loggedBefore: true },
   { what: 'the API, the notifier and Postgres at once', killIt: killWithAllItStarted, loggedBefore: false },
-])('$what, killed under load between commit and delivery', async ({ killIt, loggedBefore }, context) => {
+])('$what killed under load between commit and delivery', async ({ killIt, loggedBefore }, context) => {
   const service = await createService(context)
   const api = await service.start()
   const completed = await completeTasks(api, batch + 2)
-  await expectAllTold(service, { completed })
+  await expectAllNotified(service, { completed })
 
   const { held, open, release } = holdAnswers(service)
   completed.push(...(await completeManyAtOnce(service, api)))
@@ -202,10 +202,10 @@ test.concurrent.for([
 
   await service.start()
   completed.push(...load.completed)
-  await expectAllTold(service, { created: load.created, completed, held, loggedBefore })
+  await expectAllNotified(service, { created: load.created, completed, held, loggedBefore })
 })
 
-test.concurrent('the notifier, killed while it handles events', async (context) => {
+test.concurrent('the notifier is killed while it handles events', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const notifierOf = () => descendantsOf(api.child).find(({ command }) => command.includes('notifier.js'))
@@ -217,7 +217,7 @@ test.concurrent('the notifier, killed while it handles events', async (context) 
   endProcess(victim.pid)
   await api.line(({ message }) => message === 'notifier died')
   release()
-  await expectAllTold(service, { completed, held })
+  await expectAllNotified(service, { completed, held })
   expect(notifierOf()?.pid).not.toBe(victim.pid)
   expect(api.child.exitCode).toBeNull()
 })
@@ -236,7 +236,7 @@ async function serviceWithNotifierElsewhere(context: TestContext) {
   return { service, startNotifier }
 }
 
-test.concurrent('a notifier that is away delays no answer, and hears of everything when it is back', async (context) => {
+test.concurrent('a notifier that is down delays no answer, and gets every event when it is back', async (context) => {
   const { service, startNotifier } = await serviceWithNotifierElsewhere(context)
   const api = await service.start()
   const readiness = async () => {
@@ -250,16 +250,16 @@ test.concurrent('a notifier that is away delays no answer, and hears of everythi
     patience,
   )
   const notifier = await startNotifier()
-  await expectAllTold(service, { completed })
+  await expectAllNotified(service, { completed })
   await vi.waitFor(async () => expect(await readiness()).toMatchObject({ status: 'ready' }), patience)
 
   await notifier.stop()
   completed.push(...(await completeTasks(api, batch + 2)))
   await startNotifier()
-  await expectAllTold(service, { completed })
+  await expectAllNotified(service, { completed })
 })
 
-test.concurrent('both away: what was completed before the kill and after it is told', async (context) => {
+test.concurrent('API and notifier down: tasks completed before and after the kill are notified', async (context) => {
   const { service, startNotifier } = await serviceWithNotifierElsewhere(context)
   const api = await service.start()
   const completed = await completeTasks(api, 2 * batch)
@@ -267,10 +267,10 @@ test.concurrent('both away: what was completed before the kill and after it is t
   completed.push(...(await completeTasks(await service.start(), 3)))
   expect(service.webhook.received).toEqual([])
   await startNotifier()
-  await expectAllTold(service, { completed })
+  await expectAllNotified(service, { completed })
 })
 
-test.concurrent('Postgres, killed under load: 503 until it is back, which takes no restart of the API', async (context) => {
+test.concurrent('Postgres is killed under load: 503 until it is back, without a restart of the API', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const load = await startLoad(api)
@@ -289,6 +289,6 @@ test.concurrent('Postgres, killed under load: 503 until it is back, which takes 
     expect({ status: answer.status, faults: problemFaults(answer) }).toEqual({ status: 503, faults: [] })
     expect(answer.headers.get('Retry-After')).toMatch(/^[1-9]\d*$/)
   }
-  await expectAllTold(service, load)
+  await expectAllNotified(service, load)
   expect((await createClient(api).request('GET', '/readyz')).body).toEqual({ status: 'ready' })
 })

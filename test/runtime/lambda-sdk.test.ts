@@ -1,4 +1,4 @@
-/** The Invoke API as the official SDK sees it, over HTTP, with functions of the test's own and a queue on a real Postgres. */
+/** The Invoke API through AWS's official SDK, with functions of the tests and a queue on a real Postgres. */
 import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -31,7 +31,7 @@ const cleanups: (() => unknown)[] = []
 let server: TestPostgres
 
 beforeAll(async () => {
-  // What the functions print is of interest in their log tails alone.
+  // The functions' output matters only in their log tails.
   for (const method of ['debug', 'error', 'log'] as const)
     vi.spyOn(console, method).mockImplementation(() => {})
   installLogCapture()
@@ -46,7 +46,7 @@ afterEach(async () => {
 
 type Options = { timeoutMs?: number; concurrency?: number; databaseUrl?: string; sdk?: LambdaClientConfig }
 
-/** @returns `invoke`, by the SDK, which tries once unless told otherwise */
+/** Returns `invoke`, by the SDK, which tries once by default. */
 async function serve(handler: LambdaFunction, { databaseUrl = server.url(), sdk, ...options }: Options = {}) {
   const { execution, log, lines } = createTestExecution(handler, options)
   const db = createDatabase((own) => postgres(databaseUrl, { ...valueOptions, ...own }), {
@@ -82,7 +82,7 @@ const logOf = ({ LogResult }: { LogResult?: string | undefined }) =>
 const json = (value: unknown) => JSON.stringify(value)
 
 describe('RequestResponse', () => {
-  test('answers what the function returned, and nothing that was not asked for', async () => {
+  test('returns the result of the function, and only the members that were asked for', async () => {
     const { invoke } = await serve(async (event) => ({ event }))
     const answer = await invoke({ Payload: json({ a: 1 }) })
     expect(answer).toEqual({
@@ -95,7 +95,7 @@ describe('RequestResponse', () => {
     expect(result(await invoke())).toEqual({ event: {} })
   })
 
-  test('the function is found by each of its names', async () => {
+  test('accepts every form of the function name', async () => {
     const arns: string[] = []
     const { invoke } = await serve(async (_, context) => void arns.push(context.invokedFunctionArn))
     const arn = 'arn:aws:lambda:us-east-1:123456789012:function:task-notifier'
@@ -127,7 +127,7 @@ describe('RequestResponse', () => {
 
   test('a time-out', async () => {
     const { invoke } = await serve(() => new Promise(() => {}), { timeoutMs: 50, concurrency: 1 })
-    // The second one gets an environment, although the first one's function runs on.
+    // The second invocation gets an environment although the first function still runs.
     for (let time = 0; time < 2; time++) {
       const answer = await invoke({ LogType: 'Tail' })
       expect(answer).toMatchObject({ StatusCode: 200, FunctionError: 'Unhandled' })
@@ -159,7 +159,7 @@ describe('RequestResponse', () => {
 })
 
 describe('LogType Tail', () => {
-  test('answers what the invocation printed', async () => {
+  test('returns the output of the invocation', async () => {
     const { invoke } = await serve(async (event) => {
       console.log('handling %s', event, { ok: true })
       await sleep(5)
@@ -179,12 +179,12 @@ describe('LogType Tail', () => {
       ),
       '',
     ])
-    // The function is warm by now.
+    // The function is warm.
     expect(logOf(await invoke({ LogType: 'Tail' }))).not.toContain('Init Duration')
     expect((await invoke({ LogType: 'None' })).LogResult).toBeUndefined()
   })
 
-  test('has the last 4 KB, from the beginning of a character', async () => {
+  test('returns the last 4 KB, from the beginning of a character', async () => {
     const { invoke } = await serve(async () => {
       for (let line = 0; line < 3000; line++) console.debug(`line ${line} ${'é'.repeat(7)}`)
     })
@@ -196,7 +196,7 @@ describe('LogType Tail', () => {
     expect(text).toContain('\nline 2999 ééééééé\nEND RequestId')
   })
 
-  test('invocations at the same time do not mix', async () => {
+  test('concurrent invocations have separate tails', async () => {
     const { invoke } = await serve(async (event) => {
       for (let line = 0; line < 5; line++) {
         console.log(`of ${event}`)
@@ -211,7 +211,7 @@ describe('LogType Tail', () => {
   })
 })
 
-test('DryRun runs nothing, and finds what would be refused', async () => {
+test('DryRun invokes nothing, and refuses what an invocation would refuse', async () => {
   let runs = 0
   const { invoke } = await serve(async () => runs++)
   const answer = await invoke({ InvocationType: 'DryRun', Payload: '{}' })
@@ -224,7 +224,7 @@ test('DryRun runs nothing, and finds what would be refused', async () => {
 })
 
 describe('Event', () => {
-  test('is queued with an empty answer, then handled under the same request id, on every try', async () => {
+  test('is queued with an empty answer, then handled under the same request id on every attempt', async () => {
     const seen: { event: unknown; context: LambdaContext }[] = []
     const { invoke } = await serve(async (event, context) => {
       seen.push({ event, context })
@@ -246,12 +246,12 @@ describe('Event', () => {
         awsRequestId: answer.$metadata.requestId,
         invokedFunctionArn: 'arn:aws:lambda:us-east-1:000000000000:function:task-notifier:live',
       })
-      // AWS drops it.
+      // AWS ignores it.
       expect(context.clientContext).toBeUndefined()
     }
   })
 
-  test('is accepted while every environment is busy, and handled when one is free', async () => {
+  test('is accepted while every environment is busy, and handled later', async () => {
     let release = () => {}
     const held = new Promise<void>((resolve) => {
       release = resolve
@@ -274,7 +274,7 @@ describe('Event', () => {
     expect(handled.indexOf('queued')).toBeGreaterThan(handled.indexOf('held'))
   })
 
-  test('may have 1 MB and no more', async () => {
+  test('may have at most 1 MB', async () => {
     const { invoke } = await serve(async () => {})
     const payload = (bytes: number) => `"${'x'.repeat(bytes - 2)}"`
     const megabyte = 1024 * 1024
@@ -289,7 +289,7 @@ describe('Event', () => {
 })
 
 describe('the concurrency', () => {
-  test('one event at a time in an environment, each with a log stream of its own; past it 429', async () => {
+  test('limits environments, each with one event at a time and its own log stream; beyond it answers 429', async () => {
     let release = () => {}
     const streams: string[] = []
     const { invoke } = await serve(
@@ -322,7 +322,7 @@ describe('the concurrency', () => {
     await Promise.all(two)
     expect(new Set(streams).size).toBe(2)
     for (const stream of streams) expect(stream).toMatch(/^\d{4}\/\d\d\/\d\d\/\[\$LATEST\][0-9a-f]{32}$/)
-    // Warm ones are used again.
+    // Warm environments are reused.
     const third = invoke()
     await vi.waitFor(() => expect(streams).toHaveLength(3), patience)
     release()
@@ -330,7 +330,7 @@ describe('the concurrency', () => {
     expect(new Set(streams).size).toBe(2)
   })
 
-  test('the SDK waits and tries again by itself', async () => {
+  test('the SDK retries by itself', async () => {
     let release = () => {}
     const begun = new Promise<void>((begin) => {
       release = () => begin()
@@ -417,12 +417,12 @@ describe('a refusal is the SDK’s exception', () => {
     })
   })
 
-  test('a clock that is a little late is none', async () => {
+  test('accepts a clock that is slightly late', async () => {
     const { invoke } = await serve(async () => 1, { sdk: { systemClockOffset: -240_000 } })
     expect(await invoke()).toMatchObject({ StatusCode: 200 })
   })
 
-  test('an Event that cannot be kept is not accepted', async () => {
+  test('refuses an Event that cannot be stored', async () => {
     const databaseUrl = `postgres://nobody:secret@127.0.0.1:${await findFreePort()}/none`
     const { invoke, lines } = await serve(async () => 1, { databaseUrl })
     const error = await invoke({ InvocationType: 'Event' }).catch((thrown: unknown) => thrown)
@@ -433,7 +433,7 @@ describe('a refusal is the SDK’s exception', () => {
       $metadata: { httpStatusCode: 500, requestId: isUuid },
     })
     expect(JSON.stringify(lines)).not.toContain('secret')
-    // The rest goes on.
+    // RequestResponse still works.
     expect(await invoke()).toMatchObject({ StatusCode: 200 })
   })
 })

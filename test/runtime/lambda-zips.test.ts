@@ -1,4 +1,4 @@
-/** What `npm run build:lambda` makes: zips that need nothing beside them, and the notifier in one of them. */
+/** `npm run build:lambda`: complete zips, and the notifier in one of them. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -16,7 +16,7 @@ const names = ['api', 'migrate', 'notifier']
 const read = (name: string, folder = join(root, 'dist/lambda')) => readFileSync(join(folder, `${name}.zip`))
 const unzip = (name: string) => unzipSync(read(name))
 
-test('the same bytes at another time, in another zone', async ({ onTestFinished }) => {
+test('the zips have the same bytes at another time, in another time zone', async ({ onTestFinished }) => {
   const folder = await mkdtemp(join(tmpdir(), 'task-api-zips-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   execFileSync(process.execPath, [join(root, 'scripts/build-lambda.mjs'), folder], {
@@ -25,20 +25,17 @@ test('the same bytes at another time, in another zone', async ({ onTestFinished 
   for (const name of names) expect(read(name, folder).equals(read(name)), name).toBe(true)
 })
 
-test.each(names)(
-  '%s.zip imports nothing but what Node brings, and tells of no folder of this machine',
-  (name) => {
-    const { 'index.mjs': code, 'index.mjs.map': map } = unzip(name)
-    const text = Buffer.from(code ?? []).toString()
-    const imported = [...text.matchAll(/^import .*?from ["']([^"']+)["'];?$/gm)].map(([, from = '']) => from)
-    expect(imported.length).toBeGreaterThan(0)
-    expect(imported.filter((from) => !isBuiltin(from))).toEqual([])
-    expect(text).toMatch(/export \{[^}]*\bhandler\b/)
-    expect(text + Buffer.from(map ?? [])).not.toContain(root)
-  },
-)
+test.each(names)('%s.zip imports only Node modules, and has no path of this machine', (name) => {
+  const { 'index.mjs': code, 'index.mjs.map': map } = unzip(name)
+  const text = Buffer.from(code ?? []).toString()
+  const imported = [...text.matchAll(/^import .*?from ["']([^"']+)["'];?$/gm)].map(([, from = '']) => from)
+  expect(imported.length).toBeGreaterThan(0)
+  expect(imported.filter((from) => !isBuiltin(from))).toEqual([])
+  expect(text).toMatch(/export \{[^}]*\bhandler\b/)
+  expect(text + Buffer.from(map ?? [])).not.toContain(root)
+})
 
-test('what lies beside the code is in the zips', () => {
+test('the zips have the files beside the code', () => {
   expect(Object.keys(unzip('api'))).toEqual(
     expect.arrayContaining(['public/docs.html', 'public/docs/reference.js', 'public/docs/swagger-ui.css']),
   )
@@ -57,7 +54,7 @@ describe("the notifier's zip behind the Runtime API", () => {
     await Promise.all([notifier?.stop(), webhook?.close()])
   })
 
-  test('handles an event once, and says so when it comes again', async () => {
+  test('handles an event once, and reports a duplicate', async () => {
     const event = makeCompletionEvent()
     expect(await notifier.invoke(event)).toEqual({ payload: { handled: event.id, duplicate: false } })
     expect(await notifier.invoke(event)).toEqual({ payload: { handled: event.id, duplicate: true } })
@@ -66,7 +63,7 @@ describe("the notifier's zip behind the Runtime API", () => {
     expect(line).toMatchObject({ event_id: event.id, title: 'Fix the roof', request_id: expect.any(String) })
   })
 
-  test('what is no completion event is an error of the function, and so is a webhook that refuses', async () => {
+  test('an unknown event and a refusing webhook are errors of the function', async () => {
     expect(await notifier.invoke({ hello: 'there' })).toMatchObject({
       error: { errorType: expect.any(String) },
     })

@@ -1,4 +1,4 @@
-/** The API as a Lambda function: the zip that is deployed, in an environment that stands still between events. */
+/** The API as a Lambda function: the deployed zip, in an environment that is frozen between events. */
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, ScheduledEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Connect } from '../../src/runtime/postgres/connections.ts'
@@ -40,7 +40,7 @@ afterAll(async () => {
 type Answer = {
   status: number
   headers: Record<string, unknown>
-  // biome-ignore lint/suspicious/noExplicitAny: an answer's body is whatever the function sends; tests look into it.
+  // biome-ignore lint/suspicious/noExplicitAny: the body of an answer can be any JSON.
   body: any
 }
 
@@ -88,7 +88,7 @@ async function register(lambda = api) {
 
 const notified = (title: string) => webhook.received.filter(({ body }) => body.includes(title)).length
 
-/** As EventBridge's rules send it: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html */
+/** The event of an EventBridge rule: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html */
 const scheduledEvent: ScheduledEvent = {
   version: '0',
   id: '53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa',
@@ -101,7 +101,7 @@ const scheduledEvent: ScheduledEvent = {
   detail: {},
 }
 
-test('from an account to a notification, which has gone out when the answer comes', async () => {
+test('a completed task is notified before the answer', async () => {
   const { token, username } = await register()
   const title = newName('task')
   const created = await send('POST', '/api/tasks/', { token, json: { title } })
@@ -163,7 +163,7 @@ describe('the schedule', () => {
   test.each([
     ["a rule's event", scheduledEvent],
     ["the Scheduler's own event", { ...scheduledEvent, source: 'aws.scheduler', detail: '{}' }],
-  ])('%s delivers what a request could not, and removes old rows', async (_, event) => {
+  ])('%s delivers the events that requests left, and deletes expired rows', async (_, event) => {
     const port = await findFreePort()
     const away = await startLambda('api', {
       ...settings,
@@ -192,7 +192,7 @@ describe('the schedule', () => {
   })
 })
 
-test('an Event is in the queue of the one who takes it when the answer comes, and out of the outbox', async () => {
+test('an Event has left the outbox for the queue before the answer', async () => {
   const queue = await startNotifier(webhook.url, { NOTIFIER_DATABASE_URL: settings.DATABASE_URL ?? '' })
   const queueing = await startLambda('api', {
     ...settings,
@@ -209,7 +209,7 @@ test('an Event is in the queue of the one who takes it when the answer comes, an
   await queue.stop()
 })
 
-test('an answer does not wait for a notifier that takes its time; the event is delivered all the same', async () => {
+test('an answer does not wait for a slow notifier; the event is delivered later', async () => {
   const { token } = await register()
   const title = newName('slow')
   let release = () => {}
@@ -222,7 +222,7 @@ test('an answer does not wait for a notifier that takes its time; the event is d
   })
   const json = { title, status: 'completed' }
   expect(await send('POST', '/api/tasks/', { token, json })).toMatchObject({ status: 201 })
-  // The webhook has been asked, and has not answered; by now the environment stands still in the middle of it.
+  // The environment is now frozen while it waits for the webhook.
   expect(notified(title)).toBe(1)
   const sql = postgres.sql()
   expect(await sql`select attempts from outbox`).toEqual([{ attempts: 1 }])
@@ -237,7 +237,7 @@ test('an answer does not wait for a notifier that takes its time; the event is d
   await notifier.line((line) => line.message === 'task completed' && line.title === title)
 })
 
-test('an environment that ends in the middle of a delivery loses nothing, nor does anybody hear of it twice', async () => {
+test('an environment that ends during a delivery loses no event, and notifies nobody twice', async () => {
   const doomed = await startLambda('api', { ...settings, ...notifier.settings })
   const { token } = await register(doomed)
   const title = newName('doomed')
@@ -257,14 +257,14 @@ test('an environment that ends in the middle of a delivery loses nothing, nor do
   await notifier.line((line) => line.message === 'task completed' && line.title === title)
   const sql = postgres.sql()
   expect(await sql`select attempts from outbox`).toEqual([{ attempts: 1 }])
-  // What it had claimed is due again when the lease ends: at once here.
+  // Ends the lease of the claimed event, which is then due again.
   await sql`update outbox set next_attempt_at = now()`
   expect(await api.invoke(scheduledEvent)).toEqual({ payload: null })
   expect(await sql`select from outbox`).toHaveLength(0)
   expect(notified(title)).toBe(1)
 })
 
-test('limits count by the address that AWS saw, whatever a header says', async () => {
+test('limits count by the address that AWS reports, for all headers', async () => {
   const sourceIp = '198.51.100.7'
   const remaining = async (headers: Record<string, string>, from = sourceIp) =>
     (await send('GET', '/api/tasks/', { sourceIp: from, headers })).headers['x-ratelimit-remaining']
@@ -274,7 +274,7 @@ test('limits count by the address that AWS saw, whatever a header says', async (
 })
 
 describe('odd requests', () => {
-  test('a body as base64: a form with octets that are no ASCII, and JSON', async () => {
+  test('accepts bodies as base64: a form with octets beyond ASCII, and JSON', async () => {
     const username = newName()
     const body = Buffer.from(`username=${username}&password=p%C3%A4ssw%C3%B6rd+%2B1`).toString('base64')
     const headers = { 'content-type': 'application/x-www-form-urlencoded' }
@@ -291,7 +291,7 @@ describe('odd requests', () => {
     expect(answer).toMatchObject({ status: 200 })
   })
 
-  test('query strings keep their encoding, repeats and all', async () => {
+  test('keeps the encoding and the repetitions of query parameters', async () => {
     const { token } = await register()
     const title = 'Ä + b & 100 %'
     await send('POST', '/api/tasks/', { token, json: { title } })
@@ -301,7 +301,7 @@ describe('odd requests', () => {
     expect(await send('GET', '/api/tasks/?limit=1&limit=2', { token })).toMatchObject({ status: 400 })
   })
 
-  test('a header may be empty, list several values, or have octets that are no ASCII', async () => {
+  test('accepts headers that are empty, list several values, or have octets beyond ASCII', async () => {
     const { token } = await register()
     const { body: task, headers } = await send('POST', '/api/tasks/', { token, json: { title: 'Buy milk' } })
     const change = (ifMatch: string) =>
@@ -319,7 +319,7 @@ describe('odd requests', () => {
     })
   })
 
-  test('a body that a GET brings along is not looked at; cookies are passed over', async () => {
+  test('ignores the body of a GET, and cookies', async () => {
     const headers = { 'content-type': 'application/json' }
     const answer = await send('GET', '/healthz', { headers, body: '{', cookies: ['a=1', 'b=2'] })
     expect(answer).toMatchObject({ status: 200, body: { status: 'alive' } })
@@ -360,7 +360,7 @@ test('the reference page is in the zip', async () => {
     expect(await send('GET', new URL(path, 'http://host/docs').pathname), path).toMatchObject({ status: 200 })
 })
 
-test('connections that went while nothing happened for long cost nothing', async () => {
+test('connections that were closed while the environment was frozen cause no error', async () => {
   let now = 0
   const database = reopenWhenStale({
     open: () => {
@@ -384,9 +384,9 @@ test('connections that went while nothing happened for long cost nothing', async
   expect(await backend()).not.toBe(first)
 })
 
-test('an event of any other kind is one clear error, and the next event is served', async () => {
+test('an unknown event is one clear error, and the next event is served', async () => {
   const sqs = { Records: [{ messageId: '059f36b4', body: 'Test message.', eventSource: 'aws:sqs' }] }
-  // A REST API's event, payload format 1.0, says neither.
+  // The event of a REST API, payload format 1.0.
   const rest = {
     version: '1.0',
     resource: '/',
@@ -403,7 +403,7 @@ test('an event of any other kind is one clear error, and the next event is serve
   expect(await send('GET', '/healthz')).toMatchObject({ status: 200 })
 })
 
-describe('a setting that is missing or wrong stops the start, by its name', () => {
+describe('a missing or wrong setting stops the start with its name', () => {
   test.each([
     [['DATABASE_URL', 'JWT_SECRET'], { DATABASE_URL: '', JWT_SECRET: '' }],
     [['DATABASE_URL'], { DATABASE_URL: 'mysql://localhost/tasks' }],

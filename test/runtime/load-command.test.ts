@@ -1,4 +1,4 @@
-/** `npm run load` ends what it has started, however it ends itself. */
+/** `npm run load` leaves no process, for every way of ending. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -7,7 +7,7 @@ import { isRunning } from '../../src/runtime/embedded-postgres/owner.ts'
 import { root } from '../support/directories.ts'
 import { type Descendant, descendantsOf } from '../support/processes.ts'
 
-/** Resolves once its API serves. */
+/** Resolves when its API serves. */
 async function startLoad(secondsOfRound: number) {
   const command = ['scripts/run.mjs', 'bench/load.ts', String(secondsOfRound), '2']
   const child = spawn(process.execPath, command, { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] })
@@ -22,15 +22,15 @@ async function startLoad(secondsOfRound: number) {
 const left = (started: Descendant[]) => started.filter(({ token }) => isRunning(token))
 const patience = { timeout: 60_000, interval: 100 }
 
-test('when nobody reads its output any more', async () => {
-  // In rounds of a second it prints, and so meets the closed output, within moments.
+test('when its output is closed', async () => {
+  // With rounds of a second it soon prints, and notices the closed output.
   const { child, exited, started } = await startLoad(1)
   child.stdout.destroy()
   expect(await exited).toEqual([1, null])
   await vi.waitFor(() => expect(left(started)).toEqual([]), patience)
 })
 
-test('when it is told to stop by SIGTERM', async () => {
+test('on SIGTERM', async () => {
   const { child, exited, started } = await startLoad(3600)
   child.kill('SIGTERM')
   expect(await exited).toEqual([1, null])

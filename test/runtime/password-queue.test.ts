@@ -1,6 +1,5 @@
 /**
- * The password queue as clients meet it, on the runtimes that have one: whoever floods it keeps nobody else
- * from logging in.
+ * The password queue over HTTP, on the runtimes that have one: a client that floods it keeps nobody else from logging in.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { atOnce, createClient, newName, statuses, type User } from '../support/client.ts'
@@ -45,7 +44,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
   const guess = (client: ReturnType<typeof newClient>, { token }: User) =>
     client.request('DELETE', '/api/users/me/', { token, json: { password: 'wrong horse' } })
 
-  test('twenty registrations at once from one address all get their answers', async () => {
+  test('twenty concurrent registrations from one address all succeed', async () => {
     const client = newClient()
     const answers = await atOnce(20, () =>
       client.request('POST', '/api/register/', { json: { username: newName(), password: 'correct horse' } }),
@@ -53,7 +52,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     expect(statuses(answers)).toEqual(Array(20).fill(201))
   })
 
-  test('one address with many accounts keeps nobody elsewhere from logging in', async () => {
+  test('a flood from one address with many accounts does not keep others from logging in', async () => {
     const [flooding, elsewhere] = [newClient(), newClient()]
     const ann = await elsewhere.register()
     const accounts = await Promise.all(Array.from({ length: 4 }, () => newClient().register()))
@@ -63,7 +62,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
         Array.from({ length: 40 }, () => guess(flooding, account).finally(() => answered++)),
       ),
     )
-    // The first ones refused say that the queue is full.
+    // The first refusals show that the queue is full.
     const refused = await Promise.race([flood.then(() => 0), untilAnswered()])
     expect(refused).toBeGreaterThan(0)
     for (let i = 0; i < 3; i++) {
@@ -72,7 +71,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
       })
       expect(login.status).toBe(200)
     }
-    // It was served among the others, not after them.
+    // The log-ins were served during the flood, not after it.
     expect(answered).toBeLessThan(160)
     const seen = statuses(await flood)
     expect(seen.filter((status) => status === 400).length).toBeGreaterThanOrEqual(10)
@@ -84,7 +83,7 @@ describe.each(Object.entries(runtimes))('on %s', (_, start) => {
     }
   })
 
-  test('clients that leave keep no place in the queue for good', async () => {
+  test('clients that leave free their places in the queue', async () => {
     const client = newClient()
     const ann = await client.register()
     for (let round = 0; round < 3; round++) {

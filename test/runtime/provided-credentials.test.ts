@@ -1,4 +1,4 @@
-/** The relay with keys from AWS's provider chain, against a notifier that is elsewhere and checks signatures. */
+/** The relay with keys of AWS's provider chain, and a separate notifier that checks signatures. */
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { expect, type TestContext, test, vi } from 'vitest'
@@ -13,7 +13,7 @@ const hour = 3_600_000
 const first = { accessKeyId: 'AKFIRST', secretAccessKey: 'the-first-secret' }
 const second = { accessKeyId: 'AKSECOND', secretAccessKey: 'the-second-secret' }
 
-/** A notifier that knows one key pair alone. */
+/** A notifier that accepts one key pair. */
 async function startNotifier(service: Service, port: number, pair: typeof first) {
   const notifier = service.startProgram([process.execPath, join(root, 'dist/notifier.js')], {
     environment: {
@@ -47,7 +47,7 @@ async function startInstanceMetadata({ onTestFinished }: TestContext, pair: type
   return `http://127.0.0.1:${await listenOnLoopback(server)}`
 }
 
-test('when the keys of a container are revoked and others are lent, the relay goes on with those', async (context) => {
+test('the relay takes new keys when those of the container are revoked', async (context) => {
   const endpoint = await startCredentialsEndpoint({ token: 'a token for the endpoint' })
   context.onTestFinished(async () => void (await endpoint.close()))
   const port = await findFreePort()
@@ -76,7 +76,7 @@ test('when the keys of a container are revoked and others are lent, the relay go
   await successor.line(({ message, title }) => message === 'task completed' && title === 'Three')
   const refusal = await api.line(({ error }) => String(error).includes('UnrecognizedClientException'))
   expect(refusal).toMatchObject({ level: 'warn', message: 'event not delivered' })
-  // Once more, for those that were refused: they have hours left.
+  // The refused keys would be valid for hours.
   expect(endpoint.asked()).toBe(asked + 1)
 
   await vi.waitFor(async () => expect(await service.query('select id from outbox')).toEqual([]), patience)

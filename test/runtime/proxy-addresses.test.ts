@@ -1,4 +1,4 @@
-/** Whose word for a client's address counts: from which peers, and in the header `Forwarded`. */
+/** Trusted peers, and the header `Forwarded`. */
 import { request as httpRequest } from 'node:http'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { newAddress } from '../support/client.ts'
@@ -10,7 +10,7 @@ async function start(environment: Record<string, string>) {
   return api
 }
 
-/** What is left for the address of a request that comes from this peer, one of the machine's own. */
+/** The rest of the limit of the address to which a request from this local peer counts. */
 function left(api: ApiProcess, peer: string, headers: Record<string, string>): Promise<number> {
   const { hostname, port } = new URL(api.baseUrl)
   return new Promise((resolve, reject) => {
@@ -25,9 +25,9 @@ function left(api: ApiProcess, peer: string, headers: Record<string, string>): P
   })
 }
 
-// Only Linux answers on all of 127.0.0.0/8.
+// Only Linux has all of 127.0.0.0/8 on loopback.
 describe.runIf(process.platform === 'linux')('TRUSTED_PROXY_ADDRESSES', () => {
-  test('the header counts from these peers alone, and the log says once that another sent it', async () => {
+  test('the header counts from these peers only; one warning reports that another peer sent it', async () => {
     const api = await start({
       TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
       TRUSTED_PROXY_ADDRESSES: '127.0.0.2, ::ffff:127.0.1.0/120',
@@ -35,14 +35,14 @@ describe.runIf(process.platform === 'linux')('TRUSTED_PROXY_ADDRESSES', () => {
     })
     const from = (peer: string) => left(api, peer, { 'X-Forwarded-For': newAddress() })
     expect([await from('127.0.0.2'), await from('127.0.0.2'), await from('127.0.1.77')]).toEqual([99, 99, 99])
-    // Not believed, they count as themselves.
+    // Other peers count as themselves.
     expect([await from('127.0.0.1'), await from('127.0.0.1'), await from('127.0.2.1')]).toEqual([99, 98, 99])
     const notices = api.lines.filter(({ message }) => message?.includes('TRUSTED_PROXY_ADDRESSES'))
     expect(notices).toMatchObject([{ level: 'warn', header: 'x-forwarded-for', address: '127.0.0.1' }])
   })
 })
 
-test('the header Forwarded is read as RFC 7239 has it, from the right', async () => {
+test('Forwarded is read by RFC 7239, from the right', async () => {
   const api = await start({
     TRUSTED_PROXY_HEADER: 'Forwarded',
     TRUSTED_PROXY_HOPS: '2',
@@ -55,6 +55,6 @@ test('the header Forwarded is read as RFC 7239 has it, from the right', async ()
   expect(await from(address)).toBe(98)
   expect(await from('"[2001:db8::1]:4711"')).toBe(99)
   expect(await from('"[2001:DB8::2]"')).toBe(98)
-  // No addresses: both count as the connection's.
+  // Names count as the address of the connection.
   expect([await from('unknown'), await from('_hidden')]).toEqual([99, 98])
 })

@@ -1,6 +1,5 @@
 /**
- * What the log says of requests: enough to find out who attacks, and nothing of what they or anybody else
- * have typed.
+ * Log lines of requests: they show who attacks, and nothing that anybody has typed.
  */
 import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -25,7 +24,7 @@ afterAll(async () => {
 
 const newClient = () => createClient(api, newAddress())
 
-/** The log line of the request that carries this id. */
+/** The log line with this request id. */
 async function logged(act: (headers: Record<string, string>) => Promise<unknown>): Promise<Line> {
   const id = newName('request')
   await act({ 'X-Request-Id': id })
@@ -33,7 +32,7 @@ async function logged(act: (headers: Record<string, string>) => Promise<unknown>
 }
 
 describe('the line of', () => {
-  test('a login has the address and the user, right or wrong, but not the name that was tried', async () => {
+  test('a log-in has the address and the user id, right or wrong, but not the name', async () => {
     const client = newClient()
     const ann = await client.register()
     const logIn = (username: string, password: string) =>
@@ -53,7 +52,7 @@ describe('the line of', () => {
     expect(JSON.stringify(api.lines).toLowerCase()).not.toContain(ann.username)
   })
 
-  test('a refresh has them too', async () => {
+  test('a refresh has the address and the user id', async () => {
     const client = newClient()
     const ann = await client.register()
     const refresh = () =>

@@ -1,4 +1,4 @@
-/** Stopping: what is under way is finished, and nothing is left, whichever way the process is told to end. */
+/** Graceful shutdown: requests in flight are answered, and no process is left, for every way of stopping. */
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -18,30 +18,30 @@ import { beginUpload } from '../support/upload.ts'
 import { processesOf, until } from './fixtures/embedded-postgres.ts'
 
 const patience = { timeout: 60_000, interval: 100 }
-/** What docker stop waits before it kills. */
+/** `docker stop` kills after this. */
 const limitMs = 10_000
-/** So long the API waits for requests under way when nothing else ends the wait, and then for what is being told. */
+/** The API's longest waits for requests in flight, and then for deliveries. */
 const [requestGraceMs, relayGraceMs] = [5_000, 2_000]
 
-/** The API with all that it has started by now. */
+/** Remembers the processes that the API has started by now. */
 function watch({ child }: Pick<Program, 'child'>) {
   const descendants = descendantsOf(child)
   for (const program of ['notifier.js', 'bin/postgres'])
     expect(descendants.some(({ command }) => command.includes(program))).toBe(true)
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
   return {
-    /** Resolves with the exit code and how long it took from `act` on. */
+    /** Resolves with the exit code and the time since `act`. */
     async exitAfter(act: () => void) {
       const begun = Date.now()
       act()
       return { code: await exited, ms: Date.now() - begun }
     },
-    /** What still runs of it. */
+    /** Commands of those that still run. */
     left: () => descendants.filter(({ token }) => isRunning(token)).map(({ command }) => command),
   }
 }
 
-/** The code that a connection is refused with; undefined when it is taken. */
+/** The error code of a refused connection; undefined when it is accepted. */
 async function connectionError(port: number): Promise<string | undefined> {
   const socket = connect(port, '127.0.0.1')
   try {
@@ -54,7 +54,7 @@ async function connectionError(port: number): Promise<string | undefined> {
   }
 }
 
-/** Requests to the token endpoints that the limit has counted, with the one that asks. */
+/** The number of requests that the limit of the token endpoints has counted, including this one. */
 async function tokenRequests({ request }: Client): Promise<number> {
   const { headers } = await request('POST', '/api/token/', { json: {} })
   return Number(headers.get('X-RateLimit-Limit')) - Number(headers.get('X-RateLimit-Remaining'))
@@ -66,7 +66,7 @@ const inOrder = (ids: number[]) => [...ids].sort((a, b) => a - b)
 
 const taskIds = (tasks: { id: number }[]) => tasks.map(({ id }) => id)
 
-/** Completes so many new tasks at once; answers them as created. */
+/** Completes new tasks concurrently, and returns them. */
 async function completeTasks(api: ApiProcess, { token }: User, count: number) {
   const client = createClient(api)
   const tasks = await atOnce(count, () => client.createTask(token))
@@ -78,9 +78,9 @@ async function completeTasks(api: ApiProcess, { token }: User, count: number) {
 }
 
 test.concurrent.for(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
-  '%s: what is under way is answered, what was completed is told, nothing is left',
+  '%s: requests in flight are answered, events are delivered, no process is left',
   async (signal, context) => {
-    // Slow to log in to, though not as slow as the API is patient, on a busy machine either.
+    // Log-ins are slow, but end within the API's grace, also on a busy machine.
     const service = await createService(context, { BCRYPT_COST: '9', RATE_LIMIT_TOKEN: '1000000/60s' })
     const api = await service.start()
     const client = createClient(api)
@@ -100,7 +100,7 @@ test.concurrent.for(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
     await api.line(({ message }) => message === 'stopping')
     const port = Number(new URL(api.baseUrl).port)
     await until(async () => (await connectionError(port)) === 'ECONNREFUSED')
-    // While a request is waited for, the telling goes on.
+    // Deliveries go on while a request is in flight.
     await until(() => eventTasks(service).length === tasks.length)
     upload.finish()
 
@@ -117,7 +117,7 @@ test.concurrent.for(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
   },
 )
 
-test.concurrent('what was completed right before is told and done with, by a webhook that takes its time', async (context) => {
+test.concurrent('events recorded right before are delivered to a slow webhook', async (context) => {
   const service = await createService(context)
   service.webhook.answerWith((response) => void setTimeout(() => response.writeHead(200).end(), 100))
   let api = await service.start()
@@ -125,7 +125,7 @@ test.concurrent('what was completed right before is told and done with, by a web
   for (let attempt = 0; attempt < 12; attempt++) {
     const { exitAfter } = watch(api)
     const earlier = service.webhook.received.length
-    // More than are under way at a time.
+    // More than are in flight at a time.
     const tasks = await completeTasks(api, user, 12)
     const { code, ms } = await exitAfter(() => api.child.kill())
     expect(code).toBe(0)
@@ -136,14 +136,14 @@ test.concurrent('what was completed right before is told and done with, by a web
       expect(told).toEqual(inOrder(taskIds(tasks)))
       return
     }
-    // It may leave something to the next one, told of or not, but only when its time was up: anew, then.
+    // Events may be left only when the grace was over: then the test tries again.
     expect(ms, JSON.stringify({ told, left })).toBeGreaterThanOrEqual(relayGraceMs)
     await vi.waitFor(async () => expect(await service.query('select id from outbox')).toEqual([]), patience)
   }
   throw new Error(`this machine is too slow to tell of 12 tasks within ${relayGraceMs} ms`)
 })
 
-test.concurrent('connections that clients keep open, busy or idle, do not hold up the end', async (context) => {
+test.concurrent('open connections, busy or idle, do not delay the shutdown', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const { exitAfter } = watch(api)
@@ -164,11 +164,11 @@ test.concurrent('connections that clients keep open, busy or idle, do not hold u
   expect((await exited).code).toBe(0)
   const timeOf = (message: string) =>
     Date.parse(String(api.lines.find((line) => line.message === message)?.time))
-  // The notifier is stopped when no connection is left.
+  // The notifier is stopped after the last connection is closed.
   expect(timeOf('notifier stopping') - timeOf('stopping')).toBeLessThan(requestGraceMs)
 })
 
-test.concurrent('a client and a webhook that never answer: the process ends all the same, and the next one tells what is left', async (context) => {
+test.concurrent('ends in time although a client and a webhook never answer; the next start delivers the rest', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const user = await createClient(api).register()
@@ -180,7 +180,7 @@ test.concurrent('a client and a webhook that never answer: the process ends all 
   tasks.push(await createClient(api).createTask(user.token, { status: 'completed' }))
   await until(() => service.webhook.received.length > 0)
   const { ms } = await exitAfter(() => api.child.kill())
-  // At the latest it ends itself half a second before the limit, which a busy machine may let pass.
+  // Its own limit is half a second earlier, which a busy machine may exceed.
   expect(ms).toBeLessThan(limitMs + 2_000)
   await expect(upload.answered).rejects.toThrow()
   await until(() => left().length === 0)
@@ -192,7 +192,7 @@ test.concurrent('a client and a webhook that never answer: the process ends all 
   await vi.waitFor(() => expect(told()).toEqual(inOrder(taskIds(tasks))), patience)
 })
 
-test.concurrent('a start that is told to end on the way leaves nothing, and the next one works', async (context) => {
+test.concurrent('a start that is stopped leaves no process, and the next one works', async (context) => {
   const service = await createService(context, {}, { firstStart: true })
   const environment = { ...service.settings, PORT: '0', DATA_DIR: service.dataDirectory }
   const running = () => processesOf(service.dataDirectory).map(({ command }) => command)
@@ -213,12 +213,12 @@ test.concurrent('a start that is told to end on the way leaves nothing, and the 
   await createClient(await service.start()).register()
 })
 
-/** A connection that is kept open, on which one request after the other is sent. */
+/** A keep-alive connection for requests in sequence. */
 async function keptConnection({ baseUrl }: ApiProcess) {
   const socket = connect(Number(new URL(baseUrl).port), '127.0.0.1')
   await once(socket, 'connect')
   return {
-    /** Resolves with the answer; rejects when the connection ends without one. */
+    /** Rejects when the connection ends without an answer. */
     async ask(path: string): Promise<string> {
       socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
       const [answer] = await Promise.race([
@@ -231,7 +231,7 @@ async function keptConnection({ baseUrl }: ApiProcess) {
   }
 }
 
-test.concurrent('for SHUTDOWN_DELAY everything is served as before, but /readyz says that it will not be', async (context) => {
+test.concurrent('requests are served for SHUTDOWN_DELAY, while /readyz reports the shutdown', async (context) => {
   const service = await createService(context, { SHUTDOWN_DELAY: '4s' })
   const api = await service.start()
   const client = createClient(api)
@@ -258,12 +258,12 @@ test.concurrent('for SHUTDOWN_DELAY everything is served as before, but /readyz 
   expect(left()).toEqual([])
 })
 
-test.concurrent('a connection that is idle when the listener closes gets one more answer, and is then closed', async (context) => {
+test.concurrent('a connection that is idle when the listener closes gets one more answer, then it is closed', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const [kept, silent] = [await keptConnection(api), await keptConnection(api)]
   for (const connection of [kept, silent]) expect(await connection.ask('/healthz')).toMatch(/ 200 OK/)
-  // Nothing has ever come on this one.
+  // A connection without any byte.
   const unused = await keptConnection(api)
   const { exitAfter } = watch(api)
   const exited = exitAfter(() => api.child.kill())
@@ -276,7 +276,7 @@ test.concurrent('a connection that is idle when the listener closes gets one mor
   expect((await exited).code).toBe(0)
 })
 
-test.concurrent('a second signal hurries', async (context) => {
+test.concurrent('a second signal ends the service at once', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const { exitAfter, left } = watch(api)
@@ -293,7 +293,7 @@ test.concurrent('a second signal hurries', async (context) => {
   await until(() => left().length === 0)
 })
 
-test.concurrent('one Ctrl-C that arrives twice does not hurry: npm passes on what the terminal has sent already', async (context) => {
+test.concurrent('one Ctrl-C that arrives twice counts once: from the terminal, and forwarded by npm', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   const { exitAfter } = watch(api)
@@ -306,7 +306,7 @@ test.concurrent('one Ctrl-C that arrives twice does not hurry: npm passes on wha
   expect((await exited).code).toBe(0)
 })
 
-test.concurrent('SIGKILL: neither notifier nor Postgres outlives it, and the next start works', async (context) => {
+test.concurrent('after SIGKILL notifier and Postgres end too, and the next start works', async (context) => {
   const service = await createService(context, { PORT: String(await findFreePort()) })
   const api = await service.start()
   const user = await createClient(api).register()
@@ -320,13 +320,13 @@ test.concurrent('SIGKILL: neither notifier nor Postgres outlives it, and the nex
   expect(body).toEqual(task)
 })
 
-test.concurrent('npm start and npm run dev end with all they started, however they are told to', async (context) => {
+test.concurrent('npm start and npm run dev leave no process, for every way of stopping', async (context) => {
   const service = await createService(context)
   const project = await copyProject(service.dataDirectory)
 
   for (const [script, how] of [
     ['start', 'SIGTERM to npm'],
-    // As systemd does it; npm hands on what the API has got already.
+    // As systemd does: npm forwards the signal that the API has already got.
     ['start', 'SIGTERM to all'],
     ['start', 'Ctrl-C'],
     ['start', 'a terminal that is closed'],
@@ -335,7 +335,7 @@ test.concurrent('npm start and npm run dev end with all they started, however th
   ] as const) {
     const npm = service.startProgram(['npm', 'run', script], {
       cwd: project,
-      // A group of its own, as a terminal gives it.
+      // Its own process group, as in a terminal.
       detached: true,
       environment: {
         ...service.settings,
@@ -358,7 +358,7 @@ test.concurrent('npm start and npm run dev end with all they started, however th
     upload.finish()
     expect({ script, how, ...(await upload.answered) }).toMatchObject({ script, how, status: 201 })
     const { code, ms } = await exited
-    // npm itself does not wait when its terminal has gone.
+    // npm does not wait for its child when the terminal is gone.
     if (how === 'a terminal that is closed') await until(() => left().length === 0)
     else expect({ script, how, code, left: left() }).toEqual({ script, how, code: 0, left: [] })
     expect(ms).toBeLessThan(limitMs)

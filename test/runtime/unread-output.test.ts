@@ -1,4 +1,4 @@
-/** Every process goes on when nobody can read what it prints, and says how many lines were lost once somebody can. */
+/** Every process goes on when its output cannot be written, and later reports the number of lost lines. */
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { createService, descendantsOf, type Line, type Service } from '../suppor
 
 const patience = { timeout: 60_000, interval: 50 }
 
-/** An API whose output goes where `redirection` says, as in a shell. */
+/** An API with its output redirected by a shell. */
 async function startRedirected(service: Service, redirection: string) {
   const port = await findFreePort()
   const baseUrl = `http://127.0.0.1:${port}`
@@ -22,7 +22,7 @@ async function startRedirected(service: Service, redirection: string) {
   return { ...program, baseUrl, addressHeader: 'X-Forwarded-For' }
 }
 
-/** Completes tasks, one after the other, and waits until the webhook has heard of all of them. */
+/** Completes tasks in sequence, and waits until the webhook has got all of them. */
 async function completeTasks(service: Service, api: { baseUrl: string; addressHeader: string }, count = 5) {
   const client = createClient(api)
   const { token } = await client.register()
@@ -43,7 +43,7 @@ async function completeTasks(service: Service, api: { baseUrl: string; addressHe
 
 const noticesIn = (lines: Line[]) => lines.filter(({ message }) => message === 'log lines were lost')
 
-test('a reader that goes away (npm start | head): the service goes on, each webhook is posted once', async (context) => {
+test('goes on after the reader has gone (npm start | head), and posts each webhook once', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   api.child.stdout?.destroy()
@@ -55,14 +55,14 @@ test('a reader that goes away (npm start | head): the service goes on, each webh
 test.each([
   ['a full disk', '>/dev/full 2>/dev/full'],
   ['closed output', '>&- 2>&-'],
-])('%s: the service goes on, each webhook is posted once', async (_, redirection) => {
+])('goes on with %s, and posts each webhook once', async (_, redirection) => {
   const service = await createService({ onTestFinished })
   const api = await startRedirected(service, redirection)
   const { tasks, told } = await completeTasks(service, api)
   expect(told).toEqual(tasks)
 })
 
-test('the number of lost lines is told by each process once somebody reads again', async (context) => {
+test('each process reports the number of lost lines once its output can be written', async (context) => {
   const service = await createService(context)
   const fifo = join(service.dataDirectory, 'log')
   execFileSync('mkfifo', [fifo])
@@ -73,7 +73,7 @@ test('the number of lost lines is told by each process once somebody reads again
   await completeTasks(service, api, 2)
   const second = read()
   await vi.waitFor(() => expect(noticesIn(second.lines)).toHaveLength(2), patience)
-  // A request and a completed task each are a line, of the API and of the notifier.
+  // Each request is a line of the API, each completed task a line of the notifier.
   const [fewer, more] = noticesIn(second.lines)
     .map(({ lines }) => Number(lines))
     .sort((a, b) => a - b)
@@ -83,12 +83,12 @@ test('the number of lost lines is told by each process once somebody reads again
     expect(notice).toMatchObject({ level: 'error', reason: 'EPIPE' })
 })
 
-test('a reader that stands still holds up no request, and hears how much it missed', async (context) => {
+test('a stopped reader delays no request, and gets the number of lines that it missed', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   await completeTasks(service, api, 1)
   api.child.stdout?.pause()
-  // About 2 MB of lines: more than is kept for the reader.
+  // About 2 MB of lines, more than are buffered.
   const [rounds, each] = [150, 40]
   const name = (i: number) => `slow-${i}-`.padEnd(128, 'x')
   for (let round = 0; round < rounds; round++) {
@@ -108,7 +108,7 @@ test('a reader that stands still holds up no request, and hears how much it miss
 
 type Ending = { code: number | null; stderr: string }
 
-/** A command whose answer goes to a full disk, or to nobody. */
+/** A command whose output goes to a full disk, or to a closed pipe. */
 function runUnread(
   name: string,
   args: string[],
@@ -129,7 +129,7 @@ function runUnread(
   return new Promise<Ending>((resolve) => child.once('close', (code) => resolve({ code, stderr })))
 }
 
-test('a command that cannot write its answer ends with 1', async (context) => {
+test('a command that cannot write its output exits with 1', async (context) => {
   const service = await createService(context)
   const api = await service.start()
   await completeTasks(service, api, 1)
@@ -165,7 +165,7 @@ test('a command that cannot write its answer ends with 1', async (context) => {
   }
 })
 
-test('npm run dev goes on, and builds again, when its output is closed', async (context) => {
+test('npm run dev goes on, and rebuilds, when its output is closed', async (context) => {
   const service = await createService(context)
   const port = await findFreePort()
   const project = await copyProject(service.dataDirectory)

@@ -1,4 +1,4 @@
-/** `npm run users` beside a running service, and what its clients see of it. */
+/** `npm run users` beside a running service, and its effects on clients. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
@@ -50,7 +50,7 @@ async function createUser(password = 'correct horse') {
   return { username, password, ...(await client().logIn(username, password)) }
 }
 
-/** How the API takes what a client holds of a session. */
+/** The statuses that the API answers to the tokens of a session. */
 async function statusesOf({ token, refreshToken }: { token: string; refreshToken: string }) {
   const me = await client().request('GET', '/api/users/me/', { token })
   const json = { refresh_token: refreshToken }
@@ -59,7 +59,7 @@ async function statusesOf({ token, refreshToken }: { token: string; refreshToken
 }
 
 describe('create', () => {
-  test('works where registration is closed; the password comes from standard input', async () => {
+  test('works where registration is closed, and reads the password from standard input', async () => {
     const username = newName('Ann')
     const created = await users(
       ['create', username, '--email', 'ann@example.com', '--json'],
@@ -82,7 +82,7 @@ describe('create', () => {
     })
   })
 
-  test('is asked for twice at a terminal, which shows nothing of it', async () => {
+  test('asks for the password twice at a terminal, without echo', async () => {
     const username = newName()
     const typed = await atTerminal(['create', username], ['correct horse', 'correct horse'])
     expect(typed).toMatchObject({ code: 0, output: expect.stringContaining(`created ${username}`) })
@@ -117,7 +117,7 @@ describe('create', () => {
 })
 
 describe('disable', () => {
-  test('ends every session at once, and a log-in is refused as one of nobody', async () => {
+  test('ends every session at once, and log-ins are refused like those of an unknown user', async () => {
     const user = await createUser()
     const other = await client().logIn(user.username, user.password)
     expect(await statusesOf(user)).toEqual([200, 200])
@@ -131,7 +131,7 @@ describe('disable', () => {
     const { request_id: _, ...problem } = right.body
     expect({ status: right.status, ...problem }).toEqual({ status: 401, ...withoutId(wrong.body) })
 
-    // Again is no error, and keeps the time.
+    // Idempotent: the time stays.
     const list = async () => JSON.parse((await users(['list', user.username, '--json'])).stdout)
     const [before] = await list()
     expect(before).toMatchObject({ live_sessions: 0, disabled_at: expect.stringMatching(/Z$/) })
@@ -143,10 +143,10 @@ describe('disable', () => {
     expect(await statusesOf(await client().logIn(user.username, user.password))).toEqual([200, 200])
   })
 
-  test('holds against log-ins at the same moment, and against programs that know nothing of it', async () => {
+  test('holds against concurrent log-ins, and against older programs', async () => {
     const user = await createUser()
     const sql = server.sql()
-    // Logs in as often as it can until it is refused.
+    // Logs in without pause until it is refused.
     const loggingIn = Array.from({ length: 4 }, async () => {
       const tokens = []
       for (;;) {
@@ -164,14 +164,14 @@ describe('disable', () => {
       select count(*)::int live from sessions s join users u on u.id = s.user_id
       where lower(u.username) = lower(${user.username}) and s.ended_at is null`
     expect(live).toBe(0)
-    // As a program from before the column was there inserts it.
+    // As a program inserts it that does not know the column.
     const inserted = await sql`
       insert into sessions (user_id, salt, expires_at)
       select id, 'salt', now() + interval '1 day' from users where username = ${user.username} returning id`
     expect(inserted).toHaveLength(0)
   })
 
-  test('by psql holds as well', async () => {
+  test('also works by psql', async () => {
     const user = await createUser()
     await server.sql()`update users set disabled_at = now() where username = ${user.username}`
     expect(await statusesOf(user)).toEqual([401, 401])
@@ -179,7 +179,7 @@ describe('disable', () => {
   })
 })
 
-test('reset-password: the old one is wrong, the new one right, all sessions have ended', async () => {
+test('reset-password: only the new password is right, and all sessions have ended', async () => {
   const user = await createUser()
   for (const refused of ['short', 'password', user.username.toUpperCase()])
     expect(await users(['reset-password', user.username], refused)).toMatchObject({ code: 1 })
@@ -213,7 +213,7 @@ test('logout-all: one user, then everybody', async () => {
   await client().logIn(bob.username, bob.password)
 })
 
-test('list shows everybody whose name begins so, without hashes', async () => {
+test('list shows the users whose name begins with the prefix, without hashes', async () => {
   const prefix = newName('List')
   for (const name of ['b', 'a']) await users(['create', `${prefix}-${name}`], 'correct horse')
   const { stdout } = await users(['list', prefix.toLowerCase()])
@@ -221,11 +221,11 @@ test('list shows everybody whose name begins so, without hashes', async () => {
   expect(head).toMatch(/^id +username +state +sessions +last used +email$/)
   expect(rows.map((row) => row.split(/ +/)[1])).toEqual([`${prefix}-a`, `${prefix}-b`])
   expect(stdout).not.toContain('$2b$')
-  // A prefix is no pattern.
+  // A prefix is not a pattern.
   expect(JSON.parse((await users(['list', '%', '--json'])).stdout)).toEqual([])
 })
 
-describe('what cannot be is told in one line:', () => {
+describe('prints one line for wrong arguments:', () => {
   test.each<[string[], RegExp]>([
     [[], /^give create, list, disable or another: see npm run users -- --help$/],
     [['remove', 'ann'], /^unknown argument "remove": see/],
@@ -277,7 +277,7 @@ describe('what cannot be is told in one line:', () => {
     )
   })
 
-  test('--help is no error', async () => {
+  test('--help exits with 0', async () => {
     expect(await users(['--help'])).toMatchObject({
       code: 0,
       stderr: '',
@@ -288,7 +288,7 @@ describe('what cannot be is told in one line:', () => {
 
 const withoutId = ({ request_id: _, ...problem }: Record<string, unknown>) => problem
 
-/** With a pseudo-terminal, as `script` makes one; each answer is typed once it is asked for. */
+/** In a pseudo-terminal of `script`. Each answer is typed at its prompt. */
 async function atTerminal(args: string[], answers: string[]) {
   const quoted = [process.execPath, join(root, 'dist/users.js'), ...args].map((arg) => `'${arg}'`).join(' ')
   const child = spawn('script', ['-qec', quoted, '/dev/null'], {
@@ -305,7 +305,7 @@ async function atTerminal(args: string[], answers: string[]) {
   return { code, output: output + stderr }
 }
 
-test('beside npm start, whose cache is in its own memory: at once as well, also after its database was away', async (context) => {
+test('invalidates the cache in the memory of npm start at once, also after its database was down', async (context) => {
   const service = await createService(context)
   const started = await service.start()
   const { request, register } = createClient(started)
@@ -333,7 +333,7 @@ test('beside npm start, whose cache is in its own memory: at once as well, also 
   endProcess(Number.parseInt(lock, 10))
   await started.line(({ message }) => message === 'the database runs again')
   await until(async () => (await request('GET', '/readyz')).status === 200)
-  // The notices' own connection comes back by itself.
+  // The connection for invalidations reconnects by itself.
   await until(async () => {
     const rows = await service.query<{ count: string }>(
       `select count(*) from pg_stat_activity where query like 'listen %task_api_renewals%'`,

@@ -1,11 +1,11 @@
-/** What AWS has in front of a function: HTTP requests become events of payload format 2.0, their results answers. */
+/** API Gateway in front of a function: turns HTTP requests into events of payload format 2.0, and results into answers. */
 import { createServer, type IncomingMessage } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda'
 import type { Lambda } from './lambda.ts'
 import { listenOnLoopback } from './ports.ts'
 
-/** As an HTTP API does it; a body that is text by its type, and by what it is, travels as text, any other as base64. */
+/** As an HTTP API does: a body travels as text if its type and its bytes are text, otherwise as base64. */
 export async function eventOf(request: IncomingMessage): Promise<APIGatewayProxyEventV2> {
   const { method = '', url = '', socket } = request
   const [rawPath = '', ...query] = url.split('?')
@@ -67,7 +67,7 @@ export function makeHttpEvent({
   }
 }
 
-/** Names in small letters; several headers of one name are one, with commas. */
+/** Lower-case names; repeated headers are joined with commas. */
 function joined({ rawHeaders }: IncomingMessage) {
   const headers: Record<string, string> = {}
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -82,7 +82,7 @@ export async function startLambdaFront(lambda: Pick<Lambda, 'invoke'>) {
   const server = createServer(async (request, response) => {
     const { payload } = await lambda.invoke(await eventOf(request)).catch(() => ({ payload: undefined }))
     if (payload === undefined) {
-      // What API Gateway makes of a function that has failed, or ended.
+      // API Gateway's answer when the function has failed or ended.
       response.writeHead(500, { 'Content-Type': 'application/json' })
       return response.end(JSON.stringify({ message: 'Internal Server Error' }))
     }

@@ -1,4 +1,4 @@
-/** Puts the Lambda function behind the black-box suite: the zip that is deployed, in an environment as AWS has it. */
+/** Runs the black-box suite against the Lambda function: the deployed zip, in an environment like that of AWS. */
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { startClock } from './clock.ts'
@@ -32,7 +32,7 @@ export default async function setup(project: TestProject) {
   }
 }
 
-/** The notifier behind the Invoke API, and what the function must be told to find it. */
+/** The notifier behind the Invoke API, and the function's settings for it. */
 export async function startNotifier(webhookUrl: string, environment: Record<string, string> = {}) {
   const port = await findFreePort()
   const region = { AWS_REGION: 'eu-central-1' }

@@ -1,6 +1,6 @@
 /**
- * An execution environment of AWS Lambda for a zip that `npm run build:lambda` has made: the Runtime API on one side, a
- * process that loops on it on the other, and between two events that process stands still, as it does on AWS.
+ * An execution environment of AWS Lambda for a zip of `npm run build:lambda`: the Runtime API, and a process that polls it
+ * and is stopped between two events, as on AWS.
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -35,7 +35,7 @@ export async function startLambda(name: string, environment: Record<string, stri
 
   const waiting: Invocation[] = []
   const underWay = new Map<string, Invocation>()
-  /** The runtime's request for the next event, while there is none. */
+  /** The pending request of the runtime for the next event. */
   let idle: ServerResponse | undefined
   let initError: FunctionError | undefined
   let markReady: (error: FunctionError | undefined) => void = () => {}
@@ -67,7 +67,7 @@ export async function startLambda(name: string, environment: Record<string, stri
     if (what === 'invocation/next' && request.method === 'GET') {
       idle = response
       markReady(undefined)
-      // Frozen until there is something to do.
+      // Frozen until the next event.
       if (waiting.length === 0) program.child.kill('SIGSTOP')
       return handOver()
     }
@@ -113,9 +113,9 @@ export async function startLambda(name: string, environment: Record<string, stri
 
   return {
     ...program,
-    /** What the module threw when it was loaded; undefined once it waits for events. */
+    /** The error of loading the module; undefined once it waits for events. */
     ready,
-    /** One event at a time: those that come meanwhile wait. Rejects when the environment ends without an answer. */
+    /** Handles one event at a time; others wait. Rejects when the environment ends without an answer. */
     invoke(event: unknown): Promise<Outcome> {
       return new Promise((settle, fail) => {
         waiting.push({ id: crypto.randomUUID(), event, settle, fail })

@@ -1,4 +1,4 @@
-/** Starts the API as a user does, on free ports and a data directory of its own, and reads what it prints. */
+/** Starts the API as a user does, on free ports and its own data directory, and reads its output. */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,28 +14,28 @@ import { copyFirstStart } from './first-start.ts'
 import { findFreePort } from './ports.ts'
 import { startWebhookReceiver } from './webhook-receiver.ts'
 
-/** A line of the process's output; `text` is what could not be read as JSON. */
+/** A line of output. `text` is a line that is not JSON. */
 export type Line = { message?: string; text?: string; [field: string]: unknown }
 
 export type Program = {
   child: ChildProcess
-  /** Everything printed so far, by it and by those who inherit its output, such as the API's notifier. */
+  /** All lines so far, including those of processes that inherit the output, such as the notifier. */
   lines: Line[]
-  /** Resolves with the first line, printed or to come, that satisfies; rejects when the process ends before. */
+  /** Resolves with the first line, past or future, that satisfies. Rejects when the process ends before. */
   line(satisfies: (line: Line) => boolean): Promise<Line>
-  /** SIGTERM, or the signal given; resolves with the exit code once it and all who print with it have ended. */
+  /** Sends SIGTERM by default. Resolves with the exit code once all processes that share the output have ended. */
   stop(signal?: NodeJS.Signals): Promise<number | null>
 }
 
 export type ApiProcess = Program & {
   baseUrl: string
-  /** For `createClient`; trusted only where TRUSTED_PROXY_HEADER names it. */
+  /** For `createClient`. Trusted only if TRUSTED_PROXY_HEADER names it. */
   addressHeader: string
   notifierPort: number
   dataDirectory: string
 }
 
-/** With nothing in its environment but PATH and what is given. */
+/** The environment is PATH and the given variables. */
 export function startProgram(
   command: [program: string, ...parameters: string[]],
   options: { environment?: Record<string, string>; cwd?: string; detached?: boolean } = {},
@@ -85,15 +85,15 @@ export function startProgram(
   }
 }
 
-/** Tests register and log in by the dozen from one address; those of these two limits give their own. */
+/** Tests register and log in by the dozen from one address. Tests of these limits set their own. */
 export const wideAccountLimits = { RATE_LIMIT_TOKEN: '1000000/60s', RATE_LIMIT_REGISTER: '1000000/60s' }
 
 const running = new Set<ApiProcess>()
 
-/** Stops every API that was started from here and has not been stopped. */
+/** Stops every API that still runs. */
 export const stopApis = () => Promise.all([...running].map((api) => api.stop()))
 
-/** Resolves when the API answers; rejects with its output when it does not start. */
+/** Resolves when the API listens. Rejects with its output when it does not start. */
 export async function startApi(
   options: { environment?: Record<string, string>; dataDirectory?: string; project?: string } = {},
 ): Promise<ApiProcess> {
@@ -139,7 +139,7 @@ export async function startApi(
 
 export type Descendant = { token: ProcessToken; pid: number; command: string }
 
-/** What runs below a process at this moment: its children and theirs, whatever groups and sessions they are in. */
+/** The current descendants of a process, in all groups and sessions. */
 export function descendantsOf({ pid: ancestor }: Pick<ChildProcess, 'pid'>): Descendant[] {
   if (ancestor === undefined) throw new Error('the process was never started')
   const all = listProcesses()
@@ -151,12 +151,12 @@ export function descendantsOf({ pid: ancestor }: Pick<ChildProcess, 'pid'>): Des
   })
 }
 
-/** By SIGKILL; one that has ended already is fine. */
+/** Sends SIGKILL. The process may have ended already. */
 export function endProcess(pid: number) {
   try {
     process.kill(pid, 'SIGKILL')
   } catch {
-    // Gone meanwhile.
+    // It has ended.
   }
 }
 
@@ -170,9 +170,8 @@ function listProcesses() {
 }
 
 /**
- * One data directory, one webhook and settings on which the API can be started again and again, as a supervisor does. With
- * `firstStart` the first of them makes the data directory, too.
- * What still runs when the test ends is killed, and the directory removed.
+ * A data directory, a webhook and settings for repeated starts of the API. With `firstStart` the first one creates the data
+ * directory, too. The end of the test kills all processes and removes the directory.
  */
 export async function createService(
   { onTestFinished }: Pick<TestContext, 'onTestFinished'>,
@@ -206,7 +205,7 @@ export async function createService(
     for (;;) {
       const left = listProcesses().filter(isOurs)
       if (left.length === 0) break
-      // Where nothing is broken they end by themselves, and clean up.
+      // They normally end by themselves, and clean up.
       if (Date.now() - begun > 8_000) for (const { pid } of left) endProcess(pid)
       await sleep(50)
     }
@@ -224,11 +223,10 @@ export async function createService(
       known.push(...descendantsOf(api.child))
       return api
     },
-    /** For programs beside the API. */
     startProgram: (...parameters: Parameters<typeof startProgram>) => keep(startProgram(...parameters)),
-    /** Everything printed by any of them. */
+    /** The output of all of them. */
     lines: () => started.flatMap(({ lines }) => lines),
-    /** Looks into the database while the API runs. */
+    /** Queries the database while the API runs. */
     async query<T extends object>(statement: string): Promise<T[]> {
       const connection = await findEmbeddedPostgres({ dataDirectory })
       if (!connection) throw new Error('no API runs on the data directory')
@@ -240,7 +238,7 @@ export async function createService(
 
 export type Service = Awaited<ReturnType<typeof createService>>
 
-/** What an operator does before the first start: `npm run migrate`. */
+/** Runs `npm run migrate`. */
 export async function migrateDatabase(url: string) {
   await promisify(execFile)(process.execPath, [join(root, 'dist/migrate.js')], { env: { DATABASE_URL: url } })
 }

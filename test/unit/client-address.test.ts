@@ -128,7 +128,7 @@ describe('the header Forwarded', () => {
     ['for=192.0.2.43,for="[2001:db8:cafe::17]",for=192.0.2.61', '192.0.2.61'],
     ['for="192.0.2.43:47011"', '192.0.2.43'],
     ['for="[2001:db8:cafe::17]:47011"', '2001:db8:cafe::17'],
-    // The port may be hidden, the address not.
+    // A port may be obfuscated, an address may not.
     ['for="192.0.2.43:_port"', '192.0.2.43'],
     ['for="[2001:db8::1]:_a.b-c"', '2001:db8::1'],
     ['for="[::ffff:192.0.2.7]"', '192.0.2.7'],
@@ -136,7 +136,7 @@ describe('the header Forwarded', () => {
     ['  for=192.0.2.1 ; proto=http  ', '192.0.2.1'],
     ['for="\\1\\92.0.2.1"', '192.0.2.1'],
     ['host="x\\"y, for=203.0.113.9";for=192.0.2.1', '192.0.2.1'],
-    // Not as the RFC has it, but as proxies write it.
+    // Proxies write these forms, against the RFC.
     ['for=192.0.2.1:8080', '192.0.2.1'],
     ['for=[2001:db8::1]:8080', '2001:db8::1'],
     ['for="2001:db8::1"', '2001:db8::1'],

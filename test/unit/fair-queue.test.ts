@@ -8,7 +8,7 @@ afterEach(() => {
 
 class Refused extends Error {}
 
-/** A queue whose jobs have names, and end when they are told to. */
+/** A queue whose jobs have names, and end on demand. */
 function newQueue({ concurrency = 1, queueLimit = 100, waitMs = 60_000 } = {}) {
   const queue = fairQueue({ concurrency, queueLimit, waitMs }, () => new Refused())
   const underWay: { name: string; end: () => void }[] = []
@@ -29,7 +29,7 @@ function newQueue({ concurrency = 1, queueLimit = 100, waitMs = 60_000 } = {}) {
     }
   }
 
-  /** What follows from an end or a refusal follows within microtasks. */
+  /** The effects of an end or a refusal happen within microtasks. */
   const settle = async () => {
     for (let i = 0; i < 10; i++) await Promise.resolve()
   }
@@ -39,7 +39,7 @@ function newQueue({ concurrency = 1, queueLimit = 100, waitMs = 60_000 } = {}) {
     await settle()
   }
 
-  /** Ends one job after the other; returns the names in the order in which they were started. */
+  /** Ends all jobs in sequence; returns the names in the order in which they were started. */
   async function runAll() {
     while (underWay.length > 0) await endNext()
     return started
@@ -52,7 +52,7 @@ const at = (address: string, user?: number): Asker => ({ address, ...(user !== u
 const many = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i + 1}`)
 
 describe('a fair queue', () => {
-  test('runs so many at a time, the others of one asker in order of arrival', async () => {
+  test('runs jobs up to the concurrency, and those of one asker in order of arrival', async () => {
     const { ask, endNext, runAll, started, load } = newQueue({ concurrency: 2 })
     ask(at('A'), ...many('a', 5))
     expect(started).toEqual(['a1', 'a2'])
@@ -81,19 +81,19 @@ describe('a fair queue', () => {
     expect(await runAll()).toEqual(['ann1', 'ann2', 'b1', 'bob1', 'b2', 'login', 'b3', 'ann3', 'ann4'])
   })
 
-  test('lets nobody overtake one who has been waiting for a turn', async () => {
+  test('lets no newcomer overtake a waiting asker', async () => {
     const { ask, endNext, started, runAll } = newQueue()
     ask(at('A'), ...many('a', 3))
     for (let i = 0; i < 20; i++) {
       ask(at(`other ${i}`), `${i}`)
       await endNext()
     }
-    // A second job of A waits for one turn of all who came before its last one, not for all who come.
+    // A second job of A waits for one turn of every earlier asker, not for all newcomers.
     expect(started.indexOf('a3')).toBeLessThan(6)
     await runAll()
   })
 
-  test('is all one address’s while nobody else waits', async () => {
+  test('gives the whole queue to one address while nobody else waits', async () => {
     const { ask, runAll, refused } = newQueue({ queueLimit: 20 })
     ask(at('A'), ...many('a', 22))
     expect(await runAll()).toEqual(many('a', 21))
@@ -104,12 +104,12 @@ describe('a fair queue', () => {
     ['address', at('A'), at('B')],
     ['user, at whatever address,', at('A', 1), at('A', 2)],
     ['user beside a login', at('A', 1), at('A')],
-  ])('is half of it one %s at most while others wait', async (_, hog, other) => {
+  ])('gives at most half of the queue to one %s while others wait', async (_, hog, other) => {
     const { ask, settle, refused, load } = newQueue({ queueLimit: 20 })
     ask(hog, ...many('a', 16))
     ask(other, 'b1')
     await settle()
-    // One runs; the newest of those that wait have gone.
+    // One runs; the newest waiting jobs were dropped.
     expect(refused.sort()).toEqual(['a12', 'a13', 'a14', 'a15', 'a16'])
     expect(load()).toEqual({ running: 1, waiting: 11 })
     ask(hog, 'more')
@@ -128,7 +128,7 @@ describe('a fair queue', () => {
     expect(refused).toEqual(['F', 'E'])
   })
 
-  test('that is full makes room by the newest job of whoever has most', async () => {
+  test('drops the newest job of the asker with most jobs when it is full', async () => {
     const { ask, settle, refused } = newQueue({ queueLimit: 8 })
     ask(at('running'), 'first')
     ask(at('A', 1), 'ann1', 'ann2', 'ann3')
@@ -145,7 +145,7 @@ describe('a fair queue', () => {
     expect(refused).toEqual(['b4', 'ann3', 'b5'])
   })
 
-  test('refuses what has waited for too long, and never begins it', async () => {
+  test('refuses a job that has waited too long, and never starts it', async () => {
     vi.useFakeTimers()
     const { ask, endNext, settle, started, refused, load } = newQueue({ waitMs: 5000 })
     ask(at('A'), 'a1', 'a2')
@@ -159,7 +159,7 @@ describe('a fair queue', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  test('does not lose for good the slot of a job that never ends', async () => {
+  test('frees the slot of a job that never ends', async () => {
     vi.useFakeTimers()
     const { ask, settle, started } = newQueue({ waitMs: 200_000 })
     ask(at('A'), 'lost', 'waiting')
@@ -169,7 +169,7 @@ describe('a fair queue', () => {
     expect(started).toEqual(['lost', 'waiting'])
   })
 
-  test('keeps its rules in any order of arrivals and ends, and keeps nothing of anybody', async () => {
+  test('keeps its rules in any order of arrivals and ends, and keeps no state of an asker', async () => {
     const step = fc.oneof(
       { weight: 3, arbitrary: fc.tuple(fc.nat(4), fc.option(fc.nat(3), { nil: undefined })) },
       { weight: 1, arbitrary: fc.constant('end' as const) },

@@ -56,7 +56,8 @@ export function mountReferencePage(app: Hono<AppEnv>, serve: MiddlewareHandler<A
     const response = /^\/docs(\/[\w.-]+)?$/.test(c.req.path) ? await serve(c, async () => {}) : undefined
     if (!response) return c.notFound()
     const own = { 'Content-Security-Policy': referencePagePolicy, 'Cache-Control': 'public, max-age=3600' }
-    for (const [name, value] of Object.entries({ ...exchange.headers, ...own })) c.header(name, value)
+    for (const [name, value] of Object.entries({ ...exchange.headers, ...own }))
+      response.headers.set(name, value)
     return response
   })
 }

@@ -17,7 +17,7 @@ export type Lookup = {
   outcome: Outcome
   /** The entry of a hit, with the ms for which it may still be used. */
   found?: Content & { ttlMs: number }
-  /** The place for a new answer after a miss or a stale entry. */
+  /** Where to store a new answer, after a miss or a stale entry. */
   slot?: { key: string; version: string; at: number }
 }
 

@@ -139,6 +139,7 @@ export function createPreparer(client: ReturnType<typeof createClient>, operatio
     return `${collection}${await makeMember(parent, collection, user)}${rest}`
   }
 
+  /** @param template path of the collection in the document */
   async function makeMember(template: string, collection: string, user: User): Promise<number> {
     const { token } = user
     const create = operations.find(({ method, path }) => method === 'POST' && path === template)
@@ -163,5 +164,5 @@ export function createPreparer(client: ReturnType<typeof createClient>, operatio
     return request(method, path + query, { ...rest, ...(json && !hasBody ? { json } : {}), ...change })
   }
 
-  return { prepare, fillPath, send }
+  return { prepare, fillPath, makeMember, send }
 }

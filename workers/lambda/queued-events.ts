@@ -40,6 +40,9 @@ export async function insertEvent(
   )
 }
 
+/** `$3` is the time from now in ms. */
+const later = "clock_timestamp() + $3::float8 * interval '1 ms'"
+
 /**
  * Claims up to `limit` due events, the oldest first; nobody else gets them before the lease ends. An event
  * whose earlier claims were lost may be what kills the host: its lease is longer, by 1 s, doubling to 5
@@ -52,7 +55,7 @@ export async function claimEvents(
   return db.query<QueuedEvent>(
     `update notifier_events e set
       claims = claims + 1,
-      next_attempt_at = ${after('$3::float8')} + case when claims > failures + deferrals
+      next_attempt_at = ${later} + case when claims > failures + deferrals
         then least(interval '5 minutes', interval '1 second' * 2 ^ least(claims - failures - deferrals - 1, 9))
         else interval '0' end
     from (
@@ -72,14 +75,13 @@ export async function deleteEvent(db: Database, requestId: string) {
 }
 
 const claimHolds = 'request_id = $1 and claims = $2'
-const after = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 ms'`
 
 type Failure = { delayMs: number; failures: number; response: string }
 
 /** After a failure of the function: it gets the event again after `delayMs`. */
 export async function retryEvent(db: Database, claim: Claim, { delayMs, failures, response }: Failure) {
   await db.query(
-    `update notifier_events set failures = $4, response = $5, next_attempt_at = ${after('$3::float8')} where ${claimHolds}`,
+    `update notifier_events set failures = $4, response = $5, next_attempt_at = ${later} where ${claimHolds}`,
     [claim.request_id, claim.claims, delayMs, failures, response],
   )
 }
@@ -87,7 +89,7 @@ export async function retryEvent(db: Database, claim: Claim, { delayMs, failures
 /** Repeats the current step after `delayMs`, without counting a failure. */
 export async function deferEvent(db: Database, claim: Claim, delayMs: number) {
   await db.query(
-    `update notifier_events set deferrals = deferrals + 1, next_attempt_at = ${after('$3::float8')} where ${claimHolds}`,
+    `update notifier_events set deferrals = deferrals + 1, next_attempt_at = ${later} where ${claimHolds}`,
     [claim.request_id, claim.claims, delayMs],
   )
 }
@@ -99,14 +101,12 @@ export type DeadEvent = QueuedEvent & { condition: Condition; invocations: numbe
  * @returns whether the claim still held
  */
 export async function recordCondition(db: Database, event: DeadEvent, { leaseMs }: { leaseMs: number }) {
+  const { request_id, claims, condition, invocations, failures, deferrals, response } = event
   const { count } = await db.query(
-    `update notifier_events set next_attempt_at = ${after('$3::float8')}, condition = $4, invocations = $5,
+    `update notifier_events set next_attempt_at = ${later}, condition = $4, invocations = $5,
       failures = $6, deferrals = $7, response = $8
     where ${claimHolds} and condition is null`,
-    [
-      ...[event.request_id, event.claims, leaseMs, event.condition, event.invocations],
-      ...[event.failures, event.deferrals, event.response],
-    ],
+    [request_id, claims, leaseMs, condition, invocations, failures, deferrals, response],
   )
   return count > 0
 }

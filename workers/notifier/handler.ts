@@ -5,7 +5,7 @@ import { type OutboxEvent, parseEvent, versionOf } from '../../src/outbox/event.
 import { ChannelThrottledError } from '../../src/outbox/throttling.ts'
 import { channelTimeoutMs } from '../../src/outbox/timing.ts'
 import type { LambdaContext, LambdaFunction } from '../lambda/lambda-function.ts'
-import type { Channel } from './channel.ts'
+import type { Channel, Message } from './channel.ts'
 import { openChannels } from './channels.ts'
 import { StoppedError, ThrottledError } from './gate.ts'
 import { describeEvent } from './messages.ts'
@@ -69,35 +69,16 @@ export function createHandler({
 
   async function notify(progress: Progress, event: OutboxEvent, input: unknown, context: LambdaContext) {
     const notification = describeEvent(event)
+    const leftMs = Math.min(timeoutMs, context.getRemainingTimeInMillis() - reportMs)
+    const { failures, throttled } = notification
+      ? await send(progress, { notification, event: input, timeoutMs: Math.max(1, Math.floor(leftMs)) })
+      : { failures: [], throttled: [] }
     const { told, stopped } = progress
-    const failures: string[] = []
-    const throttled: { retryAfterMs: number; message: string }[] = []
-    if (notification) {
-      const leftMs = Math.min(timeoutMs, context.getRemainingTimeInMillis() - reportMs)
-      const message = { notification, event: input, timeoutMs: Math.max(1, Math.floor(leftMs)) }
-      const open = channels.filter(({ name }) => !told.has(name) && !stopped.has(name))
-      await Promise.all(
-        open.map(async ({ name, send }) => {
-          try {
-            await send(message)
-            told.add(name)
-          } catch (error) {
-            if (error instanceof StoppedError) {
-              stopped.add(name)
-              reportStop(name, error)
-            } else if (error instanceof ThrottledError) {
-              throttled.push({ retryAfterMs: error.retryAfterMs, message: `${name} ${error.message}` })
-            } else failures.push(`${name} failed: ${error instanceof Error ? error.message : error}`)
-          }
-        }),
-      )
-    }
     if (!progress.isLogged) {
       const request_id = context.awsRequestId
-      if (notification) {
-        const outcome = { told: [...told], ...(stopped.size > 0 && { stopped: [...stopped] }) }
-        print('info', { ...notification.log, ...outcome, request_id })
-      } else print('warn', { message: 'event of unknown type', ...identify(event), request_id })
+      const outcome = { told: [...told], ...(stopped.size > 0 && { stopped: [...stopped] }) }
+      if (notification) print('info', { ...notification.log, ...outcome, request_id })
+      else print('warn', { message: 'event of unknown type', ...identify(event), request_id })
     }
     progress.isLogged = true
     const problems = [...failures, ...throttled.map(({ message }) => message)]
@@ -106,6 +87,27 @@ export function createHandler({
     const sentence = text.charAt(0).toUpperCase() + text.slice(1)
     if (failures.length > 0) throw new NotificationError(sentence)
     throw new ChannelThrottledError(Math.min(...throttled.map(({ retryAfterMs }) => retryAfterMs)), sentence)
+  }
+
+  /** Sends to the channels that are left, and returns why some did not send. */
+  async function send({ told, stopped }: Progress, message: Message) {
+    const failures: string[] = []
+    const throttled: { retryAfterMs: number; message: string }[] = []
+    async function sendTo({ name, send }: Channel) {
+      try {
+        await send(message)
+        told.add(name)
+      } catch (error) {
+        if (error instanceof StoppedError) {
+          stopped.add(name)
+          reportStop(name, error)
+        } else if (error instanceof ThrottledError) {
+          throttled.push({ retryAfterMs: error.retryAfterMs, message: `${name} ${error.message}` })
+        } else failures.push(`${name} failed: ${error instanceof Error ? error.message : error}`)
+      }
+    }
+    await Promise.all(channels.filter(({ name }) => !told.has(name) && !stopped.has(name)).map(sendTo))
+    return { failures, throttled }
   }
 
   /** Once for each channel: the log lines of later events name the channel. */

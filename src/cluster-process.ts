@@ -1,4 +1,6 @@
-/** Entry of an API process in a cluster (WEB_CONCURRENCY). The primary, node.ts, hands it the shared services. */
+/**
+ * Entry of an API process in a cluster (WEB_CONCURRENCY). node.ts, the primary, sends the shared services.
+ */
 import { readConfig } from './config/api.ts'
 import { createLogger } from './core/log.ts'
 import { runClusterWorker } from './runtime/cluster/process.ts'

@@ -1,4 +1,4 @@
-/** Entry on AWS Lambda: the app for requests of an HTTP API or a function URL, and maintenance on a schedule. */
+/** Entry on AWS Lambda: the app behind an HTTP API or a function URL, and maintenance on a schedule. */
 import { fileURLToPath } from 'node:url'
 import type { Context as LambdaContext, ScheduledEvent } from 'aws-lambda'
 import { createApp } from './app.ts'
@@ -26,17 +26,17 @@ import { openStore } from './runtime/store/open-store.ts'
 /** An environment serves one request at a time, which seldom needs a second connection. */
 const defaultPool = 2
 /**
- * Between two events an environment is frozen: it does not notice that a connection was closed, and the first statement on
- * it would fail. After this long without an event, connections are opened again.
+ * Between two events an environment is frozen: it does not notice that a connection was closed, and the first
+ * statement on it would fail. After this long without an event, connections are opened again.
  */
 const staleAfterMs = 30_000
-/** Shorter: on a lost connection all commands of the turn fail, and limits then count in this environment only. */
+/** Shorter: after a lost connection, limits count in this environment only. */
 const redisStaleAfterMs = 2_000
 /** An answer waits this long for background work such as deliveries. The schedule does the rest. */
 const backgroundMs = 2000
-/** The part of a scheduled invocation's time that is reserved for deliveries in flight, and for maintenance. */
+/** Time of a scheduled invocation that is reserved for deliveries in flight, and for maintenance. */
 const reserveMs = invocationTimeoutMs + 3000
-/** The time in which a scheduled invocation fills in search texts; the end of the invocation's time is reserved. */
+/** The longest time for filling in search texts, and the end of an invocation that stays unused. */
 const fillMs = { longest: 10_000, reserve: 2000 }
 
 const config = readConfig(process.env)
@@ -67,7 +67,7 @@ const database = reopenWhenStale({
 const shared: Omit<Deps, 'db' | 'background' | 'eventRecorded'> = {
   config,
   ...(await createTokens(jwtSecrets, config.tokens)),
-  // Blocks the thread, for which no other request waits here. A native binary would bind the zip to a platform.
+  // Blocks the thread, on which no other request waits. A native binary would bind the zip to a platform.
   passwords: unqueued(createPasswordHasher(bcryptjs, config.bcryptCost)),
   ...store,
   isStopping: () => false,

@@ -1,6 +1,6 @@
 /**
- * Entry on Node: reads the configuration, checks it, starts the shared services, and serves in one or more processes. A
- * shutdown stops all of it in reverse order.
+ * Entry on Node: reads the configuration, checks it, starts the shared services, and serves in one or more
+ * processes. A shutdown stops all of it in reverse order.
  */
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -45,14 +45,14 @@ type Isolate = {
 let isolate: Isolate | undefined
 
 /**
- * A sweep claims events for this long. The platform ends background work 30 s after the answer, which must be enough for
- * the last claimed events. A cron trigger has minutes, but the next one comes after one.
+ * A sweep claims events for this long. The platform ends background work 30 s after the answer, which must be
+ * enough for the last claimed events. A cron trigger has minutes, but the next one comes after one.
  */
 const claimForMs = { request: 10_000, cron: 45_000 }
 /** The time in which a cron trigger fills in search texts. */
 const fillForMs = 20_000
 
-/** Never awaits the work of another request, which may be cancelled. Concurrent first requests each create one; one is kept. */
+/** Each of concurrent first requests creates one, since another request may be cancelled. One is kept. */
 async function openIsolate(env: Env): Promise<Isolate> {
   const created = isolate ?? (await createIsolate(env))
   isolate ??= created

@@ -142,7 +142,7 @@ async function openHasher({ bcryptCost: cost }: Config) {
   return queue.for({ address: 'the operator' })
 }
 
-/** Prints the consequence when the service's cache cannot be invalidated. The sessions have ended all the same. */
+/** Prints the consequence when the cache cannot be invalidated. The sessions have ended all the same. */
 async function invalidateCache(db: Database, config: Config, userIds: number[]) {
   const problem = await invalidateCachedFor(db, config, userIds).catch((error: Error) => error.message)
   if (problem !== undefined) console.error(problem)

@@ -112,7 +112,7 @@ export const Settings = z.object({
     z.enum(['RequestResponse', 'Event'], 'give RequestResponse or Event'),
     'RequestResponse',
   ),
-  // The notifier's own settings are checked here too, so that a wrong one stops the start before anything has begun.
+  // The notifier's settings are checked here too, so that a wrong one stops the start early.
   ...NotificationSettings,
   ...EventSettings,
   AWS_REGION: AwsRegion,

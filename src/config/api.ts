@@ -85,7 +85,7 @@ export function readConfig(environment: Record<string, unknown>) {
   }
 }
 
-/** 30 days by default, or SESSION_MAX_TTL if that is shorter. @throws StartError when it is longer than that */
+/** 30 days by default, at most SESSION_MAX_TTL. @throws StartError when it is set to a longer time */
 function idleTtlOf({ SESSION_IDLE_TTL: idle, SESSION_MAX_TTL: maximum }: Values): number {
   if (idle === undefined) return Math.min(30 * unitMs.d, maximum)
   if (idle <= maximum) return idle

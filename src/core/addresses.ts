@@ -5,8 +5,8 @@ export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type AddressRange = { base: Address; prefixLength: number }
 
 /**
- * Reads `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone id.
- * Returns undefined for anything else. IPv4-mapped IPv6 becomes IPv4.
+ * Reads `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone
+ * id. Returns undefined for anything else. IPv4-mapped IPv6 becomes IPv4.
  */
 export function parseAddress(text: string | undefined): Address | undefined {
   const trimmed = text?.trim() ?? ''
@@ -18,8 +18,8 @@ export function parseAddress(text: string | undefined): Address | undefined {
 }
 
 /**
- * Reads one address, or a range in CIDR notation (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`). Returns undefined
- * for anything else.
+ * Reads one address, or a range in CIDR notation (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`).
+ * Returns undefined for anything else.
  */
 export function parseRange(text: string): AddressRange | undefined {
   const [, address, length] = /^([^/[\]%]+?)(?:\/(\d{1,3}))?$/.exec(text) ?? []
@@ -48,8 +48,8 @@ export const nearbyRanges: AddressRange[] = [
 ].flatMap((range) => parseRange(range) ?? [])
 
 /**
- * Returns the key by which limits count an address: IPv6 by its /64, the least that a customer is given, IPv4-mapped IPv6
- * as IPv4. All texts that are no address share the key `unknown`.
+ * Returns the key by which limits count an address: IPv6 by its /64, the least that a customer is given,
+ * IPv4-mapped IPv6 as IPv4. All texts that are no address share the key `unknown`.
  */
 export function limitAddress(address: string): string {
   const parsed = parseAddress(address)

@@ -1,7 +1,7 @@
 export type Backoff = {
   firstMs: number
   longestMs: number
-  /** The random share of each wait, so that clients that failed together do not retry together. 0 by default. */
+  /** The random share of each wait, so that clients do not retry at the same time. 0 by default. */
   jitter?: number
 }
 

@@ -1,6 +1,6 @@
 /**
- * A bounded queue that serves its askers in turn, so that none of them starves the others. All state is in the waiting
- * jobs: an address or a user is forgotten with its last job.
+ * A bounded queue that serves its askers in turn, so that none of them starves the others. All state is in
+ * the waiting jobs: an address or a user is forgotten with its last job.
  */
 
 /** `user` is set for logged-in users only: registrations and log-ins count by address alone. */
@@ -10,12 +10,12 @@ export type QueueLimits = {
   concurrency: number
   /** Waiting jobs. */
   queueLimit: number
-  /** A job that has waited this long is refused. Served in turn, the last job of many could wait much longer. */
+  /** A job that has waited this long is refused. The last job of many could otherwise wait much longer. */
   waitMs: number
 }
 
 export type FairQueue = {
-  /** Rejects with the error of `refusal` when there is no room or no time for the work, which is then not started. */
+  /** Rejects with the error of `refusal`, before the work has started, without room or time for it. */
   run<T>(asker: Asker, work: () => Promise<T>): Promise<T>
   load(): { running: number; waiting: number }
 }
@@ -36,9 +36,9 @@ type Slot = { since: number }
 const lostAfterMs = 60_000
 
 /**
- * Serves the address whose last turn is longest ago, there the user whose last turn is longest ago, and of that user the
- * oldest job. While others wait, no address and no user holds more than half of the queue. A full queue drops the newest
- * job of the user with most jobs, at the address with most jobs.
+ * Serves the address whose last turn is longest ago, there the user whose last turn is longest ago, and of
+ * that user the oldest job. While others wait, no address and no user holds more than half of the queue. A
+ * full queue drops the newest job of the user with most jobs, at the address with most jobs.
  */
 export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refusal: () => Error): FairQueue {
   const half = Math.max(1, Math.floor(queueLimit / 2))

@@ -1,4 +1,4 @@
-/** Hosts as settings and URLs spell them: a name, an IPv4 address, or an IPv6 address with or without brackets. */
+/** Hosts in settings and URLs: a name, an IPv4 address, or an IPv6 address with or without brackets. */
 
 /** `http://127.0.0.1:3000` or `http://[::1]:3000`. */
 export const httpOrigin = (host: string, port: number) =>
@@ -7,6 +7,6 @@ export const httpOrigin = (host: string, port: number) =>
 /** Whether the host can be reached from this machine only. */
 export const isLoopback = (host: string) => /^(127\.[\d.]+|\[?::1\]?|localhost)$/.test(host)
 
-/** The address at which this machine reaches a server of its own: one that listens on every address, on loopback. */
+/** The address by which this machine reaches its own server. For one on all addresses that is loopback. */
 export const localAddress = (host: string) =>
   host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host

@@ -4,7 +4,7 @@ const pattern =
 
 export type FunctionName = { name: string; region?: string; account?: string; qualifier?: string }
 
-/** Parses `name`, `name:alias`, `123456789012:function:name` or an ARN. Returns undefined for anything else. */
+/** Parses `name`, `name:alias`, `123456789012:function:name` or an ARN; undefined for anything else. */
 export function parseFunctionName(text: string): FunctionName | undefined {
   const groups = pattern.exec(text)?.groups
   if (!groups?.name) return undefined

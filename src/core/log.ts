@@ -11,7 +11,7 @@ type LogMethod = (message: string, fields?: LogFields) => void
 
 export type Logger = Record<Exclude<LogLevel, 'silent'>, LogMethod>
 
-/** Drops lines below `level`. `common` fields are in every line. Callers never pass a token, a password or a task's text. */
+/** Drops lines below `level`. Callers never pass a token, a password or a task's text. */
 export function createLogger(
   level: LogLevel,
   write: (line: string) => void = console.log,
@@ -31,8 +31,8 @@ export function createLogger(
 export const jsonLine = (fields: LogFields) => escapeInvisible(JSON.stringify(fields))
 
 /**
- * Returns log fields for a thrown value, with the code and the messages of its causes, which clients never see. The stack
- * is left out of expected errors.
+ * Returns log fields for a thrown value, with the code and the messages of its causes, which clients never
+ * see. The stack is left out of expected errors.
  */
 export function errorFields(error: unknown): LogFields {
   if (!(error instanceof Error)) return { error: String(error) }

@@ -1,9 +1,9 @@
 /**
- * Makes text of users and other servers safe for a terminal, a log, a mail or a chat: it must not move the cursor, add a
- * line, run backwards, or look like another text.
+ * Makes text of users and other servers safe for a terminal, a log, a mail or a chat: it must not move the
+ * cursor, add a line, run backwards, or look like another text.
  */
 
-/** Emoji and some scripts need them between two of their characters. Elsewhere they only make two texts look the same. */
+/** Emoji and some scripts need them between two characters. Elsewhere they make two texts look the same. */
 const joiner =
   '(?<=[^\\x00-\\x7f\\u200c\\u200d])[\\u200c\\u200d](?=[^\\x00-\\x7f\\u200c\\u200d])|[\\ufe0e\\ufe0f]'
 /** The flags of England, Scotland and Wales are written with characters that are invisible elsewhere. */
@@ -16,7 +16,7 @@ const hidden = '[\\p{DI}\\p{Cs}\\ufff9-\\ufffb]'
 const lineBreaking = new RegExp(`${kept}|(?<control>${control})+|(?<hidden>${hidden})`, 'gu')
 const escaped = new RegExp(`${kept}|(?<hidden>(?![\\n\\t])${control}|${hidden})`, 'gu')
 
-/** Keeps the text in one line, with its indentation. Control characters become blanks, invisible ones are removed. */
+/** Keeps text in one line, with its indentation. Control characters become blanks, invisible ones go. */
 export const printable = (text: string) =>
   text.replace(lineBreaking, (found, ...rest) => {
     const { control, hidden } = rest.at(-1) as { control?: string; hidden?: string }
@@ -28,8 +28,8 @@ export const printable = (text: string) =>
 export const oneLine = (text: string) => printable(text).trim()
 
 /**
- * Writes such characters as `\u202e`. JSON keeps its meaning, and line breaks and tabs stay, so that this can be the last
- * step of all output of a process.
+ * Writes such characters as `\u202e`. JSON keeps its meaning, and line breaks and tabs stay, so that this can
+ * be the last step of all output of a process.
  */
 export function escapeInvisible(text: string): string {
   if (/^[\t\n -~]*$/.test(text)) return text

@@ -1,4 +1,4 @@
-/** Time limits for work that cannot be cancelled: it goes on after the limit, and its outcome is ignored then. */
+/** Time limits for work that cannot be cancelled: it goes on, and its late outcome is ignored. */
 
 export class TimeoutError extends Error {
   override name = 'TimeoutError'

@@ -49,8 +49,8 @@ function assertReadable(password: string): void {
 }
 
 /**
- * Returns a hash of no password. Salt and digest are well-formed to their last bits: @node-rs/bcrypt refuses any other
- * without hashing, and the response time would tell which users exist.
+ * Returns a hash of no password. Salt and digest are well-formed to their last bits: @node-rs/bcrypt refuses
+ * any other without hashing, and the response time would tell which users exist.
  */
 export function dummyHash(cost: number): string {
   const salt = 'abcdefghijklmnopqrstuu'
@@ -78,8 +78,8 @@ export function queued(
 }
 
 /**
- * Allows as many waiting jobs as are hashed in 10 s: clients and proxies give up not much later. A hash at cost 10 counts
- * as 100 ms (native takes 65, bcryptjs 100), and each further cost doubles it.
+ * Allows as many waiting jobs as are hashed in 10 s: clients and proxies give up not much later. A hash at
+ * cost 10 counts as 100 ms (native takes 65, bcryptjs 100), and each further cost doubles it.
  */
 export function queueLimits(cost: number, concurrency: number): QueueLimits {
   const hashMs = 100 * 2 ** (cost - 10)
@@ -92,8 +92,8 @@ export function queueLimits(cost: number, concurrency: number): QueueLimits {
 export const unqueued = (hasher: PasswordHasher): PasswordQueue => ({ for: () => hasher })
 
 /**
- * A queue whose jobs go on when their client has left. A platform that cancelled them with their request would leave the
- * jobs behind them waiting.
+ * A queue whose jobs go on when their client has left. A platform that cancelled them with their request
+ * would leave the jobs behind them waiting.
  */
 export function outliving(queue: PasswordQueue, background: (work: Promise<void>) => void): PasswordQueue {
   function kept<T>(work: Promise<T>): Promise<T> {

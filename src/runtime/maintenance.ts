@@ -1,4 +1,4 @@
-/** Periodic work on the database: every hour on Node, by a cron trigger on Workers, by a schedule on Lambda. */
+/** Periodic work on the database: hourly on Node, by a cron trigger on Workers, by a schedule on Lambda. */
 import type { PendingQuery, Row } from 'postgres'
 import type { Database, SqlTag } from '../ports/database.ts'
 import { fillSearchText } from '../tasks/fill-search-text.ts'
@@ -13,7 +13,7 @@ export async function maintain(db: Database, signal: AbortSignal) {
   await fillSearchText(db, signal)
 }
 
-/** Deletes sessions a day after their end, and idempotency keys after 24 hours. A kind that fails stops no other. */
+/** Deletes sessions a day after their end, and idempotency keys after 24 hours, whichever of these fails. */
 export async function deleteExpired(db: Database) {
   const kinds = [
     (sql: SqlTag) => sql`

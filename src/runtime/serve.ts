@@ -29,7 +29,7 @@ import { openStore } from './store/open-store.ts'
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-/** At shutdown requests get this long to finish, then the relay to deliver events that were just committed. */
+/** At shutdown requests get this long to finish, then the relay to deliver the latest events. */
 const graceMs = { requests: 5000, relay: 2000 }
 const maintainEveryMs = 3_600_000
 

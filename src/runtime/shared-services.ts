@@ -69,7 +69,7 @@ export async function checkKeptFiles({
 
 type SecretSettings = Pick<Config, 'jwtSecrets' | 'databaseUrl' | 'host'>
 
-/** The configured secrets, or the one kept in the data directory. @throws StartError as checkJwtSecret does */
+/** The configured secrets, or the one in the data directory. @throws StartError as checkJwtSecret does */
 export async function jwtSecretsOf(settings: SecretSettings, dataDirectory: string): Promise<string[]> {
   checkJwtSecret(settings)
   return settings.jwtSecrets ?? [await keepSecret(dataDirectory, 'jwt-secret')]

@@ -76,8 +76,8 @@ type Posted = { id: string; detail: { task: { id: number } } }
 const eventIn = ({ body }: { body: string }): Posted => JSON.parse(body).event
 
 /**
- * Makes the webhook withhold its answers until `release`. The relay delivers one batch at a time: while a whole batch of
- * posts is open, no other post is in flight.
+ * Makes the webhook withhold its answers until `release`. The relay delivers one batch at a time: while a
+ * whole batch of posts is open, no other post is in flight.
  */
 function holdAnswers({ webhook }: Service) {
   const held: string[] = []

@@ -88,7 +88,10 @@ async function register(lambda = api) {
 
 const notified = (title: string) => webhook.received.filter(({ body }) => body.includes(title)).length
 
-/** The event of an EventBridge rule: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html */
+/**
+ * An EventBridge rule's event:
+ * https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
+ */
 const scheduledEvent: ScheduledEvent = {
   version: '0',
   id: '53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa',

@@ -1,5 +1,6 @@
 /**
- * The password queue over HTTP, on the runtimes that have one: a client that floods it keeps nobody else from logging in.
+ * The password queue over HTTP, on the runtimes that have one: a client that floods it keeps nobody else from
+ * logging in.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { atOnce, createClient, newName, statuses, type User } from '../support/client.ts'

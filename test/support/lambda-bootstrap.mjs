@@ -1,4 +1,6 @@
-// The loop of AWS's Node runtime: imports the module and the export that _HANDLER names, then takes events from the Runtime API one by one: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+// The loop of AWS's Node runtime: imports the module and the export that _HANDLER names, then
+// takes events from the Runtime API one by one:
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 

@@ -1,4 +1,4 @@
-/** API Gateway in front of a function: turns HTTP requests into events of payload format 2.0, and results into answers. */
+/** API Gateway: turns HTTP requests into events of payload format 2.0, and results into answers. */
 import { createServer, type IncomingMessage } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda'

@@ -1,4 +1,4 @@
-/** Runs the black-box suite against the Lambda function: the deployed zip, in an environment like that of AWS. */
+/** Runs the black-box suite against the Lambda function: the deployed zip in an emulated environment. */
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { startClock } from './clock.ts'

@@ -1,6 +1,6 @@
 /**
- * An execution environment of AWS Lambda for a zip of `npm run build:lambda`: the Runtime API, and a process that polls it
- * and is stopped between two events, as on AWS.
+ * An execution environment of AWS Lambda for a zip of `npm run build:lambda`: the Runtime API, and a process
+ * that polls it and is stopped between two events, as on AWS.
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'

@@ -23,7 +23,10 @@ export type Program = {
   lines: Line[]
   /** Resolves with the first line, past or future, that satisfies. Rejects when the process ends before. */
   line(satisfies: (line: Line) => boolean): Promise<Line>
-  /** Sends SIGTERM by default. Resolves with the exit code once all processes that share the output have ended. */
+  /**
+   * Sends SIGTERM by default. Resolves with the exit code once all processes that share the output have
+   * ended.
+   */
   stop(signal?: NodeJS.Signals): Promise<number | null>
 }
 
@@ -170,8 +173,8 @@ function listProcesses() {
 }
 
 /**
- * A data directory, a webhook and settings for repeated starts of the API. With `firstStart` the first one creates the data
- * directory, too. The end of the test kills all processes and removes the directory.
+ * A data directory, a webhook and settings for repeated starts of the API. With `firstStart` the first one
+ * creates the data directory, too. The end of the test kills all processes and removes the directory.
  */
 export async function createService(
   { onTestFinished }: Pick<TestContext, 'onTestFinished'>,

@@ -24,9 +24,9 @@ type ClusterOptions = {
 const stopWaitMs = 8_000
 
 /**
- * Resolves with the port when every worker serves. All of them accept connections from one socket. With round robin, the
- * primary loses the connections that it has dealt to a worker which is killed before it takes them, and a request on a
- * connection of its own took 2.5 times as long.
+ * Resolves with the port when every worker serves. All of them accept connections from one socket. With round
+ * robin, the primary loses the connections that it has dealt to a worker which is killed before it takes
+ * them, and a request on a connection of its own took 2.5 times as long.
  * @throws StartError when a worker cannot serve
  */
 export async function startCluster({ entry, count, services, prometheus, log, stack }: ClusterOptions) {

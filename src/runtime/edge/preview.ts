@@ -100,8 +100,8 @@ function wranglerEnvironment({ stateDirectory, databaseUrl, variables }: Preview
 }
 
 /**
- * Prints the Workers' log lines as they wrote them. Other lines are held while wrangler starts (most of them list
- * variables), and are printed afterwards but for its line for each request, which the API logs itself.
+ * Prints the Workers' log lines as they wrote them. Other lines are held while wrangler starts (most of them
+ * list variables), and are printed afterwards but for its line for each request, which the API logs itself.
  */
 function printOutput(streams: (NodeJS.ReadableStream | null)[]) {
   let held: string[] | undefined = []

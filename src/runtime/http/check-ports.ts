@@ -10,8 +10,8 @@ import { type Address, cannotListen } from './listen.ts'
 const connectMs = 1000
 
 /**
- * Never listens on a port that clients know: a client that connects at that moment would be cut off, and a proxy in front
- * of a restarting instance connects all the time.
+ * Never listens on a port that clients know: a client that connects at that moment would be cut off, and a
+ * proxy in front of a restarting instance connects all the time.
  * @throws StartError that names the setting of one that is taken or not allowed
  */
 export async function checkPorts({ host, port, metrics, notifier }: Config): Promise<string> {

@@ -12,8 +12,8 @@ export type Connection = ReturnType<typeof openConnection>
 const pipelineLimit = 100
 
 /**
- * When a client leaves, node:http closes only the response that is being sent. A response started behind it would hold its
- * files and memory for good, so a waiting request is not started here.
+ * When a client leaves, node:http closes only the response that is being sent. A response started behind it
+ * would hold its files and memory for good, so a waiting request is not started here.
  */
 export function openConnection(socket: Socket) {
   let current: ServerResponse | undefined

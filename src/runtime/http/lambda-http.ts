@@ -17,7 +17,7 @@ export function isHttpEvent(event: unknown): event is HttpEvent {
 
 type Bindings = { requestContext: HttpEvent['requestContext']; deps: Deps }
 
-/** Options of `createApp`. Each event has its own deps. AWS reports the client's address, which no client can forge. */
+/** Options of `createApp`. Each event has its own deps; AWS reports the client's address. */
 export const lambdaRuntime = {
   provide: (c: Context<{ Bindings: Bindings }>) => c.env.deps,
   connectionAddress: (c: Context<{ Bindings: Bindings }>) => c.env.requestContext.http.sourceIp,
@@ -47,8 +47,8 @@ function prepare(event: HttpEvent): HttpEvent {
 }
 
 /**
- * hono/aws-lambda drops a header with an empty value, such as If-Match. A blank stays, and Headers trims it to an empty
- * value. It percent-encodes a value that is not ASCII, which could make it valid: DEL, which is not allowed in any header
- * of ours, keeps it invalid.
+ * hono/aws-lambda drops a header with an empty value, such as If-Match. A blank stays, and Headers trims it
+ * to an empty value. It percent-encodes a value that is not ASCII, which could make it valid: DEL, which is
+ * not allowed in any header of ours, keeps it invalid.
  */
 const headerValue = (value: string) => (value === '' ? ' ' : value.replace(/\P{ASCII}/gu, '\x7f'))

@@ -3,7 +3,7 @@ import type { Server } from 'node:http'
 import { createServer } from 'node:net'
 import { StartError } from '../../core/start-error.ts'
 
-/** For servers with few clients and short requests: a connection without a complete request after 5 s is closed. */
+/** For servers with short requests: a connection without a complete request after 5 s is closed. */
 export const shortRequests = {
   headersTimeout: 5000,
   requestTimeout: 5000,

@@ -12,9 +12,10 @@ import { normalizeRequest } from './request-syntax.ts'
 export type HttpServer = {
   port: number
   /**
-   * Accepts no more connections, announces on each open one that its next answer is the last, and resolves when every
-   * request in flight has been answered, or after `graceMs`. Announced any earlier, a proxy would make a new connection
-   * for each request, and those that are not accepted yet are lost when the listener closes.
+   * Accepts no more connections, announces on each open one that its next answer is the last, and resolves
+   * when every request in flight has been answered, or after `graceMs`. Announced any earlier, a proxy would
+   * make a new connection for each request, and those that are not accepted yet are lost when the listener
+   * closes.
    */
   close(graceMs: number): Promise<void>
 }
@@ -30,7 +31,7 @@ const timeouts = {
 }
 /** A connection without any progress is closed, as when the client does not read the answer. */
 const stalledMs = 120_000
-/** Connections above the limit that get a 503 rather than being closed at once, and the time that each is kept. */
+/** Connections above the limit that get a 503 before they are closed, and the time that each is kept. */
 const rejectedAtOnce = 20
 const rejectMs = 2000
 const warnEveryMs = 60_000

@@ -151,7 +151,7 @@ export async function format(snapshots: Snapshot[]): Promise<string> {
   return AggregatorRegistry.aggregate(snapshots).metrics()
 }
 
-/** Adds the counters of a process that has ended to `sum`, so that sums never fall. Metrics with its label end with it. */
+/** Adds the counters of an ended process to `sum`, so that sums never fall. Metrics with its label end. */
 export async function addCounts(sum: Snapshot, ended: Snapshot): Promise<Snapshot> {
   const { AggregatorRegistry } = await import('prom-client')
   const added = await AggregatorRegistry.aggregate([sum, countsOf(ended)]).getMetricsAsJSON()

@@ -1,4 +1,4 @@
-/** The password hasher of a Node process: native bcrypt, or bcryptjs where the native binary does not load. */
+/** The password hasher on Node: native bcrypt, or bcryptjs where the native binary does not load. */
 import { availableParallelism } from 'node:os'
 import type { Logger } from '../../core/log.ts'
 import { type Bcrypt, createPasswordHasher, queued, queueLimits } from '../../ports/passwords.ts'

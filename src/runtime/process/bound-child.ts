@@ -4,9 +4,10 @@ import { Socket } from 'node:net'
 import { killAfter } from './supervise.ts'
 
 /**
- * The shell reads a pipe whose other end only this process holds: end of file means that this process is gone, by
- * SIGKILL too. The program then gets SIGINT, after 2 s SIGQUIT and after 3.2 s SIGKILL. The shell ignores signals to its group, such as a service manager's SIGTERM: the API finishes its
- * requests first, then closes the pipe.
+ * The shell reads a pipe whose other end only this process holds: end of file means that this process is
+ * gone, by SIGKILL too. The program then gets SIGINT, after 2 s SIGQUIT and after 3.2 s SIGKILL. The shell
+ * ignores signals to its group, such as a service manager's SIGTERM: the API finishes its requests first,
+ * then closes the pipe.
  */
 const script = `
 removed_at_end=$1 ends_group=$2 input=$3
@@ -42,7 +43,7 @@ const endWaitMs = 8000
 
 export type BoundChild = {
   child: ChildProcess
-  /** Resolves with the cause, for a log, once the program and all who print with it have ended. Never rejects. */
+  /** Resolves with the cause, for a log, once all who share the output have ended. Never rejects. */
   exited: Promise<string>
   hasExited(): boolean
   /** Ends the program as the end of this process would. Resolves when it is gone. */

@@ -2,8 +2,8 @@ import { lstat, mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
- * Creates the directory and its missing parents. Returns false where the path exists, be it a file.
- * Node's recursive `mkdir` never returns where the system answers ENOENT below an existing directory, as in /proc.
+ * Creates the directory and its missing parents. Returns false where the path exists, be it a file. Node's
+ * recursive `mkdir` never returns where the system answers ENOENT below an existing directory, as in /proc.
  * @throws the system's error
  */
 export async function makeDirectory(path: string, mode = 0o777): Promise<boolean> {

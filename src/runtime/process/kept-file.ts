@@ -9,8 +9,8 @@ import { temporaryName } from '../embedded-postgres/owner.ts'
 import { hasCode, makeDirectory } from './files.ts'
 
 /**
- * Returns the text of the file, which the first call creates with the result of `make`: complete, on disk and readable by
- * its owner only. Of two concurrent processes the second one takes the text of the first.
+ * Returns the text of the file, which the first call creates with the result of `make`: complete, on disk and
+ * readable by its owner only. Of two concurrent processes the second one takes the text of the first.
  * @throws StartError when it cannot be read or written
  */
 export async function keepFile(path: string, make: () => string): Promise<string> {
@@ -50,8 +50,8 @@ export async function readKept(path: string): Promise<string | undefined> {
 }
 
 /**
- * Applies ssh's rule for private keys: owned by this user or root, and closed to everybody else. Root may also start on
- * the data directory of another user, with that user's secrets.
+ * Applies ssh's rule for private keys: owned by this user or root, and closed to everybody else. Root may
+ * also start on the data directory of another user, with that user's secrets.
  */
 async function assertPrivate(path: string, { uid, mode }: Stats) {
   const self = process.getuid?.()

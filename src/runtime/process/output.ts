@@ -1,6 +1,6 @@
 /**
- * Standard output and standard error on Node. A process goes on when its output cannot be written: the reader has
- * gone, the disk is full, the terminal was closed, or the reader is slow.
+ * Standard output and standard error on Node. A process goes on when its output cannot be written: the reader
+ * has gone, the disk is full, the terminal was closed, or the reader is slow.
  */
 import { Console } from 'node:console'
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
@@ -28,8 +28,8 @@ export function logOnOutput(): void {
 }
 
 /**
- * Runs a command to its end, with a `console` that waits for a slow reader. The exit code is 1 when `work` rejects,
- * which is printed as `describe` returns it, or when output could not be written.
+ * Runs a command to its end, with a `console` that waits for a slow reader. The exit code is 1 when `work`
+ * rejects, which is printed as `describe` returns it, or when output could not be written.
  */
 export function runAnswering(work: () => Promise<unknown>, describe: (error: unknown) => unknown): void {
   let unwritten: string | undefined
@@ -168,7 +168,8 @@ const noticeOf = (lines: number, reason: string) =>
 
 /**
  * Opens a pipe or a terminal again, so that other processes that share it are not affected. Where that is
- * impossible, as for a socket, Node's stream has set the shared one to non-blocking. Files are written synchronously.
+ * impossible, as for a socket, Node's stream has set the shared one to non-blocking. Files are written
+ * synchronously.
  */
 function openWithoutBlocking(descriptor: Descriptor): number {
   try {

@@ -6,8 +6,8 @@ import { logOnOutput } from './output.ts'
 import { createStack, type Stack, stopOnSignals } from './shutdown.ts'
 
 /**
- * Reads the configuration and calls `start`. A failure stops what was started and exits with 1; a StartError prints its
- * message only. `failed` resolves with the reason when the program cannot go on.
+ * Reads the configuration and calls `start`. A failure stops what was started and exits with 1; a StartError
+ * prints its message only. `failed` resolves with the reason when the program cannot go on.
  */
 export function runProgram(
   start: (config: Config, log: Logger, stack: Stack) => Promise<{ failed?: Promise<string> }>,

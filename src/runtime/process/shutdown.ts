@@ -52,8 +52,9 @@ export function createStop(stack: Stack, log: Pick<Logger, 'info'>) {
   let since: number | undefined
   return {
     /**
-     * Exits with 0 when everything has stopped, with 1 when that takes too long. Servers go on for `delayMs` first, so
-     * that a load balancer sees by /readyz that it should send no more requests. May be called again.
+     * Exits with 0 when everything has stopped, with 1 when that takes too long. Servers go on for `delayMs`
+     * first, so that a load balancer sees by /readyz that it should send no more requests. May be called
+     * again.
      */
     async begin(delayMs: number, fields: Record<string, unknown> = {}) {
       if (since !== undefined) return
@@ -73,8 +74,8 @@ export function createStop(stack: Stack, log: Pick<Logger, 'info'>) {
 export const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
 /**
- * The first signal shuts down gracefully, a second one exits at once. Returns a function that tells whether one has come:
- * a start that fails afterwards has failed because of it.
+ * The first signal shuts down gracefully, a second one exits at once. Returns a function that tells whether
+ * one has come: a start that fails afterwards has failed because of it.
  */
 export function stopOnSignals(stack: Stack, log: Logger, delayMs: number): () => boolean {
   const stop = createStop(stack, log)

@@ -31,7 +31,7 @@ export type Supervisor<T> = {
 }
 
 const restartBackoff = { firstMs: 100, longestMs: 5_000 }
-/** A child that lived this long did not die of its start: the next restart waits for the shortest time again. */
+/** A child that lived this long did not die of its start: its restart waits for the shortest time again. */
 const stableMs = 10_000
 
 export function supervise<T extends Supervised>(

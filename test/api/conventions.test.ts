@@ -752,6 +752,9 @@ describe('browsers of other origins', () => {
     expect([200, 204]).toContain(status)
     expect(headers.get('Access-Control-Allow-Origin')).toBe(corsOrigin)
     expect(list(headers, 'Access-Control-Allow-Methods')).toContain(method.toLowerCase())
+    expect(headers.get('X-Request-Id')).toBeTruthy()
+    expect(headers.get('X-Content-Type-Options')).toBe('nosniff')
+    expect(headers.get('Cache-Control')).toBe('no-store')
     expect(list(headers, 'Access-Control-Allow-Headers')).toEqual(
       expect.arrayContaining(['authorization', 'content-type', 'if-match', 'traceparent', 'x-whatever']),
     )

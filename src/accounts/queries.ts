@@ -116,10 +116,7 @@ export async function lockUser(tx: Database, { sessionId, userId }: Caller, pass
     for update`
   return (await tx.query(text, [sessionId, userId, passwordHash])).length > 0
 }
-
-/**
- * The database deletes the creator's tasks, sessions and keys too, and unassigns the user from other tasks.
- */
+/** Cascades to the user's own tasks, sessions and keys; other tasks become unassigned. */
 export async function deleteUser(tx: Database, userId: number, timeoutMs: number) {
   await tx.query('delete from users where id = $1', [userId], { timeoutMs })
 }
@@ -208,10 +205,7 @@ export async function endOtherSessions(db: Database, { userId, sessionId }: Call
       where user_id = ${userId} and id <> ${sessionId} and ended_at is null`,
   )
 }
-
-/**
- * Whether the caller had such a live session. Null stands for an id that cannot be one. @throws SessionEnded
- */
+/** Whether the caller had such a live session; a null id is none. @throws SessionEnded */
 export async function endOwnSession(db: Database, caller: Caller, id: number | null, now: number) {
   const text = `
     with ${actingCaller}, ended as (

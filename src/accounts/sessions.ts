@@ -86,11 +86,7 @@ async function endSession(deps: Deps, { id, user_id }: queries.SessionKey): Prom
   await queries.endSession(deps.db, id)
   await afterSessionsEnded(deps, [user_id])
 }
-
-/**
- * False when the caller has no such live session. Null stands for an id that cannot be one. @throws
- * SessionEnded
- */
+/** False when the caller has no such live session. @throws SessionEnded */
 export async function endOwnSession(deps: Deps, caller: Caller, id: number | null): Promise<boolean> {
   const hasEnded = await queries.endOwnSession(deps.db, caller, id, deps.now())
   // Also where it had ended before: the request that did so may not have invalidated the cache.

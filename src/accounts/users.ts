@@ -104,10 +104,7 @@ export async function changeAccount(
 const deletionTimeoutMs = 60_000
 
 export type DeletionParts = {
-  /**
-   * Locks the tasks that the user created; returns the ids of all other users who see one of the user's
-   * tasks.
-   */
+  /** See tasks/access.ts. */
   lockTasksOf: (tx: Database, userId: number, timeoutMs: number) => Promise<number[]>
 }
 
@@ -135,10 +132,7 @@ export async function deleteAccount(
   await afterSessionsEnded(deps, [userId, ...audience])
   return null
 }
-
-/**
- * Between the check of the password and the write it was changed, or the session ended. @throws SessionEnded
- */
+/** The password was changed after it was checked, or the session ended. @throws SessionEnded */
 async function changedMeanwhile({ db }: Deps, caller: Caller): Promise<Wrong> {
   await checkSession(db, caller)
   return 'wrong password'

@@ -1,6 +1,4 @@
-/**
- * Whether the caller of an operation is known, and whether the session of a token that was sent still lives.
- */
+/** Whether the caller is known, and whether the token's session still lives. */
 import { type Caller, checkSession } from '../auth/caller.ts'
 import { bearerToken, unauthorized } from './bearer.ts'
 import type { Exchange } from './deps.ts'

@@ -13,10 +13,7 @@ export function startLookup(exchange: Exchange) {
   const representation = `${c.req.path.replace(/\/$/, '')}?${query.split('&').sort().join('&')}`
   exchange.lookup = deps.cache.lookUp(session.caller, representation)
 }
-
-/**
- * The cached answer, or else what `make` returns, which is then stored without the response waiting for it.
- */
+/** The cached answer, or what `make` returns, which is then stored in the background. */
 export async function cachedOr(
   { deps, ...exchange }: Exchange,
   make: () => Promise<Answer>,

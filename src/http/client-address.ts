@@ -47,11 +47,7 @@ function entryOf({ header, hops }: TrustedProxy, value: string): string | undefi
   if (header === 'forwarded') return forwardedFor(elementsFromRight(value)[hops - 1] ?? '')
   return header === 'x-forwarded-for' ? value.split(',').at(-hops) : value
 }
-
-/**
- * Returns a reader of addresses, which warns once when it ignores a header: all clients then share one
- * address.
- */
+/** Warns once when it ignores a header, since all clients then share one address. */
 export function addressReader({ connectionAddress, proxiesAreNear }: Omit<Runtime, 'provide'>) {
   let hasWarned = false
   return (c: Context<AppEnv>, { config, log }: Pick<Deps, 'config' | 'log'>): string => {

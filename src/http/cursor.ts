@@ -19,11 +19,7 @@ const Content = z.tuple([z.string().nullable(), z.int().positive(), z.enum(['aft
 const macBytes = 16
 /** Content that is longer, because of a long title, is compressed: 255 emoji are over 1,000 bytes. */
 const longestPlain = 100
-
-/**
- * A cursor holds the value, not only the id: its row may be changed or deleted before the next page is
- * requested.
- */
+/** Holds the value, not only the id: the row may change before the next page is requested. */
 export function writeCursor([signing]: Keys[], list: List, position: Position): string {
   if (!signing) throw new RangeError('a keyring needs a key')
   const { value, id, direction, inclusive } = position

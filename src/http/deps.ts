@@ -62,9 +62,7 @@ export type Exchange = {
   headers: Record<string, string>
   /** The limits that this request was counted under, newest last. */
   verdicts: Verdict[]
-  /**
-   * Set once the access token's signature is verified. Whether the session still lives, each statement asks.
-   */
+  /** Set once the access token's signature is verified. Statements check the session. */
   session: { caller: Caller; accessToken: string } | undefined
   /** The result of the cache look-up, where the operation is cached and the caller is known. */
   lookup: Promise<Lookup> | undefined

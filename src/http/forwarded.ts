@@ -27,11 +27,7 @@ function isEscaped(text: string, place: number): boolean {
 
 /** Unquoted values may contain what a token may not, such as the colon of a port: proxies write that. */
 const pair = /[ \t]*([\w!#$%&'*+.^`|~-]+)=([^\s;,"]+|"(?:[^"\\]|\\.)*")[ \t]*(?:;|$)/y
-
-/**
- * The node in an element's `for`, without an obfuscated port (`:_hidden`); undefined where there is none, or
- * the element is not well-formed.
- */
+/** The node in an element's `for`, without an obfuscated port (`:_hidden`). */
 export function forwardedFor(element: string): string | undefined {
   const nodes: string[] = []
   pair.lastIndex = 0

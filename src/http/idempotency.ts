@@ -1,6 +1,4 @@
-/**
- * Idempotency keys (draft-ietf-httpapi-idempotency-key-header): a repeat answers as the first request did.
- */
+/** Idempotency keys (draft-ietf-httpapi-idempotency-key-header). */
 import type { Context } from 'hono'
 import * as z from 'zod'
 import { toBase64Url } from '../auth/keyring.ts'

@@ -1,7 +1,4 @@
-/**
- * Compiles an operation and its handler, once at start, into one function that answers a request with plain
- * data. Only the last step makes a Response.
- */
+/** Compiles an operation and its handler at start into one function that answers with plain data. */
 import type { Context, Hono } from 'hono'
 import type { StatusCode } from 'hono/utils/http-status'
 import { SessionEnded } from '../auth/caller.ts'
@@ -19,11 +16,7 @@ import { openPage } from './page.ts'
 import { answerProblem } from './problem-answer.ts'
 import { identify, type LimitUse, limitRequest } from './rate-limit.ts'
 import { createValidator, nothing } from './validate.ts'
-
-/**
- * Steps of a request from here on may throw: a Problem, SessionEnded, or what the database and the hasher
- * throw.
- */
+/** May throw a Problem, SessionEnded, or errors of the database and the password hasher. */
 export type Act = (exchange: Exchange) => Promise<Answer>
 
 /** A compiled operation. */
@@ -123,10 +116,7 @@ export function toResponse({ c, headers }: Exchange, { status, headers: own, bod
   const type = body === null ? {} : { 'Content-Type': 'application/json' }
   return c.newResponse(body, status as StatusCode, { ...type, ...headers, ...own })
 }
-
-/**
- * Counts a request that no operation answers. It needs no token, but one of an ended session counts as none.
- */
+/** Counts a request that no operation answers; the token of an ended session counts as none. */
 async function countUnmatched(exchange: Exchange, limit: LimitUse | null) {
   if (!limit) return
   if (limit.class === 'general') await identify(exchange)

@@ -20,11 +20,7 @@ type Response = {
   /** Besides those of every response. */
   headers?: ResponseHeader[]
 }
-
-/**
- * A request that succeeds, and its answer. A client puts its own ids, tokens and names in place of those
- * shown.
- */
+/** A request that succeeds, and its answer. Ids, tokens and names differ for each client. */
 export type Example = {
   query?: Record<string, string | number | boolean>
   header?: Record<string, string>
@@ -50,10 +46,7 @@ export type Operation = {
   limit?: LimitUse | null
   /** Answers are cached for each session until something changes that its user may see. */
   cached?: true
-  /**
-   * Honours If-Match and If-None-Match, on a GET by the ETag of its answer. The text tells a client that the
-   * precondition failed, without a full stop.
-   */
+  /** Honours If-Match and If-None-Match. The text is the detail of a 412, without a full stop. */
   conditional?: string
   /** `key`: a request with an Idempotency-Key has its effect once. */
   idempotency?: 'key'

@@ -1,7 +1,4 @@
-/**
- * Sliding-window limits as a step of operations: under which limits a request counts, and the headers that
- * say so.
- */
+/** Sliding-window rate limits as a step of operations. */
 import type { Config } from '../config/api.ts'
 import { Problem } from '../core/problem.ts'
 import type { Limiter, LimitRule, Verdict } from '../store/limiter.ts'

@@ -34,10 +34,7 @@ export function shapeOf<R extends Resource, Part extends 'shown' | 'written'>(me
   })
   return Object.fromEntries(schemas) as Shape<R, Part>
 }
-
-/**
- * Members that clients cannot write: accepted and ignored, so that what was read can be edited and sent back.
- */
+/** Members that clients cannot write: ignored, so that what was read can be sent back. */
 export function ignoredShapeOf(members: Resource) {
   // The document does not call them `readOnly`: validators refuse such members in a request.
   const ignored = z.unknown().optional().meta({ description: 'Ignored: it may be sent back as it was read' })

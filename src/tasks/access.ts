@@ -1,7 +1,4 @@
-/**
- * Who may see, change and delete a task. Every statement about tasks uses these fragments, in terms of a task
- * `t`.
- */
+/** Who may see, change and delete a task: SQL for every statement, in terms of a task `t`. */
 import type { Database } from '../ports/database.ts'
 
 /** Columns whose user sees the task. Each has an index for every ordering of a list. */

@@ -1,7 +1,4 @@
-/**
- * The tasks' statements, one a function. Each does nothing, and throws SessionEnded, when the caller's
- * session has ended.
- */
+/** The tasks' statements, one a function. Each throws SessionEnded, having done nothing. */
 import { actingCaller, type Caller, isLive, queryAs } from '../auth/caller.ts'
 import type { Precondition } from '../http/conditional.ts'
 import type { IdempotencyKey } from '../http/idempotency.ts'

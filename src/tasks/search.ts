@@ -1,6 +1,4 @@
-/**
- * The search parameter of lists. Postgres folds its words by the same function as the text that it searches.
- */
+/** The search parameter of lists. Postgres folds its words and the tasks' text alike. */
 import { text } from '../http/text.ts'
 import { filter } from '../resource/list.ts'
 

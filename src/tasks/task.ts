@@ -1,7 +1,4 @@
-/**
- * A task's members, and the filters and orderings of its lists: the only place in the program that names a
- * column.
- */
+/** A task's members, filters and orderings: the only place that lists its columns. */
 import * as z from 'zod'
 import { DateParameter } from '../http/date-parameter.ts'
 import { Id, int64, Timestamp } from '../http/schemas.ts'

@@ -27,8 +27,6 @@ import type { SharedServices } from './shared-services.ts'
 import { subscribeToInvalidations } from './store/invalidation-notices.ts'
 import { openStore } from './store/open-store.ts'
 
-const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-
 /** At shutdown requests get this long to finish, then the relay to deliver the latest events. */
 const graceMs = { requests: 5000, relay: 2000 }
 const maintainEveryMs = 3_600_000
@@ -44,28 +42,18 @@ type Serving = {
 }
 
 /** Resolves with the port when requests are answered. @throws StartError */
-export async function serve({
-  config,
-  services,
-  isLeader,
-  prometheus,
-  log,
-  stack,
-}: Serving): Promise<number> {
+export async function serve({ config, services, isLeader, prometheus, log, stack }: Serving) {
   const maxConnections = connectionLimit(config)
   const metrics = prometheus?.metrics ?? noMetrics
   const { limiter, cache, isStoreThere, clearCache } = await openStore(config, log, stack)
   const db = connectDatabase(config, services.database, stack)
   if (clearCache && typeof services.database !== 'string')
     await subscribeToInvalidations(services.database, { invalidate: cache.invalidate, clearCache }, stack)
-  const { functionName, invocation, region } = config.notifier
   const stoppedChannels = watchStoppedChannels(log)
   const { invoke } = createLambdaClient({
+    ...config.notifier,
     endpoint: services.notifier.endpoint,
     credentials: openCredentials(services.notifier.credentials),
-    functionName,
-    invocation,
-    region,
     timeoutMs: invocationTimeoutMs,
     onReturn: stoppedChannels.observe,
   })
@@ -73,11 +61,8 @@ export async function serve({
   stack.push('relay', () => settleWithin(graceMs.relay, relay.stop()))
   if (isLeader) scheduleMaintenance(db, log, stack)
 
-  const passwords = await createNodeHasher({
-    cost: config.bcryptCost,
-    processes: config.webConcurrency,
-    log,
-  })
+  const { bcryptCost: cost, webConcurrency: processes } = config
+  const passwords = await createNodeHasher({ cost, processes, log })
   prometheus?.watch({
     pool: db.load,
     hashing: passwords.load,
@@ -104,15 +89,14 @@ export async function serve({
     provide: () => deps,
     connectionAddress: (c) => getConnInfo(c).remote.address,
     proxiesAreNear: true,
-    referencePage: serveReferencePage(file('public')),
+    referencePage: serveReferencePage(fileURLToPath(new URL('public', import.meta.url))),
     corsOrigins: config.corsOrigins,
     publicUrl: config.publicUrl,
   })
   stack.onStopping(() => {
     stopping = true
   })
-  const { host, port } = config
-  const server = await listen(app.fetch, { host, port, maxConnections, log })
+  const server = await listen(app.fetch, { ...config, maxConnections, log })
   stack.push('server', () => server.close(graceMs.requests))
   return server.port
 }

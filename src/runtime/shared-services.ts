@@ -1,7 +1,6 @@
 /** Services shared by all API processes: data directory, secrets, database, notifier. */
 import type { Config } from '../config/api.ts'
 import { isLoopback } from '../core/host.ts'
-import type { Logger } from '../core/log.ts'
 import { StartError } from '../core/start-error.ts'
 import type { Credentials } from '../outbox/credentials.ts'
 import { readPassword } from './embedded-postgres/cluster.ts'
@@ -9,10 +8,9 @@ import { checkDataDirectory, openDataDirectory } from './embedded-postgres/home.
 import { credentialsPath, readCredentials } from './notifier/credentials.ts'
 import { startNotifier } from './notifier/process.ts'
 import type { DatabaseAddress } from './postgres/connect.ts'
-import { startDatabase } from './postgres/service-database.ts'
+import { type DatabaseOpening, startDatabase } from './postgres/service-database.ts'
 import { formatSocketUrl } from './postgres/socket-url.ts'
 import { keepSecret, readSecret } from './process/kept-file.ts'
-import type { Stack } from './process/shutdown.ts'
 
 /** Plain data, since it is sent to other processes as a message. */
 export type SharedServices = {
@@ -22,33 +20,16 @@ export type SharedServices = {
   notifier: { endpoint: string; credentials: Credentials | undefined }
 }
 
-type Opening = {
-  config: Config
-  dataDirectory: string
-  packageRoot: string
-  /** Path of the bundled entry, dist/notifier.js. */
-  notifierEntry: string
-  log: Logger
-  stack: Stack
-}
+/** `notifierEntry` is the path of the bundle dist/notifier.js. */
+type Opening = DatabaseOpening & { notifierEntry: string }
 
 /** @throws StartError when one of them cannot start */
-export async function openSharedServices({
-  config,
-  dataDirectory,
-  packageRoot,
-  notifierEntry,
-  log,
-  stack,
-}: Opening): Promise<SharedServices> {
+export async function openSharedServices(opening: Opening): Promise<SharedServices> {
+  const { config, dataDirectory } = opening
   if (keepsFiles(config)) await openDataDirectory(dataDirectory)
   const jwtSecrets = await jwtSecretsOf(config, dataDirectory)
-  const database = await startDatabase({ config, dataDirectory, packageRoot, log, stack })
-  // The notifier keeps its queue in the API's database, unless NOTIFIER_DATABASE_URL names another.
-  const databaseUrl = typeof database === 'string' ? database : formatSocketUrl(database)
-  const entry = notifierEntry
-  const notifier = await openNotifier(config, { dataDirectory, databaseUrl, entry, log, stack })
-  return { jwtSecrets, database, notifier }
+  const database = await startDatabase(opening)
+  return { jwtSecrets, database, notifier: await openNotifier(opening, database) }
 }
 
 const keepsFiles = ({ databaseUrl, jwtSecrets, notifier }: Config) =>
@@ -69,7 +50,7 @@ export async function checkKeptFiles({
 
 type SecretSettings = Pick<Config, 'jwtSecrets' | 'databaseUrl' | 'host'>
 
-/** The configured secrets, or the one in the data directory. @throws StartError as checkJwtSecret does */
+/** @throws StartError as checkJwtSecret does */
 export async function jwtSecretsOf(settings: SecretSettings, dataDirectory: string): Promise<string[]> {
   checkJwtSecret(settings)
   return settings.jwtSecrets ?? [await keepSecret(dataDirectory, 'jwt-secret')]
@@ -89,18 +70,16 @@ export function checkJwtSecret({ jwtSecrets, databaseUrl, host }: SecretSettings
   )
 }
 
-type NotifierOpening = Pick<Opening, 'dataDirectory' | 'log' | 'stack'> & {
-  databaseUrl: string
-  entry: string
-}
-
 async function openNotifier(
-  { notifier }: Config,
-  { stack, ...options }: NotifierOpening,
+  { config, dataDirectory, notifierEntry: entry, log, stack }: Opening,
+  database: DatabaseAddress,
 ): Promise<SharedServices['notifier']> {
-  const { endpoint, port, functionName, region, credentials } = notifier
+  const { endpoint, port, functionName, region, credentials } = config.notifier
   if (endpoint) return { endpoint, credentials }
-  const started = await startNotifier({ ...options, port, functionName, region, environment: process.env })
-  stack.push('notifier', started.stop)
-  return { endpoint: started.endpoint, credentials: started.credentials }
+  // The notifier keeps its queue in the API's database, unless NOTIFIER_DATABASE_URL names another.
+  const databaseUrl = typeof database === 'string' ? database : formatSocketUrl(database)
+  const lambda = { entry, port, functionName, region, environment: process.env }
+  const { stop, ...notifier } = await startNotifier({ ...lambda, dataDirectory, databaseUrl, log })
+  stack.push('notifier', stop)
+  return notifier
 }

@@ -1,20 +1,13 @@
 /** Conditions of a start. The start stops at the first that does not hold; `npm run doctor` reports on each. */
 import type { Config } from '../config/api.ts'
-import type { Logger } from '../core/log.ts'
 import { checkPorts } from './http/check-ports.ts'
 import { connectionLimit } from './http/descriptors.ts'
 import { assertCredentials } from './notifier/aws-credentials.ts'
-import { checkDatabase } from './postgres/service-database.ts'
+import { checkDatabase, type DatabaseOpening } from './postgres/service-database.ts'
 import { checkJwtSecret, checkKeptFiles } from './shared-services.ts'
 
-export type StartContext = {
-  config: Config
-  /** An absolute path. */
-  dataDirectory: string
-  packageRoot: string
-  /** Takes a warning for each fault that does not keep the service from starting. */
-  log: Logger
-}
+/** `log` takes a warning for each fault that does not keep the service from starting. */
+export type StartContext = Omit<DatabaseOpening, 'stack'>
 
 export type StartCheck = {
   name: string

@@ -8,8 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { findNative, prepareNative } from '../../src/runtime/embedded-postgres/native.ts'
-import { startProgram } from '../../src/runtime/embedded-postgres/program.ts'
-import { findServerUser } from '../../src/runtime/embedded-postgres/user.ts'
+import { findServerUser, startProgram } from '../../src/runtime/embedded-postgres/user.ts'
 import type { BoundChild } from '../../src/runtime/process/bound-child.ts'
 import { root, temporaryDirectory } from './directories.ts'
 import { findFreePort } from './ports.ts'
@@ -48,14 +47,8 @@ export async function startPostgresCluster({
   const data = join(directory, 'data')
   await mkdir(data, { mode: 0o700 })
   await giveTo(data)
-  const made = startProgram({
-    command: [
-      join(programs, 'bin/initdb'),
-      ...['-D', data, '-U', 'postgres', '--encoding=UTF8', '--locale=C', '--no-sync', '--auth=trust'],
-    ],
-    user,
-    output: 'pipe',
-  })
+  const options = ['-D', data, '-U', 'postgres', '--encoding=UTF8', '--locale=C', '--no-sync', '--auth=trust']
+  const made = startProgram([join(programs, 'bin/initdb'), ...options], user, { output: 'pipe' })
   const said = printed(made)
   if ((await made.exited) !== 'exit code 0') throw new Error(`initdb failed: ${said()}`)
   const lines = ['local all postgres trust', 'host replication postgres 127.0.0.1/32 trust', access, '']
@@ -120,11 +113,8 @@ async function launch({ directory, programs, user, parameters }: Own, data: stri
     const values = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
     const deadline = Date.now() + 60_000
     for (;;) {
-      server = startProgram({
-        command: [join(programs, 'bin/postgres'), '-D', data, ...values],
-        user,
-        output: 'pipe',
-      })
+      const command = [join(programs, 'bin/postgres'), '-D', data, ...values] as const
+      server = startProgram([...command], user, { output: 'pipe' })
       const said = printed(server)
       while (!server.hasExited()) {
         if (await query('select 1').catch(() => undefined)) return

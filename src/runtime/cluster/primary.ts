@@ -2,7 +2,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from '../../core/log.ts'
 import { StartError } from '../../core/start-error.ts'
-import type { Prometheus } from '../metrics/prometheus.ts'
+import type { Prometheus, Snapshot } from '../metrics/prometheus.ts'
 import type { Stack } from '../process/shutdown.ts'
 import { type Ending, endingOf, killAfter, type Supervised, supervise } from '../process/supervise.ts'
 import type { SharedServices } from '../shared-services.ts'
@@ -10,7 +10,7 @@ import type { FromWorker, ToWorker } from './messages.ts'
 import { createScrape, type Scrape } from './scrape.ts'
 
 type ClusterOptions = {
-  /** Path of the bundled entry, dist/cluster-process.js. */
+  /** Path of the bundle dist/cluster-process.js. */
   entry: string
   count: number
   services: SharedServices
@@ -55,13 +55,10 @@ function keepWorker({ serve, scrape, log }: { serve: ToWorker; scrape: Scrape; l
   let phase: 'serving' | 'draining' | 'stopping' = 'serving'
 
   function launch(): Launched {
-    const launched = launchWorker({
-      ready(worker) {
-        send(worker, phase === 'stopping' ? { kind: 'stop' } : serve)
-        if (phase === 'draining') send(worker, { kind: 'drain' })
-      },
-      counted: scrape.receive,
-    })
+    const launched = launchWorker((worker) => {
+      send(worker, phase === 'stopping' ? { kind: 'stop' } : serve)
+      if (phase === 'draining') send(worker, { kind: 'drain' })
+    }, scrape.receive)
     launched.ended.then(() => scrape.workerEnded(launched.worker))
     return launched
   }
@@ -93,12 +90,11 @@ function refuseStart({ reason }: Ending): never {
 }
 
 type Launched = Supervised & { worker: Worker; port: Promise<number> }
-type Handlers = {
-  ready(worker: Worker): void
-  counted(worker: Worker, snapshot: Extract<FromWorker, { kind: 'counted' }>['snapshot']): void
-}
 
-function launchWorker({ ready, counted }: Handlers): Launched {
+function launchWorker(
+  ready: (worker: Worker) => void,
+  counted: (worker: Worker, snapshot: Snapshot) => void,
+): Launched {
   const worker = cluster.fork()
   const { pid } = worker.process
   let reason: string | undefined

@@ -27,8 +27,7 @@ export function runClusterWorker({ log, stack, serve, hasMetrics, shutdownDelayM
     if (message.kind === 'drain') stack.announceStop()
     if (message.kind === 'stop') stop.begin(0)
     if (message.kind === 'serve') start(message).catch(fail)
-    if (message.kind === 'scrape')
-      sendCounts().catch((error) => log.warn('the metrics could not be collected', errorFields(error)))
+    if (message.kind === 'scrape') sendCounts()
   })
   send({ kind: 'ready' })
 
@@ -38,7 +37,11 @@ export function runClusterWorker({ log, stack, serve, hasMetrics, shutdownDelayM
   }
 
   async function sendCounts() {
-    send({ kind: 'counted', snapshot: (await prometheus?.snapshot()) ?? [] })
+    try {
+      send({ kind: 'counted', snapshot: (await prometheus?.snapshot()) ?? [] })
+    } catch (error) {
+      log.warn('the metrics could not be collected', errorFields(error))
+    }
   }
 
   async function fail(error: unknown) {

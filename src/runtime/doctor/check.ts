@@ -34,12 +34,8 @@ export async function runCheck<Context extends StartContext>(
 export function failuresOf(name: string, error: unknown): CheckResult[] {
   if (!(error instanceof StartError)) return [{ name, status: 'failed', detail: describeFailure(error) }]
   return error.message.split('\n').map((line) => {
-    const [detail = '', ...advice] = line.split('; ')
-    return {
-      name,
-      status: 'failed' as const,
-      detail,
-      ...(advice.length > 0 ? { advice: advice.join('; ') } : {}),
-    }
+    const [detail = '', ...rest] = line.split('; ')
+    const advice = rest.join('; ')
+    return { name, status: 'failed', detail, ...(advice && { advice }) }
   })
 }

@@ -47,7 +47,7 @@ const ReadinessAnswer = z.object({
   degraded: z.array(z.string()).optional(),
 })
 
-/** Resolves with the answer of the service that runs with these settings; undefined when none does. */
+/** Resolves with undefined when no service runs with these settings. */
 export async function askService({ host, port }: Config): Promise<Readiness | undefined> {
   const url = `${httpOrigin(localAddress(host), port)}/readyz`
   const asked = fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: 'manual' })
@@ -98,16 +98,9 @@ async function checkNotifier({ config, dataDirectory, running, log }: DoctorCont
   return `${functionName} at ${endpoint} takes invocations (DryRun)`
 }
 
-const Channels = z.object({
-  channels: z.array(
-    z.object({
-      name: z.string(),
-      state: z.string(),
-      until: z.string().optional(),
-      reason: z.string().optional(),
-    }),
-  ),
-})
+const text = z.string()
+const Channel = z.object({ name: text, state: text, until: text.optional(), reason: text.optional() })
+const Channels = z.object({ channels: z.array(Channel) })
 
 /** AWS itself knows no channels. */
 async function checkChannels(client: Parameters<typeof inspect>[0], log: Logger) {
@@ -117,16 +110,10 @@ async function checkChannels(client: Parameters<typeof inspect>[0], log: Logger)
   const { channels } = Channels.safeParse(answer).data ?? { channels: [] }
   for (const { name, until } of channels.filter(({ state }) => state === 'throttled'))
     log.warn(`${name} is throttled by its receiver until ${until}`)
+  const advice = 'give it another address, or unset it, and restart the notifier'
   const stopped = channels.filter(({ state }) => state === 'stopped')
-  if (stopped.length === 0) return
-  throw new StartError(
-    stopped
-      .map(
-        ({ name, reason }) =>
-          `${name} was stopped: ${reason}; give it another address, or unset it, and restart the notifier`,
-      )
-      .join('\n'),
-  )
+  const lines = stopped.map(({ name, reason }) => `${name} was stopped: ${reason}; ${advice}`)
+  if (lines.length > 0) throw new StartError(lines.join('\n'))
 }
 
 async function checkEmail({ env }: DoctorContext): Promise<string> {

@@ -20,13 +20,6 @@ type PreviewOptions = {
   log: Logger
 }
 
-export type EdgePreview = {
-  url: string
-  /** Resolves with the reason when wrangler ends. */
-  failed: Promise<string>
-  stop(): Promise<void>
-}
-
 const startWaitMs = 120_000
 /** The schedule of the cron trigger in wrangler.toml, which wrangler dev does not fire. */
 const cronEveryMs = 60_000
@@ -36,10 +29,11 @@ const forwardedEnv =
   /^(PATH|HOME|TZ|TERM|TMPDIR|COLORTERM|NO_COLOR|FORCE_COLOR|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
 
 /**
- * Resolves when the API answers. Calls its scheduled handler at once, and every minute from then on.
+ * Resolves when the API answers. Calls its scheduled handler at once, and every minute from then on. `failed`
+ * resolves with the reason when wrangler ends.
  * @throws StartError when wrangler does not come up
  */
-export async function startEdgePreview(options: PreviewOptions): Promise<EdgePreview> {
+export async function startEdgePreview(options: PreviewOptions) {
   const { host, port, log, packageRoot } = options
   const wrangler = startBoundChild(wranglerCommand(options), {
     cwd: packageRoot,

@@ -6,9 +6,8 @@ import { StartError } from '../../core/start-error.ts'
 import { hasCode } from '../process/files.ts'
 import { keepFile, readKept } from '../process/kept-file.ts'
 import { temporaryName } from './owner.ts'
-import { startProgram } from './program.ts'
 import { findReason } from './server-log.ts'
-import type { ServerUser } from './user.ts'
+import { type ServerUser, startProgram } from './user.ts'
 
 export const databaseName = 'task_api'
 /** Owns the database and may create others, for tests and restores. No superuser. */
@@ -75,7 +74,7 @@ export async function createCluster(cluster: string, programs: Programs, passwor
       `create role ${roleName} login createdb password '${passwords.role}'`,
       `create database ${databaseName} owner ${roleName}`,
     ]
-    await runStandalone(programs, building, statements, ['-F'])
+    await runStandalone(programs, building, statements, '-F')
     await run(programs, 'initdb', ['--sync-only', '-D', building])
     await rename(building, cluster).catch((error) => {
       if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'EEXIST')) throw error
@@ -96,38 +95,21 @@ export async function setPasswords(cluster: string, programs: Programs, password
 }
 
 /** Runs statements as the superuser without a server, and so without a log-in. */
-async function runStandalone(
-  programs: Programs,
-  cluster: string,
-  statements: string[],
-  options: string[] = [],
-) {
+async function runStandalone(programs: Programs, cluster: string, statements: string[], ...flags: string[]) {
   const input = join(cluster, 'task-api-setup.sql')
+  // log_min_error_statement: a failed statement would show the password.
+  const settings = ['exit_on_error=on', 'log_min_error_statement=panic', 'log_checkpoints=off']
+  const options = [...flags, '-D', cluster, ...settings.flatMap((setting) => ['-c', setting])]
   try {
     await write(input, statements.map((statement) => `${statement};\n\n`).join(''), programs.user)
-    await run(
-      programs,
-      'postgres',
-      [
-        ...['--single', '-j', ...options, '-D', cluster],
-        // A failed statement would show the password.
-        ...['-c', 'exit_on_error=on', '-c', 'log_min_error_statement=panic', '-c', 'log_checkpoints=off'],
-        'postgres',
-      ],
-      input,
-    )
+    await run(programs, 'postgres', ['--single', '-j', ...options, 'postgres'], input)
   } finally {
     await rm(input, { force: true })
   }
 }
 
 async function run({ native, user }: Programs, program: string, parameters: string[], input?: string) {
-  const running = startProgram({
-    command: [join(native, 'bin', program), ...parameters],
-    user,
-    output: 'pipe',
-    input,
-  })
+  const running = startProgram([join(native, 'bin', program), ...parameters], user, { output: 'pipe', input })
   let output = ''
   for (const stream of [running.child.stdout, running.child.stderr])
     stream?.on('data', (chunk) => {

@@ -1,7 +1,7 @@
 /** Location of the data: DATA_DIR, or for root a directory that the server's user can enter. */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, chmod, lstat, mkdir, readdir, realpath, stat, symlink } from 'node:fs/promises'
+import { access, chmod, lstat, readdir, realpath, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
 import { exists, hasCode, makeDirectory } from '../process/files.ts'
@@ -109,9 +109,7 @@ export async function linkRelocated(dataDirectory: string, cluster: string) {
 }
 
 async function makeTrusted(directory: string): Promise<string> {
-  await mkdir(directory).catch((error) => {
-    if (!hasCode(error, 'EEXIST')) throw error
-  })
+  await makeDirectory(directory)
   if (await isTrusted(directory)) {
     await chmod(directory, 0o755)
     return directory

@@ -18,10 +18,9 @@ import {
   readPostmaster,
   writeOwner,
 } from './owner.ts'
-import { startProgram } from './program.ts'
 import { findCause, findReason, readFrom, rotateLog } from './server-log.ts'
 import { reopenSocketDirectory } from './socket-directory.ts'
-import type { ServerUser } from './user.ts'
+import { type ServerUser, startProgram } from './user.ts'
 
 export type ServerOptions = {
   dataDirectory: string
@@ -136,16 +135,9 @@ function spawnServer({ owner, native, user, tcpPort, parameters }: ServerOptions
   // A file rather than this process's output: it has the last messages also when this process is gone.
   const output = openSync(logFile, 'a', 0o600)
   try {
-    return startProgram({
-      command: [
-        join(native, 'bin/postgres'),
-        ...['-D', owner.cluster],
-        ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-      ],
-      user,
-      output,
-      socketDirectory: owner.socketDirectory,
-    })
+    const parameters = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+    const command = [join(native, 'bin/postgres'), '-D', owner.cluster, ...parameters] as const
+    return startProgram([...command], user, { output, removedAtEnd: owner.socketDirectory })
   } finally {
     closeSync(output)
   }

@@ -36,9 +36,11 @@ import { chooseSocketDirectory, removeSocketDirectory } from './socket-directory
 const findWithinMs = 30_000
 const ownerFileOf = (dataDirectory: string) => join(dataDirectory, 'postgres.owner')
 
+/** For postgres.js: the owner of the application's database, through the unix socket. */
+export type Connection = { host: string; port: number; database: string; username: string; password: string }
+
 export type EmbeddedPostgres = {
-  /** For postgres.js: the owner of the application's database, through the unix socket. */
-  connection: { host: string; port: number; database: string; username: string; password: string }
+  connection: Connection
   /** By TCP if `tcpPort` was given, for tools that take a URL. */
   url: string | null
   /** The real path of Postgres's own data directory. */
@@ -49,11 +51,16 @@ export type EmbeddedPostgres = {
   stop(): Promise<void>
 }
 
-type Location = {
+type Options = {
   /** DATA_DIR, an absolute path; made when absent. */
   dataDirectory: string
   /** Packages are resolved from here. */
   packageRoot: string
+  log: Logger
+  /** Listens on 127.0.0.1 as well. */
+  tcpPort?: number
+  /** Settings of the server, over ours. */
+  parameters?: Record<string, string>
 }
 
 /**
@@ -61,15 +68,7 @@ type Location = {
  * restarted under the same `connection`. One that a killed process has left is stopped first.
  * @throws StartError in one line, when DATA_DIR is in use, or cannot be used, or no Postgres runs here
  */
-export async function startEmbeddedPostgres(
-  options: Location & {
-    log: Logger
-    /** Listens on 127.0.0.1 as well. */
-    tcpPort?: number
-    /** Settings of the server, over ours. */
-    parameters?: Record<string, string>
-  },
-): Promise<EmbeddedPostgres> {
+export async function startEmbeddedPostgres(options: Options): Promise<EmbeddedPostgres> {
   try {
     return await start(options)
   } catch (error) {
@@ -81,9 +80,8 @@ export async function startEmbeddedPostgres(
  * For commands beside a running API: the connection to its server on this data directory, also while that
  * starts; null when no API runs on it.
  */
-export async function findEmbeddedPostgres({
-  dataDirectory,
-}: Pick<Location, 'dataDirectory'>): Promise<EmbeddedPostgres['connection'] | null> {
+export async function findEmbeddedPostgres(location: { dataDirectory: string }): Promise<Connection | null> {
+  const { dataDirectory } = location
   const deadline = Date.now() + findWithinMs
   try {
     for (;;) {
@@ -100,7 +98,7 @@ export async function findEmbeddedPostgres({
   }
 }
 
-async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Promise<EmbeddedPostgres> {
+async function start(options: Options): Promise<EmbeddedPostgres> {
   const { packageRoot, log, tcpPort, parameters = {} } = options
   const packaged = await findNative(packageRoot)
   const dataDirectory = await openDataDirectory(options.dataDirectory)
@@ -130,7 +128,7 @@ async function start(options: Parameters<typeof startEmbeddedPostgres>[0]): Prom
     let stopped: Promise<void> | undefined
     return {
       connection,
-      url: tcpPort === undefined ? null : urlOf(connection, tcpPort),
+      url: tcpPort ? `postgres://${roleName}:${passwords.role}@127.0.0.1:${tcpPort}/${databaseName}` : null,
       dataDirectory: home.cluster,
       notices: describeHome(home),
       stop() {
@@ -155,7 +153,7 @@ async function prepare(dataDirectory: string, { cluster, user, relocated, copies
 }
 
 /** False when the server does not take the password of our file. */
-async function canLogIn(server: BoundChild, connection: EmbeddedPostgres['connection']): Promise<boolean> {
+async function canLogIn(server: BoundChild, connection: Connection): Promise<boolean> {
   const sql = postgres({ ...connection, max: 1, fetch_types: false, connect_timeout: 10, onnotice: () => {} })
   try {
     await sql`select 1`
@@ -174,12 +172,8 @@ async function leave(ownerFile: string, owner: Owner) {
   await releaseOwnership(ownerFile, owner)
 }
 
-function connectionTo({ socketDirectory, port }: Owner, password: string): EmbeddedPostgres['connection'] {
-  return { host: socketDirectory, port, database: databaseName, username: roleName, password }
-}
-
-function urlOf({ username, password, database }: EmbeddedPostgres['connection'], port: number): string {
-  return `postgres://${username}:${password}@127.0.0.1:${port}/${database}`
+function connectionTo({ socketDirectory: host, port }: Owner, password: string): Connection {
+  return { host, port, database: databaseName, username: roleName, password }
 }
 
 /** Errors of the system and of Postgres become one line. Others are faults of ours and keep their stack. */

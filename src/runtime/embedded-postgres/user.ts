@@ -1,7 +1,8 @@
-/** The user of the server. Postgres refuses root, so a start by root runs it as another user. */
+/** The user of Postgres's programs. Postgres refuses root, so a start by root runs them as another user. */
 import { execFileSync } from 'node:child_process'
 import { readFile, stat } from 'node:fs/promises'
 import { StartError } from '../../core/start-error.ts'
+import { type BoundChildOptions, startBoundChild } from '../process/bound-child.ts'
 import { hasCode } from '../process/files.ts'
 
 export type ServerUser = { uid: number; gid: number; name: string }
@@ -59,6 +60,17 @@ async function test(user: ServerUser | null, condition: '-r' | '-x', path: strin
     return false
   }
 }
+
+type Options = Pick<BoundChildOptions, 'output' | 'input' | 'removedAtEnd'>
+
+/** Starts a Postgres program, which ends with this process. */
+export const startProgram = (command: [string, ...string[]], user: ServerUser | null, options: Options) =>
+  startBoundChild(command, {
+    ...options,
+    ...spawnAs(user),
+    // Without PGDATA, PGPORT, LC_ALL and the like. macOS needs a locale; initdb would look for a time zone.
+    env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' },
+  })
 
 /** With a working directory, since that user may not be able to enter the one of this process. */
 export function spawnAs(user: ServerUser | null) {

@@ -1,13 +1,13 @@
 /** Makes the connections of a Node process. */
 import postgres from 'postgres'
 import type { Config } from '../../config/api.ts'
-import type { EmbeddedPostgres } from '../embedded-postgres/start.ts'
+import type { Connection } from '../embedded-postgres/start.ts'
 import type { Connect } from './connections.ts'
 import { readDatabaseUrl } from './database-url.ts'
 import { valueOptions } from './postgres.ts'
 
 /** Plain data: DATABASE_URL, or the embedded server's connection. */
-export type DatabaseAddress = string | EmbeddedPostgres['connection']
+export type DatabaseAddress = string | Connection
 
 /** @throws StartError when DATABASE_URL, or a file that it names, cannot be read */
 export function connectTo(

@@ -4,7 +4,7 @@ import postgres, { type Sql } from 'postgres'
 import type { Config } from '../../config/api.ts'
 import type { Logger } from '../../core/log.ts'
 import { findNative } from '../embedded-postgres/native.ts'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../embedded-postgres/start.ts'
+import { startEmbeddedPostgres } from '../embedded-postgres/start.ts'
 import type { Stack } from '../process/shutdown.ts'
 import { connectTo, type DatabaseAddress } from './connect.ts'
 import { readDatabaseUrl } from './database-url.ts'
@@ -13,8 +13,9 @@ import { readMigrations } from './migration-files.ts'
 import { migrate } from './migrations.ts'
 import { createDatabase, valueOptions } from './postgres.ts'
 
-type Opening = {
+export type DatabaseOpening = {
   config: Config
+  /** An absolute path. */
   dataDirectory: string
   packageRoot: string
   log: Logger
@@ -24,15 +25,12 @@ type Opening = {
 /** Connections of the embedded server for commands beside the API, and for its superuser. */
 const spareConnections = 20
 
-/**
- * Warns about faults that can be mended while the service runs.
- * @throws StartError, in one line, when the database cannot be used by this program.
- */
+/** Warns about faults that can be mended meanwhile. @throws StartError when the database cannot be used */
 export async function checkDatabase({
   config: { databaseUrl, databaseCa, databasePrepare: prepare, databaseTimeoutMs: statementMs },
   packageRoot,
   log,
-}: Pick<Opening, 'config' | 'packageRoot' | 'log'>): Promise<string | undefined> {
+}: Omit<DatabaseOpening, 'stack'>): Promise<string | undefined> {
   if (!databaseUrl) return `embedded Postgres ${(await findNative(packageRoot)).version}`
   const { options, unused } = readDatabaseUrl({ databaseUrl, databaseCa })
   if (unused.length > 0) log.warn('DATABASE_URL: these parameters mean nothing here', { parameters: unused })
@@ -42,7 +40,7 @@ export async function checkDatabase({
 }
 
 /** Without DATABASE_URL starts the embedded server and applies the migrations. */
-export async function startDatabase(opening: Opening): Promise<DatabaseAddress> {
+export async function startDatabase(opening: DatabaseOpening): Promise<DatabaseAddress> {
   const { databaseUrl, databasePool, webConcurrency } = opening.config
   if (databaseUrl) return databaseUrl
   const maxConnections = Math.max(50, databasePool * webConcurrency + spareConnections)
@@ -54,7 +52,7 @@ export async function startMigrated({
   stack,
   maxConnections,
   ...options
-}: Omit<Opening, 'config'> & { maxConnections: number; tcpPort?: number }): Promise<EmbeddedPostgres> {
+}: Omit<DatabaseOpening, 'config'> & { maxConnections: number; tcpPort?: number }) {
   const parameters = { max_connections: String(maxConnections) }
   const server = await startEmbeddedPostgres({ ...options, parameters })
   stack.push('Postgres', server.stop)

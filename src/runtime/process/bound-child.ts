@@ -52,7 +52,7 @@ export type BoundChild = {
   unref(): void
 }
 
-type BoundChildOptions = Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid'> & {
+export type BoundChildOptions = Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid'> & {
   /** A file descriptor for both output streams, or a pipe for each. */
   output: number | 'pipe'
   /** A file; empty input by default. */

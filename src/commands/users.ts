@@ -11,7 +11,7 @@ import { createNodeHasher } from '../runtime/passwords/password-hasher.ts'
 import { withDatabase } from '../runtime/postgres/operator-database.ts'
 import { formatTable, runCommand, UsageError } from '../runtime/process/command.ts'
 import { readPassword } from '../runtime/process/password-prompt.ts'
-import { invalidateCachedFor } from '../runtime/store/operator-cache.ts'
+import { invalidateCachedFor } from '../runtime/store/invalidation-notices.ts'
 
 const help = `Manages accounts, also where REGISTRATION is closed.
 

@@ -8,8 +8,8 @@ import { checkDataDirectory, openDataDirectory } from './embedded-postgres/home.
 import { credentialsPath, readCredentials } from './notifier/credentials.ts'
 import { startNotifier } from './notifier/process.ts'
 import type { DatabaseAddress } from './postgres/connect.ts'
+import { formatSocketUrl } from './postgres/libpq-url.ts'
 import { type DatabaseOpening, startDatabase } from './postgres/service-database.ts'
-import { formatSocketUrl } from './postgres/socket-url.ts'
 import { keepSecret, readSecret } from './process/kept-file.ts'
 
 /** Plain data, since it is sent to other processes as a message. */

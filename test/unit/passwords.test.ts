@@ -12,8 +12,7 @@ import {
   queueLimits,
 } from '../../src/ports/passwords.ts'
 import { bcryptjs } from '../../src/runtime/passwords/bcryptjs.ts'
-import { loadNativeBcrypt } from '../../src/runtime/passwords/native-bcrypt.ts'
-import { createNodeHasher } from '../../src/runtime/passwords/password-hasher.ts'
+import { createNodeHasher, loadNativeBcrypt } from '../../src/runtime/passwords/password-hasher.ts'
 import { root } from '../support/directories.ts'
 
 /** The lowest cost, for tests that do not measure time. */

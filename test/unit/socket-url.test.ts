@@ -1,7 +1,7 @@
 import postgres from 'postgres'
 import { expect, test } from 'vitest'
 import { readDatabaseUrl } from '../../src/runtime/postgres/database-url.ts'
-import { formatSocketUrl } from '../../src/runtime/postgres/socket-url.ts'
+import { formatSocketUrl } from '../../src/runtime/postgres/libpq-url.ts'
 
 test('postgres.js reads the formatted URL, with any characters in passwords and paths', () => {
   const connection = {

@@ -3,18 +3,14 @@ import type { Logger } from '../../core/log.ts'
 import { supervise } from '../process/supervise.ts'
 import type { Launched } from './server.ts'
 
+type Launch = (signal: AbortSignal) => Promise<Launched>
+
 /** Does not keep the process alive. Returns the function that stops the server. */
-export function keepRunning(
-  first: Launched,
-  launch: (signal: AbortSignal) => Promise<Launched>,
-  log: Logger,
-): () => Promise<void> {
+export function keepRunning(first: Launched, launch: Launch, log: Logger) {
   const supervised = (server: Launched) => {
     server.unref()
-    const ended = server.exited.then(async (ending) => ({
-      ending,
-      cause: await server.findCause().catch(() => undefined),
-    }))
+    const findCause = () => server.findCause().catch(() => undefined)
+    const ended = server.exited.then(async (ending) => ({ ending, cause: await findCause() }))
     return { ended, end: server.end }
   }
   return supervise(supervised(first), {

@@ -9,17 +9,6 @@ import { listenOn } from './listen.ts'
 import { answerRaw, malformedRequest, type Refusal, refusalOf, refuse } from './malformed-request.ts'
 import { normalizeRequest } from './request-syntax.ts'
 
-export type HttpServer = {
-  port: number
-  /**
-   * Accepts no more connections, announces on each open one that its next answer is the last, and resolves
-   * when every request in flight has been answered, or after `graceMs`. Announced any earlier, a proxy would
-   * make a new connection for each request, and those that are not accepted yet are lost when the listener
-   * closes.
-   */
-  close(graceMs: number): Promise<void>
-}
-
 type Fetch = Parameters<typeof getRequestListener>[0]
 type Options = { host: string; port: number; maxConnections: number; log: Pick<Logger, 'warn'> }
 
@@ -39,7 +28,7 @@ const warnEveryMs = 60_000
 const idleGraceMs = 1000
 
 /** @throws StartError when the address cannot be used */
-export async function listen(fetch: Fetch, options: Options): Promise<HttpServer> {
+export async function listen(fetch: Fetch, options: Options) {
   const { host, port, maxConnections } = options
   const answer = answerWith(fetch)
   const connections = new Map<Socket, Connection>()
@@ -93,7 +82,12 @@ export async function listen(fetch: Fetch, options: Options): Promise<HttpServer
 
   return {
     port: await listenOn(server, { host, port, names: { host: 'HOST', port: 'PORT' } }),
-    async close(graceMs) {
+    /**
+     * Accepts no more connections, announces on each open one that its next answer is the last, and resolves
+     * when the requests in flight are answered, or after `graceMs`. Announced any earlier, a proxy would make
+     * a connection for each request, and those not yet accepted are lost when the listener closes.
+     */
+    async close(graceMs: number) {
       closing = true
       for (const connection of connections.values()) connection.endWithNextAnswer()
       const idleUntil = Date.now() + idleGraceMs

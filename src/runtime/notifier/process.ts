@@ -11,7 +11,7 @@ import { endingOf, killAfter, supervise } from '../process/supervise.ts'
 import { credentialsPath, loadOrCreateCredentials, type NotifierCredentials } from './credentials.ts'
 
 type NotifierOptions = {
-  /** Path of the bundled entry, dist/notifier.js. */
+  /** Path of the bundle dist/notifier.js. */
   entry: string
   port: number
   /** Has the key pair, in `notifier-credentials`. */
@@ -25,13 +25,7 @@ type NotifierOptions = {
   log: Logger
 }
 
-export type NotifierProcess = {
-  /** For `createLambdaClient`. */
-  endpoint: string
-  credentials: NotifierCredentials
-  /** Resolves when the process has ended. Call it after the last delivery. */
-  stop(): Promise<void>
-}
+export type NotifierProcess = Awaited<ReturnType<typeof startNotifier>>
 
 const host = '127.0.0.1'
 /** The notifier of a killed API ends within moments. A restart waits this long for its port. */
@@ -41,29 +35,23 @@ const stopWaitMs = 1_500
 
 /** The notifier does not get the API's other settings, such as JWT_SECRET. */
 const forwardedSettings = new Set([
-  ...Object.keys(NotificationSettings),
-  ...Object.keys(EventSettings),
   'LOG_LEVEL',
+  ...Object.keys({ ...NotificationSettings, ...EventSettings }),
 ])
 const forwardedEnvironment =
   /^(PATH|TZ|DATABASE_CA|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_USE_ENV_PROXY|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+|LD_LIBRARY_PATH|SYSTEMROOT)$/i
 const isForwarded = (name: string) => forwardedSettings.has(name) || forwardedEnvironment.test(name)
 
 /**
- * Resolves when the notifier answers.
+ * Resolves when the notifier answers. Call `stop` after the last delivery.
  * @throws StartError in one line when its port is taken or it does not start
  */
-export async function startNotifier(options: NotifierOptions): Promise<NotifierProcess> {
+export async function startNotifier(options: NotifierOptions) {
   const { port, log } = options
   const credentials = await loadOrCreateCredentials(credentialsPath(options.dataDirectory))
   await waitForPort(port)
 
-  const launch = () => {
-    const notifier = launchNotifier(options, credentials)
-    log.debug('notifier spawned', { pid: notifier.child.pid })
-    return notifier
-  }
-
+  const launch = () => launchNotifier(options, credentials)
   const endpoint = httpOrigin(host, port)
   const first = launch()
   try {
@@ -79,10 +67,8 @@ export async function startNotifier(options: NotifierOptions): Promise<NotifierP
   return { endpoint, credentials, stop }
 }
 
-function launchNotifier(
-  { entry, port, functionName, region, databaseUrl, environment }: NotifierOptions,
-  credentials: NotifierCredentials,
-) {
+function launchNotifier(options: NotifierOptions, credentials: NotifierCredentials) {
+  const { entry, port, functionName, region, databaseUrl, environment, log } = options
   const child = spawn(process.execPath, ['--enable-source-maps', entry], {
     // In its own process group Ctrl-C reaches only the API, which stops the notifier after the last delivery.
     detached: true,
@@ -101,6 +87,7 @@ function launchNotifier(
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
     },
   })
+  log.debug('notifier spawned', { pid: child.pid })
   // Nothing is written to stdin. The exit reports that it closed.
   child.stdin?.on('error', () => {})
   const ended = endingOf(child)
@@ -114,24 +101,19 @@ function launchNotifier(
   }
 }
 
-const isRunning = (child: ChildProcess) =>
-  child.pid !== undefined && child.exitCode === null && child.signalCode === null
+const isRunning = ({ pid, exitCode, signalCode }: ChildProcess) =>
+  pid && exitCode === null && signalCode === null
 
-/** Resolves when the port is free. @throws StartError when it is still taken after 5 s */
+/** @throws StartError when the port is still taken after 5 s */
 export async function waitForPort(port: number) {
   const deadline = Date.now() + portWaitMs
   for (;;) {
     const code = await tryPort(host, port)
     if (code === undefined) return
-    if (code === 'EADDRINUSE' && Date.now() < deadline) await sleep(100)
-    else if (code === 'EADDRINUSE')
-      throw new StartError(
-        `NOTIFIER_PORT: ${port} is taken by another program; stop that one or give another port`,
-      )
-    else
-      throw new StartError(
-        `NOTIFIER_PORT: ${port} cannot be opened (${code}); give another port, from 1024 up`,
-      )
+    const refuse = (why: string) => new StartError(`NOTIFIER_PORT: ${port} ${why}`)
+    if (code !== 'EADDRINUSE') throw refuse(`cannot be opened (${code}); give another port, from 1024 up`)
+    if (Date.now() > deadline) throw refuse('is taken by another program; stop that one or give another port')
+    await sleep(100)
   }
 }
 

@@ -2,7 +2,4 @@
 import { compare, hash } from 'bcryptjs'
 import type { Bcrypt } from '../../ports/passwords.ts'
 
-export const bcryptjs: Bcrypt = {
-  hash: (password, cost) => hash(password, cost),
-  compare: (password, encoded) => compare(password, encoded),
-}
+export const bcryptjs: Bcrypt = { hash, compare }

@@ -3,7 +3,6 @@ import { availableParallelism } from 'node:os'
 import type { Logger } from '../../core/log.ts'
 import { type Bcrypt, createPasswordHasher, queued, queueLimits } from '../../ports/passwords.ts'
 import { bcryptjs } from './bcryptjs.ts'
-import { loadNativeBcrypt } from './native-bcrypt.ts'
 
 type HasherOptions = {
   cost: number
@@ -23,6 +22,12 @@ export async function createNodeHasher({ cost, processes = 1, log }: HasherOptio
   const concurrency = native ? nativeConcurrency(processes) : 1
   if (native) log.info('passwords are hashed by native bcrypt', { cost, concurrency })
   return queued(createPasswordHasher(native ?? bcryptjs, cost), queueLimits(cost, concurrency))
+}
+
+/** Native bcrypt, on libuv's thread pool. @throws Error when the package or its binary is missing */
+export async function loadNativeBcrypt(): Promise<Bcrypt> {
+  const { hash, verify } = await import('@node-rs/bcrypt')
+  return { hash: (password, cost) => hash(password, cost), compare: verify }
 }
 
 /** Tries it for about 1 ms. @throws Error when the binary is missing or hashes wrongly */

@@ -3,12 +3,10 @@ import type { Notice, Sql } from 'postgres'
 import { createSemaphore } from '../../core/semaphore.ts'
 import { DeadlineError, type ValueTypes } from '../../ports/database.ts'
 
+type OwnOptions = { max: 1; onclose: () => void; onnotice: (notice: Notice) => void }
+
 /** Makes a client with these among its options. postgres.js connects at its first statement. */
-export type Connect = (own: {
-  max: 1
-  onclose: () => void
-  onnotice: (notice: Notice) => void
-}) => Sql<ValueTypes>
+export type Connect = (own: OwnOptions) => Sql<ValueTypes>
 
 export type Connection = {
   sql: Sql<ValueTypes>

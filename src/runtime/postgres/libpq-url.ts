@@ -1,18 +1,16 @@
 /**
- * Splits a database URL as libpq does, which differs from URLs of the web: a host may be the directory of a
- * socket, parameters may give every part and take precedence, and a plus is a plus.
+ * Database URLs as libpq reads them, unlike URLs of the web: a host may be the directory of a socket,
+ * parameters may give every part and take precedence, and a plus is a plus.
  * https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
  */
 import { StartError } from '../../core/start-error.ts'
 
-export type DatabaseUrl = {
-  host: string
-  port: number
-  database: string
-  username: string
-  password: string
-  /** All others, by name. */
-  parameters: Record<string, string>
+type Parts = { host: string; port: number; database: string; username: string; password: string }
+
+/** The URL for a unix socket; `host` is its directory. */
+export function formatSocketUrl({ host, port, database, username, password }: Parts): string {
+  const [user, secret, name, directory] = [username, password, database, host].map(encodeURIComponent)
+  return `postgres://${user}:${secret}@localhost:${port}/${name}?host=${directory}`
 }
 
 const form = new RegExp(
@@ -30,35 +28,25 @@ const socketExample = 'postgres://user:password@localhost/database?host=/its/dir
 /** The limit on Linux: 107 bytes less the socket's own name. */
 const socketDirectoryBytes = 107 - '/.s.PGSQL.65535'.length
 
-/** @throws StartError in one line, without the URL */
-export function splitDatabaseUrl(text: string, setting: string): DatabaseUrl {
+/** `parameters` are those that name no part. @throws StartError in one line, without the URL */
+export function splitDatabaseUrl(text: string, setting: string) {
   const wrong = () => new StartError(`${setting} must look like ${example}, or for a socket ${socketExample}`)
   const parts = form.exec(text.trim())?.groups
   if (!parts) throw wrong()
   const { userinfo = '', host = '', port = '', database = '', query = '' } = parts
-  if (port.includes(',')) throw severalHosts(setting)
+  if (port.includes(',')) throw new StartError(`${setting}: ${several}`)
   try {
     const [username = '', ...password] = userinfo.split(':')
-    const parameters = Object.fromEntries(query.split('&').filter(Boolean).map(readParameter))
-    const {
-      host: directory,
-      hostaddr,
-      port: parameterPort,
-      dbname,
-      user,
-      password: secret,
-      ...rest
-    } = parameters
+    const given = Object.fromEntries(query.split('&').filter(Boolean).map(readParameter))
+    const { host: directory, hostaddr, port: ownPort, dbname, user, password: secret, ...parameters } = given
+    const named = directory || decodeURIComponent(host).replace(/^\[(.*)\]$/, '$1') || hostaddr || ''
     return {
-      host: checkHost(
-        directory || decodeURIComponent(host).replace(/^\[(.*)\]$/, '$1') || hostaddr || '',
-        setting,
-      ),
-      port: readPort(parameterPort || port || '5432'),
+      host: checkHost(named, setting),
+      port: readPort(ownPort || port || '5432'),
       database: dbname || decodeURIComponent(database),
       username: user || decodeURIComponent(username),
       password: secret || decodeURIComponent(password.join(':')),
-      parameters: rest,
+      parameters,
     }
   } catch (error) {
     // The cause would show the password.
@@ -77,24 +65,16 @@ function readParameter(text: string): [string, string] {
   return [decodeURIComponent(name), decodeURIComponent(value.join('='))]
 }
 
-const severalHosts = (setting: string) =>
-  new StartError(
-    `${setting}: names several hosts; give one, such as the cluster's endpoint, that leads to the writer`,
-  )
+const several = "names several hosts; give one, such as the cluster's endpoint, that leads to the writer"
 
 function checkHost(host: string, setting: string): string {
+  const refuse = (why: string) => new StartError(`${setting}: ${why}`)
   if (host === '')
-    throw new StartError(
-      `${setting}: names no host; give localhost, or ?host=/var/run/postgresql for the socket there`,
-    )
-  if (host.includes(',')) throw severalHosts(setting)
+    throw refuse('names no host; give localhost, or ?host=/var/run/postgresql for the socket there')
+  if (host.includes(',')) throw refuse(several)
   if (host.startsWith('@'))
-    throw new StartError(
-      `${setting}: names an abstract socket; give the directory of one, as ?host=/its/directory`,
-    )
+    throw refuse('names an abstract socket; give the directory of one, as ?host=/its/directory')
   if (host.startsWith('/') && Buffer.byteLength(host) > socketDirectoryBytes)
-    throw new StartError(
-      `${setting}: its socket's directory is longer than ${socketDirectoryBytes} bytes; give a shorter one`,
-    )
+    throw refuse(`its socket's directory is longer than ${socketDirectoryBytes} bytes; give a shorter one`)
   return host
 }

@@ -6,6 +6,7 @@ import { Console } from 'node:console'
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import { isatty } from 'node:tty'
+import { codeOf } from '../../core/failure.ts'
 import { escapeInvisible } from '../../core/plain-text.ts'
 
 /** Buffered for a slow reader. Further lines are dropped. */
@@ -19,7 +20,6 @@ type Descriptor = 1 | 2
 type Entry = { bytes: Buffer; lines: number; isNotice: boolean; hasBegun: boolean }
 
 let lost = 0
-/** The number of log lines that this process has dropped, for its metrics. */
 export const linesLost = () => lost
 
 /** Makes `console` print log lines: it neither blocks nor fails, and counts the lines that it drops. */
@@ -38,7 +38,7 @@ export function runAnswering(work: () => Promise<unknown>, describe: (error: unk
       if (descriptor === 2 || unwritten === undefined) writeWhole(descriptor, text)
     } catch (error) {
       // Without standard error there is nowhere to report it.
-      if (descriptor === 1) unwritten = codeOf(error)
+      if (descriptor === 1) unwritten = codeOf(error) ?? String(error)
     }
   })
   work()
@@ -118,7 +118,7 @@ function createLog(descriptor: Descriptor) {
       return true
     } catch (error) {
       const isSlow = codeOf(error) === 'EAGAIN'
-      if (!isSlow) loseWaiting(codeOf(error))
+      if (!isSlow) loseWaiting(codeOf(error) ?? String(error))
       // A quiet process reports its losses as soon as it can, too.
       timer = setTimeout(drain, isSlow ? retryMs.slow : retryMs.failed).unref()
       return !isSlow
@@ -156,20 +156,14 @@ function createLog(descriptor: Descriptor) {
   return { write }
 }
 
-const noticeOf = (lines: number, reason: string) =>
-  JSON.stringify({
-    time: new Date().toISOString(),
-    level: 'error',
-    message: 'log lines were lost',
-    lines,
-    reason,
-    pid: process.pid,
-  })
+function noticeOf(lines: number, reason: string) {
+  const head = { time: new Date().toISOString(), level: 'error', message: 'log lines were lost' }
+  return JSON.stringify({ ...head, lines, reason, pid: process.pid })
+}
 
 /**
  * Opens a pipe or a terminal again, so that other processes that share it are not affected. Where that is
- * impossible, as for a socket, Node's stream has set the shared one to non-blocking. Files are written
- * synchronously.
+ * impossible, as for a socket, Node's stream has set the shared one to non-blocking.
  */
 function openWithoutBlocking(descriptor: Descriptor): number {
   try {
@@ -181,7 +175,6 @@ function openWithoutBlocking(descriptor: Descriptor): number {
   }
 }
 
-/** @throws the system's error */
 function writeWhole(descriptor: Descriptor, text: string) {
   let bytes = Buffer.from(text)
   while (bytes.length > 0) {
@@ -196,6 +189,3 @@ function writeWhole(descriptor: Descriptor, text: string) {
 
 const zero = new Int32Array(new SharedArrayBuffer(4))
 const pause = (ms: number) => Atomics.wait(zero, 0, 0, ms)
-
-const codeOf = (error: unknown) =>
-  error instanceof Error && 'code' in error ? String(error.code) : String(error)

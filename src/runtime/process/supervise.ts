@@ -22,22 +22,11 @@ type Options<T> = {
   started?: Promise<unknown>
 }
 
-export type Supervisor<T> = {
-  current(): T
-  /** Leaves the current child alone, and starts no other. */
-  stopRestarting(): void
-  /** Ends the current child, and one that is just being launched. */
-  stop(): Promise<void>
-}
-
 const restartBackoff = { firstMs: 100, longestMs: 5_000 }
 /** A child that lived this long did not die of its start: its restart waits for the shortest time again. */
 const stableMs = 10_000
 
-export function supervise<T extends Supervised>(
-  first: T,
-  { launch, onEnd, started = Promise.resolve() }: Options<T>,
-): Supervisor<T> {
+export function supervise<T extends Supervised>(first: T, { launch, onEnd, started }: Options<T>) {
   const stopping = new AbortController()
   const { signal } = stopping
   let current = first
@@ -63,7 +52,9 @@ export function supervise<T extends Supervised>(
   const watching = watch().catch(() => {})
   return {
     current: () => current,
+    /** Leaves the current child alone, and starts no other. */
     stopRestarting: () => stopping.abort(),
+    /** Ends the current child, and one that is just being launched. */
     async stop() {
       stopping.abort()
       await current.end()

@@ -1,9 +1,9 @@
 /** Creates the data directory of the embedded Postgres, completely or not at all. */
 import { randomBytes } from 'node:crypto'
-import { chown, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chown, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
-import { hasCode } from '../process/files.ts'
+import { hasCode, readIfThere } from '../process/files.ts'
 import { keepFile, readKept } from '../process/kept-file.ts'
 import { temporaryName } from './owner.ts'
 import { findReason } from './server-log.ts'
@@ -37,10 +37,7 @@ async function keepPassword(file: string): Promise<string> {
 /** @throws StartError when the directory holds a cluster of another major version */
 export async function hasCluster(cluster: string, version: string): Promise<boolean> {
   const major = version.split('.')[0]
-  const found = await readFile(join(cluster, 'PG_VERSION'), 'utf8').catch((error) => {
-    if (hasCode(error, 'ENOENT')) return undefined
-    throw error
-  })
+  const found = await readIfThere(join(cluster, 'PG_VERSION'))
   if (found === undefined) return false
   if (found.trim() === major) return true
   throw new StartError(

@@ -4,7 +4,7 @@ import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from 
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
-import { exists, hasCode } from '../process/files.ts'
+import { exists, hasCode, readIfThere } from '../process/files.ts'
 import { temporaryName } from './owner.ts'
 import { canRead, type ServerUser } from './user.ts'
 
@@ -46,20 +46,14 @@ function describePlatform(): string {
   return report.header?.glibcVersionRuntime ? `${platform}-${arch}` : `${platform}-${arch} with musl`
 }
 
-/**
- * Returns a directory from which `user` (null: this process) can run the programs: the package itself, or a
- * copy of it that is made once below `copies()`.
- */
+/** Returns a directory from which `user` can run the programs: the package, or a copy made once in `copies()`. */
 export async function prepareNative(
   { directory, version }: Native,
   user: ServerUser | null,
   copies: () => Promise<string>,
 ): Promise<string> {
-  if (
-    (await linkLibraries(directory)) &&
-    (await canRead(user, join(directory, 'share/postgresql/postgres.bki')))
-  )
-    return directory
+  const sample = join(directory, 'share/postgresql/postgres.bki')
+  if ((await linkLibraries(directory)) && (await canRead(user, sample))) return directory
   const parent = await copies()
   const copy = join(parent, `postgres-native-${version}`)
   for (const name of await readdir(parent))
@@ -74,11 +68,8 @@ export async function prepareNative(
 
 /** Makes the links that `npm ci --ignore-scripts` leaves out. Returns false if it may not. */
 async function linkLibraries(directory: string): Promise<boolean> {
-  const text = await readFile(join(directory, 'pg-symlinks.json'), 'utf8').catch((error) => {
-    if (hasCode(error, 'ENOENT')) return '[]'
-    throw error
-  })
-  const links = JSON.parse(text) as { source: string; target: string }[]
+  const text = await readIfThere(join(directory, 'pg-symlinks.json'))
+  const links = JSON.parse(text ?? '[]') as { source: string; target: string }[]
   try {
     for (const { source, target } of links) {
       // Both begin with native/, the name of the original only.

@@ -5,7 +5,7 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { StartError } from '../../core/start-error.ts'
-import { hasCode } from '../process/files.ts'
+import { hasCode, readIfThere } from '../process/files.ts'
 
 /** `<pid>.<start>`, since the system reuses pids. */
 export type ProcessToken = string
@@ -50,7 +50,6 @@ export const ownToken = () => processToken(process.pid) ?? `${process.pid}.0`
 /** A name beside `path` that contains its maker, so that `removeLeftovers` finds what nobody will finish. */
 export const temporaryName = (path: string) => `${path}.new.${ownToken()}.${randomBytes(4).toString('hex')}`
 
-/** Removes the temporary files and directories of dead processes. */
 export async function removeLeftovers(directory: string) {
   for (const name of await readdir(directory)) {
     const maker = /\.new\.(\d+\.[\w-]+)\.\w+$/.exec(name)?.[1]
@@ -128,13 +127,8 @@ export async function findPostmasterOwner(
 
 /** Undefined without the file; `pid` is 0 while it is still being written. */
 export async function readPostmaster(cluster: string): Promise<Postmaster | undefined> {
-  let text: string
-  try {
-    text = await readFile(join(cluster, 'postmaster.pid'), 'utf8')
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return undefined
-    throw error
-  }
+  const text = await readIfThere(join(cluster, 'postmaster.pid'))
+  if (text === undefined) return undefined
   const [pid = '', , , port = '', socketDirectory = '', , , status = ''] = text.split('\n')
   // A stand-alone backend writes a negative pid.
   return { pid: Math.abs(Number(pid)), port: Number(port), socketDirectory, ready: status.trim() === 'ready' }
@@ -150,7 +144,7 @@ export async function isServing({ cluster, socketDirectory }: Owner): Promise<bo
   )
 }
 
-/** Whether `pid` is a Postgres on this cluster, not another program by now. True in doubt. */
+/** True in doubt. */
 export function isPostmaster(pid: number, cluster: string): boolean {
   if (!processToken(pid)) return false
   if (process.platform !== 'linux') return basename(ps(pid, 'comm=')[0] ?? '') === 'postgres'

@@ -104,9 +104,7 @@ async function replaceLeftServer({ dataDirectory, ownerFile, owner, log }: Serve
     // A machine that fails while it is written leaves an empty lock.
     if (!postmaster.pid && waited > 1000) await rm(join(owner.cluster, 'postmaster.pid'), { force: true })
     if (waited > replacedWithinMs)
-      throw new StartError(
-        `cannot stop the Postgres that runs on ${owner.cluster} (process ${postmaster.pid})`,
-      )
+      throw new StartError(`cannot stop the Postgres on ${owner.cluster} (process ${postmaster.pid})`)
     await delay(20)
   }
 }
@@ -150,9 +148,7 @@ async function isReady(server: BoundChild, owner: Owner, signal?: AbortSignal) {
     if (server.hasExited()) return false
     if (await isServing(owner)) return true
     if (Date.now() > deadline)
-      throw new StartError(
-        `the database did not get ready within ${readyWithinMs / 1000} s: see postgres.log`,
-      )
+      throw new StartError(`the database is not ready after ${readyWithinMs / 1000} s: see postgres.log`)
     signal?.throwIfAborted()
     await delay(10)
   }

@@ -21,7 +21,7 @@ export function chooseSocketDirectory(user: ServerUser | null): string {
   return !user && fits && isWritable(tmpdir()) ? usual : join('/tmp', name)
 }
 
-/** Removes the socket directory of a start that was killed together with its shell. */
+/** For that of a start that was killed together with its shell. */
 export async function removeSocketDirectory(directory: string) {
   if (!basename(directory).startsWith(socketDirectoryPrefix)) return
   const owner = await readOwner(join(directory, 'owner')).catch(() => undefined)

@@ -43,7 +43,7 @@ export type EmbeddedPostgres = {
   connection: Connection
   /** By TCP if `tcpPort` was given, for tools that take a URL. */
   url: string | null
-  /** The real path of Postgres's own data directory. */
+  /** A real path. */
   dataDirectory: string
   /** For the operator, a line each: the location of the data, and who else could read them. */
   notices: string[]
@@ -142,7 +142,6 @@ async function start(options: Options): Promise<EmbeddedPostgres> {
   }
 }
 
-/** Prepares what a server needs: programs, passwords, the cluster. */
 async function prepare(dataDirectory: string, { cluster, user, relocated, copies }: Home, packaged: Native) {
   for (const directory of new Set([dataDirectory, dirname(cluster)])) await removeLeftovers(directory)
   const programs = { native: await prepareNative(packaged, user, copies), user }

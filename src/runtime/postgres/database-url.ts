@@ -3,7 +3,6 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
-import type postgres from 'postgres'
 import { codeOf } from '../../core/failure.ts'
 import { StartError } from '../../core/start-error.ts'
 import { hostWithColon } from './driver.ts'
@@ -17,11 +16,6 @@ type Source = {
   setting?: string
 }
 
-type ServerOptions = Pick<
-  postgres.Options<Record<string, postgres.PostgresType>>,
-  'host' | 'port' | 'path' | 'database' | 'username' | 'password' | 'ssl' | 'connect_timeout' | 'connection'
->
-
 const modes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']
 /** Sent to the server unchanged. */
 const serverParameters = ['application_name', 'options', 'search_path']
@@ -33,10 +27,7 @@ const ownParameters = ['connect_timeout', 'ssl', 'sslmode', 'sslrootcert', 'sslc
  * without a meaning here.
  * @throws StartError in one line, without the URL
  */
-export function readDatabaseUrl({ databaseUrl, databaseCa, setting = 'DATABASE_URL' }: Source): {
-  options: ServerOptions
-  unused: string[]
-} {
+export function readDatabaseUrl({ databaseUrl, databaseCa, setting = 'DATABASE_URL' }: Source) {
   const { parameters, host, port, ...login } = splitDatabaseUrl(databaseUrl, setting)
   const isSocket = host.startsWith('/')
   const connectTimeout = Number(parameters.connect_timeout)
@@ -65,23 +56,17 @@ function readTls(parameters: Record<string, string>, { host, databaseCa, setting
   // libpq's word for the public certificate authorities, here those of Node and NODE_EXTRA_CA_CERTS.
   const isPublic = root === 'system'
   const mode = parameters.sslmode ?? (parameters.ssl === 'true' ? 'require' : root ? 'verify-full' : 'prefer')
-  if (!modes.includes(mode)) {
-    throw new StartError(
-      `${setting}: sslmode ${JSON.stringify(mode)} is not usable; give one of ${modes.join(', ')}`,
-    )
-  }
+  const refuse = (why: string) => new StartError(`${setting}: ${why}`)
+  if (!modes.includes(mode))
+    throw refuse(`sslmode ${JSON.stringify(mode)} is not usable; give one of ${modes.join(', ')}`)
   if (isPublic && mode !== 'verify-full')
-    throw new StartError(
-      `${setting}: sslrootcert=system beside sslmode=${mode} checks nothing; give sslmode=verify-full`,
-    )
+    throw refuse(`sslrootcert=system beside sslmode=${mode} checks nothing; give sslmode=verify-full`)
   if (root && ['disable', 'allow', 'prefer'].includes(mode))
     throw new StartError(
       `${rootName}: is given, but sslmode=${mode} checks no certificate; give sslmode=verify-full`,
     )
   if (mode === 'verify-ca' && !root)
-    throw new StartError(
-      `${setting}: sslmode=verify-ca needs a CA; give sslrootcert or DATABASE_CA, or sslmode=verify-full`,
-    )
+    throw refuse('sslmode=verify-ca needs a CA; give sslrootcert or DATABASE_CA, or sslmode=verify-full')
   if (mode === 'disable') return false
   // libpq's `allow` begins without TLS, which only matters to a server that offers both.
   if (mode === 'allow' || mode === 'prefer') return 'prefer' as const

@@ -10,8 +10,7 @@ import { findSettingFaults, oldestPostgres } from './server-settings.ts'
 /** For each probe of a pooler. */
 const probeMs = 2000
 
-type Hooks = { max: 1; debug?: () => void }
-type Open = (own: Hooks) => Sql
+type Open = (own: { max: 1; debug?: () => void }) => Sql
 
 /**
  * Warns about faults that can be mended without a restart, which /readyz reports: an older schema, a server
@@ -58,16 +57,13 @@ async function checkSettings(sql: Sql, { statementMs, log }: { statementMs: numb
 
 async function checkSchema(sql: Sql, log: Logger) {
   const { version, oldestProgram } = await schemaOf(sql)
-  if (oldestProgram > schemaVersion) {
+  if (oldestProgram > schemaVersion)
     throw new StartError(
       `DATABASE_URL: its schema needs a program that knows migration ${oldestProgram}, this one knows migrations up to ${schemaVersion}; start a newer program`,
     )
-  }
+  const versions = { schema: version, program: schemaVersion }
   if (version > schemaVersion)
-    log.warn('the schema is newer than the program, as in a rolling upgrade', {
-      schema: version,
-      program: schemaVersion,
-    })
+    log.warn('the schema is newer than the program, as in a rolling upgrade', versions)
   if (version < schemaVersion) log.warn('the schema is older than the program: run npm run migrate')
 }
 
@@ -91,19 +87,16 @@ async function schemaOf(sql: Sql): Promise<{ version: number; oldestProgram: num
  * A pooler in transaction mode runs a client's statements on changing server connections. One that does not
  * support prepared statements (PgBouncer before 1.21) then fails or hangs. This provokes it, by occupying the
  * connection on which a statement was prepared.
- * @param sql a client that `open` made
- * @throws StartError
  */
 async function checkPreparedStatements(sql: Sql, open: Open) {
   let sent = 0
   await using(
     (own) => open({ ...own, debug: () => sent++ }),
     async (other) => {
-      const ask = () =>
-        withTimeout(
-          probeMs,
-          other`select pg_backend_pid() pid, ${1}::int one`.then(([row]) => row?.pid as number),
-        )
+      const ask = async () => {
+        const [row] = await withTimeout(probeMs, other`select pg_backend_pid() pid, ${1}::int one`)
+        return row?.pid
+      }
       const first = await ask()
       await sql.begin(async (tx) => {
         await tx`select 1`

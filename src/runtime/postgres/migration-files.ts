@@ -10,7 +10,6 @@ export type Migration = {
   name: string
   checksum: string
   text: string
-  /** False for a file that begins with `outsideMark`. */
   isTransactional: boolean
   /** The newest migration of the oldest program that can run beside the schema; null for any program. */
   oldestProgram: number | null
@@ -22,10 +21,7 @@ export type Migration = {
  */
 const outsideMark = '-- migrate: outside a transaction\n'
 
-/**
- * A line of a file that older programs cannot run beside, such as one that drops a column: `-- migrate: needs
- * program 0016` names the newest migration of the oldest program that can. Older ones then refuse to start.
- */
+/** A line of a file beside which older programs cannot run, such as one that drops a column. */
 const needsMark = /^-- migrate: needs program (\d{4})$/m
 
 /** Refuses malformed names, gaps and duplicates: a file's number is its index in the list plus one. */

@@ -12,18 +12,11 @@ type AppliedMigration = {
   oldest_program: number | null
 }
 
-export type MigrationStatus = {
-  /** Every file that the program or the database knows, in order. */
-  migrations: { name: string; applied_at: string | null }[]
-  /** The reasons why `migrate` would refuse this database. */
-  problems: string[]
-}
-
-/** Only reads, also a database that was never migrated. */
-export async function migrationStatus(
-  sql: postgres.Sql,
-  migrations: readonly Migration[],
-): Promise<MigrationStatus> {
+/**
+ * Every file that the program or the database knows, in order, and the reasons why `migrate` would refuse this
+ * database. Only reads, also a database that was never migrated.
+ */
+export async function migrationStatus(sql: postgres.Sql, migrations: readonly Migration[]) {
   const { exists } = await findBookkeeping(sql)
   const records = exists ? await listApplied(sql) : []
   const names = new Map<string, string | null>(migrations.map(({ name }) => [name, null]))
@@ -77,14 +70,14 @@ export async function addOldestProgram(tx: postgres.TransactionSql, table: strin
 }
 
 /** Looks in the schema that `create table` would use, and in no other of search_path. */
-async function findBookkeeping(sql: postgres.Sql | postgres.TransactionSql) {
+async function findBookkeeping(sql: postgres.ISql) {
   const [row] = await sql<[{ exists: boolean; role: string; schema: string | null; table: string }]>`
     select to_regclass(name) is not null as exists, current_user as role, current_schema() as schema, name as table
     from (select quote_ident(current_schema()) || '.schema_migrations' as name) named`
   return row
 }
 
-function listApplied(sql: postgres.Sql | postgres.TransactionSql) {
+function listApplied(sql: postgres.ISql) {
   // Through jsonb, since the column may not exist yet.
   return sql<AppliedMigration[]>`
     select version, name, checksum, (to_jsonb(applied) ->> 'oldest_program')::int as oldest_program,
@@ -93,10 +86,7 @@ function listApplied(sql: postgres.Sql | postgres.TransactionSql) {
     order by version`
 }
 
-export function findProblems(
-  migrations: readonly Migration[],
-  records: readonly AppliedMigration[],
-): string[] {
+export function findProblems(migrations: readonly Migration[], records: readonly AppliedMigration[]) {
   const problems: string[] = []
   for (const record of records) {
     const migration = migrations[record.version - 1]

@@ -15,14 +15,14 @@ const lockPollMs = 50
  * Applies the missing files. Any number of processes may do so at once: one of them runs a file, the others
  * wait for it.
  * @throws StartError in one line when the database and the files disagree (nothing is changed), or when a
- * file fails. That file leaves nothing behind, those before it stay; one outside a transaction may leave an
- * invalid index, which the next attempt drops.
+ * file fails. That file leaves nothing behind, but for an invalid index of one outside a transaction, which
+ * the next attempt drops.
  */
 export async function migrate(
   sql: postgres.Sql,
   migrations: readonly Migration[],
   log: Pick<Logger, 'info'>,
-): Promise<{ applied: string[]; version: number }> {
+) {
   const applied: string[] = []
   for (;;) {
     const startedAt = performance.now()
@@ -62,10 +62,8 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
         await runOutside(sql, next)
       }
       // Afterwards, so that a file that ends the transaction is not recorded.
-      await tx.unsafe(
-        `insert into ${table} (version, name, checksum, oldest_program) values ($1, $2, $3, $4)`,
-        [next.version, next.name, next.checksum, next.oldestProgram],
-      )
+      const insert = `insert into ${table} (version, name, checksum, oldest_program) values ($1, $2, $3, $4)`
+      await tx.unsafe(insert, [next.version, next.name, next.checksum, next.oldestProgram])
       return next
     })
   } catch (error) {
@@ -73,7 +71,10 @@ async function applyNext(sql: postgres.Sql, migrations: readonly Migration[]) {
   }
 }
 
-/** A file must mean the same under all settings of the database and the role. Its duration is not limited. */
+/**
+ * A file must mean the same under all settings of the database and the role. One that waits for a table holds
+ * up all later reads and writes of it, for 5 s at most.
+ */
 const fixedSettings = `
   set local statement_timeout = 0;
   set local idle_in_transaction_session_timeout = 0;
@@ -85,12 +86,9 @@ const fixedSettings = `
   set local array_nulls = on`
 
 /**
- * The lock ends with the transaction, which is as long as a transaction pooler can keep one. lock_timeout is
- * 5 s, since a file that waits for a table holds up all later reads and writes of it.
- *
- * An installer that does not get the lock ends its transaction and tries again. If it waited inside, the
- * holder's `create index concurrently` would wait for the end of every transaction with an older snapshot: a
- * deadlock.
+ * The lock ends with the transaction, which is as long as a transaction pooler can keep one. An installer that
+ * does not get it ends its transaction and tries again: the holder's `create index concurrently` waits for
+ * every transaction with an older snapshot.
  */
 async function lock(tx: postgres.TransactionSql): Promise<boolean> {
   await tx.unsafe(fixedSettings)
@@ -131,10 +129,10 @@ async function runOutside(sql: postgres.Sql, { name, text }: Migration) {
   }
 }
 
-const describe = (error: unknown) => oneLine(error instanceof Error ? error.message : String(error))
-
-const fileError = (migration: Migration, error: unknown) =>
-  new StartError(`${migration.name}${locate(migration, error)}: ${describe(error)}`, { cause: error })
+function fileError(migration: Migration, cause: unknown) {
+  const reason = oneLine(cause instanceof Error ? cause.message : String(cause))
+  return new StartError(`${migration.name}${locate(migration, cause)}: ${reason}`, { cause })
+}
 
 /** The line of a syntax error or an unknown name, or the function in which an error occurred. */
 function locate({ text }: Migration, error: unknown) {

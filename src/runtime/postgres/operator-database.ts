@@ -5,10 +5,9 @@ import { type Config, readConfig } from '../../config/api.ts'
 import { StartError } from '../../core/start-error.ts'
 import type { Database } from '../../ports/database.ts'
 import { findEmbeddedPostgres } from '../embedded-postgres/start.ts'
+import type { Connect } from './connections.ts'
 import { readDatabaseUrl } from './database-url.ts'
 import { createDatabase, valueOptions } from './postgres.ts'
-
-const statementTimeoutMs = 60_000
 
 type Location = Pick<Config, 'databaseUrl' | 'databaseCa' | 'dataDirectory'>
 
@@ -17,7 +16,7 @@ type Location = Pick<Config, 'databaseUrl' | 'databaseCa' | 'dataDirectory'>
  * keeps under DATA_DIR. One connection, without prepared statements, which a transaction pooler would lose.
  * @throws StartError when there is none, or DATABASE_URL cannot be read
  */
-export async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory }: Location) {
+async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory }: Location) {
   const options = { ...valueOptions, max: 1, prepare: false, connect_timeout: 10 } as const
   if (databaseUrl) return { ...options, ...readDatabaseUrl({ databaseUrl, databaseCa }).options }
   const embedded = await findEmbeddedPostgres({ dataDirectory })
@@ -38,10 +37,8 @@ export async function withDatabase(
   const config = readConfig(env)
   const dataDirectory = resolve(config.dataDirectory)
   const options = await findOperatorDatabase({ ...config, dataDirectory })
-  const database = createDatabase((own) => postgres({ ...options, ...own }), {
-    poolSize: 1,
-    timeoutMs: statementTimeoutMs,
-  })
+  const connect: Connect = (own) => postgres({ ...options, ...own })
+  const database = createDatabase(connect, { poolSize: 1, timeoutMs: 60_000 })
   try {
     await work(database, config)
   } finally {

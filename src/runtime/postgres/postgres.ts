@@ -12,7 +12,6 @@ const heavyLimits = { waitingPerUser: 20, waitingInAll: 500 }
 /** If so new a connection takes no writes, the address still leads to a server that takes none. */
 const freshConnectionMs = 1000
 
-/** Options of every client: how values travel. */
 export const valueOptions = {
   // No array types are used, so the look-up of their ids, a round trip at each connect, is left out.
   fetch_types: false,
@@ -78,7 +77,6 @@ export function createDatabase(
   return {
     ...database,
     close: () => connections.close(2),
-    /** Statements that have a connection, and those that wait for one. */
     load() {
       const { running, waiting } = connections.load()
       return { running, waiting: waiting + heavySlots.load().waiting }
@@ -92,13 +90,11 @@ const withText = (database: Omit<Database, 'query'>): Database => ({
     database.run((sql) => textQuery(sql, text, values, prepare), options),
 })
 
-/** The ms that remain, at least 1. */
 function countDown(ms: number): () => number {
   const deadline = performance.now() + ms
   return () => Math.max(1, Math.ceil(deadline - performance.now()))
 }
 
-/** Runs `act` on a connection of its own; `rest` is the time that remains then. */
 async function onConnection<T>(
   connections: Connections,
   timeoutMs: number,

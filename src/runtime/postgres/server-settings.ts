@@ -1,16 +1,15 @@
 /**
  * Settings of a server, a database or a role that change what statements do. Most others do not matter: times
- * travel as numbers, and a statement that is retried after a conflict runs in a transaction that sets its own
- * isolation.
+ * travel as numbers, and a transaction sets its own isolation.
  */
 import type { Sql } from 'postgres'
 
 /** Major version. */
 export const oldestPostgres = 15
 
-export type SettingFault = {
+type SettingFault = {
   name: string
-  /** The fault of the setting, and its consequence. */
+  /** With its consequence. */
   detail: string
   /** `refused` when no answer would be right until the setting is changed. */
   weight: 'refused' | 'read only' | 'doubtful'

@@ -1,4 +1,4 @@
-import { lstat, mkdir } from 'node:fs/promises'
+import { lstat, mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
@@ -25,6 +25,14 @@ async function make(path: string, mode: number): Promise<boolean> {
     if (hasCode(error, 'EEXIST')) return false
     throw error
   }
+}
+
+/** Undefined when there is no such file. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error) => {
+    if (!hasCode(error, 'ENOENT')) throw error
+    return undefined
+  })
 }
 
 /** Also for a link to nothing. */

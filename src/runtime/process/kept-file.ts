@@ -94,7 +94,7 @@ export async function keepSecret(directory: string, name: string): Promise<strin
   return parseSecret(await keepFile(path, () => randomBytes(48).toString('base64url')), path)
 }
 
-/** Undefined before the first keepSecret. @throws StartError as that does */
+/** @throws StartError as keepSecret does */
 export async function readSecret(directory: string, name: string): Promise<string | undefined> {
   const path = join(directory, name)
   const text = await readKept(path)

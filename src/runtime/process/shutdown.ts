@@ -9,7 +9,7 @@ export type Stack = {
   unwind(): Promise<void>
   /** Registers a listener for the begin of a shutdown, while the process still serves. */
   onStopping(act: () => void): void
-  /** Calls the listeners. Returns whether there were any. */
+  /** Returns whether there were listeners. */
   announceStop(): boolean
 }
 
@@ -53,8 +53,7 @@ export function createStop(stack: Stack, log: Pick<Logger, 'info'>) {
   return {
     /**
      * Exits with 0 when everything has stopped, with 1 when that takes too long. Servers go on for `delayMs`
-     * first, so that a load balancer sees by /readyz that it should send no more requests. May be called
-     * again.
+     * first, so that a load balancer sees by /readyz that it should send no more. May be called again.
      */
     async begin(delayMs: number, fields: Record<string, unknown> = {}) {
       if (since !== undefined) return

@@ -1,4 +1,5 @@
 /** A Redis by TCP, through the package `redis`. */
+import type { EventEmitter } from 'node:events'
 import { backoffMs } from '../../core/backoff.ts'
 import { describeFailure } from '../../core/failure.ts'
 import { errorFields, type Logger } from '../../core/log.ts'
@@ -116,8 +117,7 @@ export async function connectRedis(
     try {
       return await command(client)
     } catch (error) {
-      // A primary that has become a replica keeps its connections; its address may lead to another server
-      // now.
+      // A primary that has become a replica keeps its connections; its address may lead elsewhere now.
       const isReadOnly = error instanceof Error && error.message.startsWith('READONLY')
       if (isReadOnly && Date.now() - reopenedAt >= reopenEveryMs) reopen()
       throw failure === undefined ? error : new Error('there is no connection to Redis', { cause: failure })
@@ -143,12 +143,7 @@ export async function connectRedis(
 }
 
 /** Warns once if no server answers, without the password of the URL. */
-async function waitForStart(
-  client: NodeJS.EventEmitter,
-  connected: Promise<unknown>,
-  url: string,
-  log: Logger,
-) {
+async function waitForStart(client: EventEmitter, connected: Promise<unknown>, url: string, log: Logger) {
   let hasWarned = false
   function warn(error?: Error) {
     if (hasWarned) return

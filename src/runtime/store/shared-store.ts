@@ -32,13 +32,10 @@ export function overShared(store: Store, { state, cached }: Options): OverStore 
   return {
     limiter: withFallback({ primary, memory, guard }),
     cache: cached ? createCache({ entries: store.entries, guard, state: state.cache }) : noCache,
-    isStoreThere: () =>
-      guard
-        .ask(() => store.ping())
-        .then(
-          () => true,
-          () => false,
-        ),
+    isStoreThere: async () => {
+      const answer = await guard.ask(() => store.ping()).catch(() => 'away')
+      return answer !== 'away'
+    },
   }
 }
 

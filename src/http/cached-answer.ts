@@ -14,26 +14,19 @@ export function startLookup(exchange: Exchange) {
   exchange.lookup = deps.cache.lookUp(session.caller, representation)
 }
 /** The cached answer, or what `make` returns, which is then stored in the background. */
-export async function cachedOr(
-  { deps, ...exchange }: Exchange,
-  make: () => Promise<Answer>,
-): Promise<Answer> {
+export async function cachedOr(exchange: Exchange, make: () => Promise<Answer>): Promise<Answer> {
+  const { deps, headers } = exchange
   const lookup: Lookup = (await exchange.lookup) ?? { outcome: 'bypass' }
   if (lookup.found) {
-    const { head, body } = lookup.found
-    return withStatus({ status: 200, headers: JSON.parse(head), body }, lookup)
+    const { head, body, ttlMs } = lookup.found
+    headers['Cache-Status'] = `task-api; hit; ttl=${Math.floor(ttlMs / 1000)}`
+    return { status: 200, headers: JSON.parse(head), body }
   }
   const answer = await make()
   const content: Content = { head: JSON.stringify(answer.headers ?? {}), body: answer.body ?? '' }
   const isStored = lookup.slot !== undefined && answer.status === 200 && fits(content)
   if (isStored) deps.background(deps.cache.store(lookup, content))
-  return withStatus(answer, lookup, isStored)
-}
-
-/** Adds Cache-Status (RFC 9211) about the service's own cache. Cache-Control is for clients and proxies. */
-function withStatus(answer: Answer, { outcome, found }: Lookup, isStored = false): Answer {
-  const status = found
-    ? `task-api; hit; ttl=${Math.floor(found.ttlMs / 1000)}`
-    : `task-api; fwd=${outcome}${isStored ? '; stored' : ''}`
-  return { ...answer, headers: { ...answer.headers, 'Cache-Status': status } }
+  // RFC 9211, about the service's own cache. Cache-Control is for clients and proxies.
+  headers['Cache-Status'] = `task-api; fwd=${lookup.outcome}${isStored ? '; stored' : ''}`
+  return answer
 }

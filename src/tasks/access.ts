@@ -23,9 +23,14 @@ export type Audience = (number | null)[]
  * @returns the ids of all other users who see one of the user's tasks
  */
 export async function lockTasksOf(tx: Database, userId: number, timeoutMs: number): Promise<number[]> {
+  const columns = viewers.map((column) => `t.${column}`).join(', ')
   const text = `
-    with created as materialized (select t.* from tasks t where t.created_by = $1 for update),
-    visible as (select * from created t union all select t.* from tasks t where t.assigned_to = $1 and t.created_by <> $1)
+    with created as materialized (select ${columns} from tasks t where t.created_by = $1 for update),
+    visible as (
+      select * from created
+      union all
+      select ${columns} from tasks t where t.assigned_to = $1 and t.created_by <> $1
+    )
     select coalesce(json_agg(distinct viewer), '[]') viewers
     from visible t cross join lateral json_array_elements_text(${audience('t')}) viewer where viewer <> $1::text`
   const [row] = await tx.query<{ viewers: string[] }>(text, [userId], { timeoutMs })

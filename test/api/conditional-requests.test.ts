@@ -291,5 +291,7 @@ test('If-Match on a read is refused with a stale tag', async () => {
   const etag = await currentTag(task)
   expect((await get(task, { 'If-Match': etag })).status).toBe(200)
   await patch(task, { title: 'Changed' })
-  expect((await get(task, { 'If-Match': etag })).status).toBe(412)
+  const refused = await get(task, { 'If-Match': etag })
+  expect(refused.status).toBe(412)
+  expect(refused.headers.get('Cache-Status')).toMatch(/^task-api; /)
 })

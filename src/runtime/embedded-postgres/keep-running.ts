@@ -20,5 +20,6 @@ export function keepRunning(first: Launched, launch: Launch, log: Logger) {
       return server
     },
     onEnd: (how) => log.error('the database ended unexpectedly', how),
+    unref: true,
   }).stop
 }

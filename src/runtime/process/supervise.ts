@@ -20,32 +20,39 @@ type Options<T> = {
   onEnd(how: Ending & { restart_in_ms: number }): void
   /** The first child is restarted once this has resolved, and never if it rejects. */
   started?: Promise<unknown>
+  /** A restart that is due does not keep this process alive. */
+  unref?: boolean
 }
 
 const restartBackoff = { firstMs: 100, longestMs: 5_000 }
 /** A child that lived this long did not die of its start: its restart waits for the shortest time again. */
 const stableMs = 10_000
 
-export function supervise<T extends Supervised>(first: T, { launch, onEnd, started }: Options<T>) {
+export function supervise<T extends Supervised>(
+  first: T,
+  { launch, onEnd, started, unref = false }: Options<T>,
+) {
   const stopping = new AbortController()
   const { signal } = stopping
   let current = first
 
   async function watch() {
     await started
-    let ending: Promise<Ending> = first.ended
+    let running = { ended: first.ended, since: Date.now() }
     for (let failures = 0; ; failures++) {
-      const since = Date.now()
-      const how = await ending
+      const how = await running.ended
       if (signal.aborted) return
-      if (Date.now() - since >= stableMs) failures = 0
+      if (Date.now() - running.since >= stableMs) failures = 0
       const delayMs = backoffMs(failures, restartBackoff)
       onEnd({ ...how, restart_in_ms: delayMs })
-      await sleep(delayMs, undefined, { signal })
-      ending = launch(signal).then((child) => {
-        current = child
-        return signal.aborted ? {} : child.ended
-      }, errorFields)
+      await sleep(delayMs, undefined, { signal, ref: !unref })
+      running = await launch(signal).then(
+        (child) => {
+          current = child
+          return { ended: signal.aborted ? Promise.resolve({}) : child.ended, since: Date.now() }
+        },
+        (error: unknown) => ({ ended: Promise.resolve(errorFields(error)), since: Date.now() }),
+      )
     }
   }
   // Rejects when the sleep is aborted, or when the first child did not start.

@@ -33,10 +33,7 @@ async function start(config: Config, log: Logger, stack: Stack) {
       : await startCluster({ entry: file('cluster-process.js'), count, services, prometheus, log, stack })
   if (metrics)
     await serveMetrics({ collect: async () => format(await collect()), address: metrics, log, stack })
-  log.info('listening', {
-    url: httpOrigin(host, port),
-    ...(count === 1 ? {} : { processes: count }),
-  })
+  log.info('listening', { url: httpOrigin(host, port), ...(count === 1 ? {} : { processes: count }) })
   return {}
 }
 

@@ -1,5 +1,4 @@
 /** Entry of `npm run migrate`: applies the files in sql/ to the database, or lists them. */
-import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
 import { StartError } from '../core/start-error.ts'
@@ -22,27 +21,20 @@ The database is DATABASE_URL, or without it the one that a running \`npm start\`
 async function run([command]: string[], env: NodeJS.ProcessEnv) {
   if (command !== undefined && command !== 'status') throw new UsageError(`unknown argument "${command}"`)
   const migrations = await readMigrations(fileURLToPath(new URL('../sql/', import.meta.url)))
-  const sql = await connect(env)
+  const sql = await connectAsOperator(env)
   try {
     if (command === 'status') await printStatus(sql, migrations)
-    else await applyAll(sql, migrations)
+    else {
+      await migrate(sql, migrations, { info: (message) => console.log(message) })
+      console.log(`up to date at ${migrations.at(-1)?.name}`)
+    }
   } finally {
     await sql.end({ timeout: 5 })
   }
 }
 
-type Migrations = Awaited<ReturnType<typeof readMigrations>>
-
-async function applyAll(sql: postgres.Sql, migrations: Migrations) {
-  await migrate(sql, migrations, { info: (message) => console.log(message) })
-  console.log(`up to date at ${migrations.at(-1)?.name}`)
-}
-
-/**
- * Throws at the end: the exit code tells a script that there is something to do, or that `migrate`
- * would refuse.
- */
-async function printStatus(sql: postgres.Sql, migrations: Migrations) {
+/** Throws at the end: the exit code tells a script that something is pending, or that `migrate` would refuse. */
+async function printStatus(sql: postgres.Sql, migrations: Awaited<ReturnType<typeof readMigrations>>) {
   const status = await migrationStatus(sql, migrations)
   const width = Math.max(...status.migrations.map(({ name }) => name.length))
   for (const { name, applied_at } of status.migrations)
@@ -51,12 +43,5 @@ async function printStatus(sql: postgres.Sql, migrations: Migrations) {
   const pending = status.migrations.filter(({ applied_at }) => applied_at === null)
   if (pending.length > 0) throw new StartError(`${pending.length} pending: npm run migrate applies them`)
 }
-
-const connect = (env: NodeJS.ProcessEnv) =>
-  connectAsOperator({
-    databaseUrl: env.DATABASE_URL,
-    databaseCa: env.DATABASE_CA,
-    dataDirectory: resolve(env.DATA_DIR || './data'),
-  })
 
 runCommand({ name: 'migrate', help, positionals: 1, run: (_, positionals, env) => run(positionals, env) })

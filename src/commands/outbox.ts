@@ -23,11 +23,7 @@ const listLimit = 50
 
 type Values = { id?: string; 'all-dead'?: boolean; yes?: boolean; json?: boolean }
 
-const optionsOf = {
-  status: ['json'],
-  requeue: ['id', 'json'],
-  drop: ['id', 'all-dead', 'yes', 'json'],
-}
+const optionsOf = { status: ['json'], requeue: ['id', 'json'], drop: ['id', 'all-dead', 'yes', 'json'] }
 
 async function run(values: Values, [command = '']: string[], env: NodeJS.ProcessEnv) {
   if (!isCommand(command))

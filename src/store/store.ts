@@ -24,11 +24,7 @@ export type CacheStore = {
   set(entries: Entry[]): Promise<void>
 }
 
-export type Store = {
-  counters: Counters
-  entries: CacheStore
-  ping(): Promise<void>
-}
+export type Store = { counters: Counters; entries: CacheStore; ping(): Promise<void> }
 
 /** The store failed a moment ago and is not asked yet. */
 export class StoreLostError extends Error {

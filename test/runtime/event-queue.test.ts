@@ -6,7 +6,7 @@ import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { createDatabase, valueOptions } from '../../src/runtime/postgres/postgres.ts'
 import { createDestination } from '../../workers/lambda/destination.ts'
-import { type RunningEventQueue, startEventQueue } from '../../workers/lambda/event-queue.ts'
+import { type EventQueue, startEventQueue } from '../../workers/lambda/event-queue.ts'
 import type { Execution } from '../../workers/lambda/execution.ts'
 import type { LambdaFunction } from '../../workers/lambda/lambda-function.ts'
 import { createTestExecution } from '../support/invoke-api.ts'
@@ -21,7 +21,7 @@ let server: TestPostgres
 let sql: postgres.Sql
 let db: ReturnType<typeof createDatabase>
 let directory: string
-const queues: RunningEventQueue[] = []
+const queues: EventQueue[] = []
 
 beforeAll(async () => {
   server = await startTestPostgres()
@@ -61,7 +61,7 @@ function start(handler: LambdaFunction, options: Options = {}) {
 }
 
 /** @returns the request id */
-async function put(queue: RunningEventQueue, event: unknown = {}) {
+async function put(queue: EventQueue, event: unknown = {}) {
   const requestId = crypto.randomUUID()
   await queue.put({ requestId, arn, payload: JSON.stringify(event) })
   return requestId

@@ -102,7 +102,9 @@ test('only entries and the runtime import packages of a runtime', () => {
   const mayName = (from: string) =>
     isEntry(from) ||
     isRuntime(from) ||
-    /^workers\/(notifier\/(settings|node|invoke|inspect|task-event|email)|lambda\/destination)\b/.test(from)
+    /^workers\/(notifier\/(settings|node|caller|invoke|inspect|task-event|email)|lambda\/destination)\b/.test(
+      from,
+    )
   expect(offending((from, to) => named(to) && !everywhere(from, to) && !mayName(from))).toEqual([])
 })
 

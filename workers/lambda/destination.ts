@@ -5,15 +5,12 @@ import { postJson } from '../../src/core/post-json.ts'
 import { makeDirectory } from '../../src/runtime/process/files.ts'
 import type { DeadEvent } from './queued-events.ts'
 
-/** Takes a record as JSON. */
+/** Takes a record as JSON. Resolves when the receiver has answered 2xx or the line is on the disk. */
 export type Destination = (record: string) => Promise<void>
 
 const timeoutMs = 5_000
 
-/**
- * Returns AWS's record of a dead event as JSON in one line. Payload and response are inserted as text:
- * parsing and writing them again would change numbers, and fail on deep nesting.
- */
+/** One line. Payload and response stay text: parsing them would change numbers, and fail on deep nesting. */
 export function describeDeadEvent(event: DeadEvent): string {
   // An ARN has seven parts before a qualifier.
   const isQualified = event.function_arn.split(':').length > 7
@@ -37,12 +34,7 @@ export function describeDeadEvent(event: DeadEvent): string {
   return `{${members.join(',')}}`
 }
 
-/**
- * @param target an HTTP(S) URL, to which each record is posted, or a file, to which each is appended as a
- * line
- * @returns a function that resolves when the receiver has answered 2xx or the line is on the disk, and
- * rejects otherwise
- */
+/** Posts each record to `target` if that is a URL, and otherwise appends it as a line to the file `target`. */
 export function createDestination(target: string): Destination {
   if (/^https?:/.test(target)) return (record) => post(target, record)
   return (record) => append(target, `${record}\n`)

@@ -3,19 +3,8 @@
  * concurrency. All share the process's module scope; on AWS each would have its own.
  */
 
-export type Environment = {
-  /** Such as `2026/11/22/[$LATEST]` and 32 hexadecimal digits. */
-  logStreamName: string
-}
-
-export type Environments = {
-  /** Returns undefined when all are busy. */
-  acquire(): Environment | undefined
-  /** A broken environment, whose function may still be running, is not used again. */
-  release(environment: Environment, options?: { broken?: boolean }): void
-  /** Returns how many more events can be handled now. */
-  free(): number
-}
+/** `logStreamName` is such as `2026/11/22/[$LATEST]` and 32 hexadecimal digits. */
+type Environment = { logStreamName: string }
 
 type Options = {
   concurrency: number
@@ -25,7 +14,7 @@ type Options = {
   now: () => number
 }
 
-export function createEnvironments({ concurrency, longestMs, now }: Options): Environments {
+export function createEnvironments({ concurrency, longestMs, now }: Options) {
   const warm: Environment[] = []
   const busyUntil = new Map<Environment, number>()
 
@@ -35,16 +24,19 @@ export function createEnvironments({ concurrency, longestMs, now }: Options): En
   }
 
   return {
-    acquire() {
+    /** Returns undefined when all are busy. */
+    acquire(): Environment | undefined {
       if (busyUntil.size >= concurrency) dropOverdue()
       if (busyUntil.size >= concurrency) return undefined
       const environment = warm.pop() ?? { logStreamName: nameLogStream(now()) }
       busyUntil.set(environment, now() + longestMs)
       return environment
     },
-    release(environment, { broken = false } = {}) {
+    /** A broken environment, whose function may still be running, is not used again. */
+    release(environment: Environment, { broken = false } = {}) {
       if (busyUntil.delete(environment) && !broken) warm.push(environment)
     },
+    /** Returns how many more events can be handled now. */
     free() {
       dropOverdue()
       return concurrency - busyUntil.size

@@ -27,22 +27,7 @@ type Options = {
   log: Logger
 }
 
-/** As the Invoke API uses it. */
-export type EventQueue = {
-  /** Resolves when the event is durable: only the loss of the database can lose it. */
-  put(event: queue.AcceptedEvent): Promise<void>
-  /** Returns the number of waiting events, and the dead letters, as JSON. */
-  inspect(): Promise<object>
-  /** Puts a dead letter back, or with null all of them, and returns their number. */
-  redrive(requestId: string | null): Promise<number>
-  /** Deletes a dead letter, or with null all of them, and returns their number. */
-  drop(requestId: string | null): Promise<number>
-}
-
-export type RunningEventQueue = EventQueue & {
-  /** Claims no more events. Resolves when those in flight have ended. */
-  stop(): Promise<void>
-}
+export type EventQueue = ReturnType<typeof startEventQueue>
 
 const maxInFlight = 10
 const pollMs = 1000
@@ -50,7 +35,7 @@ const listedDeadEvents = 100
 /** After what is not the event's fault: no environment is free, the destination fails. */
 const backoff = { firstMs: 1000, longestMs: 5 * 60_000 }
 
-export function startEventQueue(options: Options): RunningEventQueue {
+export function startEventQueue(options: Options) {
   const { db, execution, leaseMs, log } = options
   const { functionName } = execution
   const inFlight = new Set<Promise<void>>()
@@ -92,7 +77,7 @@ export function startEventQueue(options: Options): RunningEventQueue {
     }
   }
 
-  function pause(ms: number) {
+  const pause = (ms: number) => {
     pausedUntil = Math.max(pausedUntil, Date.now() + ms)
   }
 
@@ -113,7 +98,8 @@ export function startEventQueue(options: Options): RunningEventQueue {
   const timer = setInterval(wake, pollMs)
   wake()
   return {
-    async put(event) {
+    /** Resolves when the event is durable: only the loss of the database can lose it. */
+    async put(event: queue.AcceptedEvent) {
       await queue.insertEvent(db, functionName, event)
       wake()
     },
@@ -122,12 +108,15 @@ export function startEventQueue(options: Options): RunningEventQueue {
       const dead = await queue.listDeadEvents(db, functionName, listedDeadEvents)
       return { ...counts, events: dead.map(summarizeError) }
     },
-    async redrive(requestId) {
+    /** Puts a dead letter back, or with null all of them, and returns their number. */
+    async redrive(requestId: string | null) {
       const count = await queue.redriveEvents(db, functionName, requestId)
       wake()
       return count
     },
-    drop: (requestId) => queue.dropEvents(db, functionName, requestId),
+    /** Deletes a dead letter, or with null all of them, and returns their number. */
+    drop: (requestId: string | null) => queue.dropEvents(db, functionName, requestId),
+    /** Claims no more events. Resolves when those in flight have ended. */
     async stop() {
       stopped = true
       clearInterval(timer)
@@ -137,11 +126,7 @@ export function startEventQueue(options: Options): RunningEventQueue {
   }
 }
 
-async function handle(
-  options: Options,
-  event: queue.QueuedEvent,
-  pause: (ms: number) => void,
-): Promise<void> {
+async function handle(options: Options, event: queue.QueuedEvent, pause: (ms: number) => void) {
   const { db, execution, retryDelaysMs, maximumAgeMs, pauseFor } = options
   const { request_id: requestId, function_arn: arn, failures, deferrals } = event
   if (isDead(event)) return deliverDead(options, event)
@@ -187,7 +172,7 @@ async function deliverDead({ db, destination, log }: Options, event: queue.DeadE
 }
 
 function summarizeError({ response, ...event }: queue.DeadLetter) {
-  const last =
-    response === null ? null : (JSON.parse(response) as { errorType: string; errorMessage: string })
-  return { ...event, error: last && `${last.errorType}: ${last.errorMessage}` }
+  if (response === null) return { ...event, error: null }
+  const { errorType, errorMessage } = JSON.parse(response) as { errorType: string; errorMessage: string }
+  return { ...event, error: `${errorType}: ${errorMessage}` }
 }

@@ -2,21 +2,15 @@
 import { parseFunctionName } from '../../src/core/lambda-function-name.ts'
 import type { Logger } from '../../src/core/log.ts'
 import { createEnvironments } from './environments.ts'
-import { type Loaded, type Outcome, runFunction } from './invocation.ts'
+import { type Invocation, type Loaded, type Outcome, runFunction } from './invocation.ts'
 import type { LambdaFunction } from './lambda-function.ts'
 
-export type FunctionCall = {
-  event: unknown
-  /** As the function sees it. */
-  arn: string
-  requestId: string
+type FunctionCall = Pick<Invocation, 'event' | 'arn' | 'requestId' | 'clientContext'> & {
   type: 'RequestResponse' | 'Event'
   /** From 1; more for the retry of an Event. */
   attempt: number
-  clientContext?: unknown
 }
 
-/** An invocation that has ended. */
 export type RecentInvocation = {
   request_id: string
   type: FunctionCall['type']
@@ -27,15 +21,7 @@ export type RecentInvocation = {
   log_tail: string
 }
 
-export type Execution = {
-  functionName: string
-  /** Returns undefined when all environments are busy and nothing was run. */
-  run(call: FunctionCall): Promise<Outcome | undefined>
-  /** Returns how many more calls would find an environment. */
-  free(): number
-  /** The newest first. */
-  recent(): RecentInvocation[]
-}
+export type Execution = ReturnType<typeof createExecution>
 
 type Options = {
   /** The init phase. Runs at the first invocation, and at the next one if it throws. */
@@ -55,14 +41,7 @@ const reserveMs = 1000
 const remembered = 100
 
 /** @throws Error when `functionName` is malformed */
-export function createExecution({
-  load,
-  concurrency,
-  timeoutMs,
-  now = Date.now,
-  log,
-  ...options
-}: Options): Execution {
+export function createExecution({ load, concurrency, timeoutMs, now = Date.now, log, ...options }: Options) {
   const functionName = parseFunctionName(options.functionName)?.name
   if (functionName === undefined)
     throw new Error(`not the name of a Lambda function: ${options.functionName}`)
@@ -79,7 +58,8 @@ export function createExecution({
 
   return {
     functionName,
-    async run({ type, attempt, ...call }) {
+    /** Returns undefined when all environments are busy and nothing was run. */
+    async run({ type, attempt, ...call }: FunctionCall) {
       const environment = environments.acquire()
       if (!environment) return undefined
       const startedAt = new Date(now()).toISOString()
@@ -102,6 +82,7 @@ export function createExecution({
       return outcome
     },
     free: environments.free,
+    /** The newest first. */
     recent: () => [...recent],
   }
 }

@@ -5,8 +5,6 @@ import { ServiceError } from './service-error.ts'
 /** `$LATEST` and any alias. A number would be a published version, and there are none. */
 const knownQualifier = /^(?:\$LATEST|(?!\d+$)[a-zA-Z0-9-_]{1,128})$/
 
-const defaultAccount = '000000000000'
-
 /**
  * Any alias runs the only version there is, so that a name with an alias that exists on AWS works here too.
  * @returns the ARN as the function sees it
@@ -22,7 +20,7 @@ export function resolveFunction(text: string, qualifiers: string[], functionName
       'The derived qualifier from the function name does not match the specified qualifier.',
     )
   }
-  const unqualified = `arn:aws:lambda:${region}:${asked?.account ?? defaultAccount}:function:${asked?.name ?? text}`
+  const unqualified = `arn:aws:lambda:${region}:${asked?.account ?? '000000000000'}:function:${asked?.name ?? text}`
   const arn = qualifier === undefined ? unqualified : `${unqualified}:${qualifier}`
   const isElsewhere = asked?.region !== undefined && asked.region !== region
   const isUnknown = qualifier !== undefined && !knownQualifier.test(qualifier)

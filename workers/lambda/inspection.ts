@@ -1,7 +1,4 @@
-/**
- * Shows what the function ran lately and its own state, and lists, redrives and drops dead letters. AWS has
- * its console and CloudWatch for that. Requests are signed like invocations.
- */
+/** For an operator: recent invocations, the function's state, and dead letters. AWS has its console for that. */
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
 import { DatabaseUnavailableError } from '../../src/ports/database.ts'
@@ -23,10 +20,7 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 export function createInspection({ execution, state, queue, verify }: Options) {
   const inspection = new Hono()
-  inspection.use(async function authenticate(c, next) {
-    await verify(c)
-    await next()
-  })
+  inspection.use((c, next) => verify(c).then(next))
   inspection.get('/invocations', (c) => c.json({ invocations: execution.recent() }))
   inspection.get('/state', (c) => c.json(state()))
   inspection.get('/events', async (c) => c.json(await queue().inspect()))

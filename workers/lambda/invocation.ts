@@ -4,7 +4,7 @@ import { settleWithin } from '../../src/core/timeout.ts'
 import type { LambdaContext, LambdaFunction } from './lambda-function.ts'
 import { captureLogs, createLogCapture, type LogCapture } from './log-capture.ts'
 
-/** The function. `initMs` is the duration of its init phase, if this call of `load` ran it. */
+/** `initMs` is the duration of the init phase, if this call of `load` ran it. */
 export type Loaded = { run: LambdaFunction; initMs?: number }
 
 export type FunctionError = { type: string; message: string; timedOut: boolean }
@@ -34,10 +34,7 @@ export type Invocation = {
 /** AWS's limit of a result: 6 MB and a little, in bytes. */
 const maxResponse = 6_291_556
 
-/**
- * Loads the function and runs it. Never rejects: an error of either is an outcome. After `timeoutMs` the
- * function keeps running, but its result is ignored.
- */
+/** Never rejects: an error is an outcome. A function keeps running after `timeoutMs`; its result is ignored. */
 export async function runFunction(load: () => Loaded, invocation: Invocation): Promise<Outcome> {
   const { requestId, log } = invocation
   const capture = createLogCapture()

@@ -1,19 +1,9 @@
-/** A function as AWS Lambda's Node runtime calls it. */
+/** A function as AWS Lambda's Node runtime calls it: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
+import type { Context } from 'aws-lambda'
 
-/** The second argument: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
-export type LambdaContext = {
-  functionName: string
-  functionVersion: string
-  invokedFunctionArn: string
-  /** A string in AWS's Node runtime. */
-  memoryLimitInMB: string
-  awsRequestId: string
-  logGroupName: string
-  logStreamName: string
-  identity?: unknown
+/** Without the callbacks, which current runtimes do not have. */
+export type LambdaContext = Omit<Context, 'done' | 'fail' | 'succeed' | 'clientContext'> & {
   clientContext?: unknown
-  callbackWaitsForEmptyEventLoop: boolean
-  getRemainingTimeInMillis(): number
 }
 
 /** The event is unchecked JSON: the function parses it. */

@@ -5,12 +5,7 @@ import { format } from 'node:util'
 /** AWS's size of a log tail, in bytes. */
 const tailBytes = 4096
 
-export type LogCapture = {
-  /** Adds a line that only the tail has. */
-  add(line: string): void
-  /** Returns the last 4 KB as UTF-8, from the start of a character. */
-  tail(): Uint8Array<ArrayBuffer>
-}
+export type LogCapture = ReturnType<typeof createLogCapture>
 
 const current = new AsyncLocalStorage<LogCapture>()
 
@@ -19,10 +14,7 @@ export const captureLogs = <T>(capture: LogCapture, work: () => T): T => current
 
 let isInstalled = false
 
-/**
- * Makes `console` capture output for the invocation that prints it; concurrent invocations do not mix. Call
- * it before anything keeps a reference to `console.log`. A second call changes nothing.
- */
+/** Makes `console` capture the output of each invocation. Call it before anything keeps `console.log`. */
 export function installLogCapture() {
   if (isInstalled) return
   isInstalled = true
@@ -35,13 +27,15 @@ export function installLogCapture() {
   }
 }
 
-export function createLogCapture(): LogCapture {
+export function createLogCapture() {
   // The tail has at most this many characters, as each takes a byte or more.
   let text = ''
   return {
-    add(line) {
+    /** Adds a line that only the tail has. */
+    add(line: string) {
       text = `${text}${line.slice(-tailBytes)}\n`.slice(-tailBytes)
     },
+    /** Returns the last 4 KB as UTF-8, from the start of a character. */
     tail() {
       const tail = new TextEncoder().encode(text).slice(-tailBytes)
       const start = tail.findIndex((byte) => (byte & 0xc0) !== 0x80)

@@ -29,29 +29,23 @@ export type AcceptedEvent = {
   payload: string
 }
 
-export async function insertEvent(
-  db: Database,
-  functionName: string,
-  { requestId, arn, payload }: AcceptedEvent,
-) {
+export async function insertEvent(db: Database, functionName: string, event: AcceptedEvent) {
   await db.query(
     'insert into notifier_events (request_id, function_name, function_arn, payload) values ($1, $2, $3, $4)',
-    [requestId, functionName, arn, payload],
+    [event.requestId, functionName, event.arn, event.payload],
   )
 }
 
 /** `$3` is the time from now in ms. */
 const later = "clock_timestamp() + $3::float8 * interval '1 ms'"
 
+type Wanted = { functionName: string; limit: number; leaseMs: number }
+
 /**
  * Claims up to `limit` due events, the oldest first; nobody else gets them before the lease ends. An event
- * whose earlier claims were lost may be what kills the host: its lease is longer, by 1 s, doubling to 5
- * minutes.
+ * whose earlier claims were lost may be what kills the host: its lease is longer, from 1 s to 5 minutes.
  */
-export async function claimEvents(
-  db: Database,
-  { functionName, limit, leaseMs }: { functionName: string; limit: number; leaseMs: number },
-) {
+export async function claimEvents(db: Database, { functionName, limit, leaseMs }: Wanted) {
   return db.query<QueuedEvent>(
     `update notifier_events e set
       claims = claims + 1,
@@ -96,10 +90,7 @@ export async function deferEvent(db: Database, claim: Claim, delayMs: number) {
 
 export type DeadEvent = QueuedEvent & { condition: Condition; invocations: number }
 
-/**
- * Ends the attempts of the function and starts a new lease, for the call of the destination.
- * @returns whether the claim still held
- */
+/** Ends the attempts of the function, with a new lease for the destination. Returns whether the claim held. */
 export async function recordCondition(db: Database, event: DeadEvent, { leaseMs }: { leaseMs: number }) {
   const { request_id, claims, condition, invocations, failures, deferrals, response } = event
   const { count } = await db.query(
@@ -149,7 +140,6 @@ export async function countEvents(db: Database, functionName: string) {
 
 const isChosen = 'function_name = $1 and dead_at is not null and ($2::uuid is null or request_id = $2::uuid)'
 
-/** Puts a dead letter back as a new event, or with null all of them, and returns their number. */
 export async function redriveEvents(db: Database, functionName: string, requestId: string | null) {
   const { count } = await db.query(
     `update notifier_events set received_at = clock_timestamp(), next_attempt_at = clock_timestamp(), claims = 0,
@@ -160,7 +150,6 @@ export async function redriveEvents(db: Database, functionName: string, requestI
   return count
 }
 
-/** Deletes a dead letter, or with null all of them, and returns their number. */
 export async function dropEvents(db: Database, functionName: string, requestId: string | null) {
   const { count } = await db.query(`delete from notifier_events where ${isChosen}`, [functionName, requestId])
   return count

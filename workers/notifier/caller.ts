@@ -1,19 +1,21 @@
-/** The notifier's endpoint and keys, as commands find them. */
-
+/** The running notifier, as commands reach it. */
+import { resolve } from 'node:path'
 import { StartError } from '../../src/core/start-error.ts'
 import { credentialsPath, readCredentials } from '../../src/runtime/notifier/credentials.ts'
 
-type Environment = Record<string, string | undefined>
-
-/** NOTIFIER_ENDPOINT, or the notifier of `npm start`. @throws StartError when it is no URL */
-export function findEndpoint(env: Environment): string {
+/** NOTIFIER_ENDPOINT, or the notifier of `npm start`. @throws StartError without a URL or without keys */
+export async function findNotifier(env: NodeJS.ProcessEnv) {
   const endpoint = env.NOTIFIER_ENDPOINT || `http://127.0.0.1:${env.NOTIFIER_PORT || 3001}`
-  if (URL.canParse(endpoint)) return endpoint
-  throw new StartError(`${endpoint} is no URL: look at NOTIFIER_ENDPOINT and NOTIFIER_PORT`)
+  if (!URL.canParse(endpoint))
+    throw new StartError(`${endpoint} is no URL: look at NOTIFIER_ENDPOINT and NOTIFIER_PORT`)
+  const dataDirectory = resolve(env.DATA_DIR || './data')
+  const credentials = await findCredentials(dataDirectory, env)
+  const region = env.AWS_REGION || 'us-east-1'
+  // Longer than the time-out of the function.
+  return { endpoint, region, credentials, dataDirectory, timeoutMs: 15_000 }
 }
 
-/** The keys in the environment, or those that `npm start` keeps. @throws StartError when there are none */
-export async function findCredentials(dataDirectory: string, env: Environment) {
+async function findCredentials(dataDirectory: string, env: NodeJS.ProcessEnv) {
   const {
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,

@@ -21,10 +21,7 @@ const openers: Openers = {
   },
 }
 
-/**
- * @param onNode opens the channels that only Node has
- * @throws StartError when a channel cannot be opened on this runtime
- */
+/** `onNode` opens the channels that only Node has. @throws StartError for one that this runtime lacks */
 export function openChannels(notifications: Notifications, onNode: Partial<Openers> = {}): Channel[] {
   const all: Openers = { ...openers, ...onNode }
   function open<Name extends ChannelName>(name: Name): Channel[] {

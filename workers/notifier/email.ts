@@ -11,9 +11,8 @@ const idleMs = 2_000
 const verifyMs = 5_000
 
 /**
- * Returns a channel for each address, so that one that is refused does not delay the others. Connects at the
- * first event. Without NOTIFY_EMAIL_FROM the sender is the user of SMTP_URL if that is an address, else
- * task-api at the first recipient's domain.
+ * Returns a channel for each address, so that one that is refused does not delay the others. Without
+ * NOTIFY_EMAIL_FROM the sender is SMTP_URL's user, if an address, or task-api at the first recipient's domain.
  */
 export function emailChannels({
   SMTP_URL: smtpUrl,
@@ -46,11 +45,8 @@ export function emailChannels({
           to: { name: '', address },
           // The same on every attempt, so that mail programs recognize a repeated mail.
           messageId: `<${notification.id}@${domainOf(sender)}>`,
-          headers: {
-            // No out-of-office answers (RFC 3834).
-            'Auto-Submitted': 'auto-generated',
-            Subject: subjectHeader(subject),
-          },
+          // No out-of-office answers (RFC 3834).
+          headers: { 'Auto-Submitted': 'auto-generated', Subject: subjectHeader(subject) },
           signal: AbortSignal.timeout(timeoutMs),
         })
       } catch (error) {

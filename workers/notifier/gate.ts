@@ -51,10 +51,7 @@ export function createGate(now: () => number = Date.now) {
   }
 
   return {
-    /**
-     * Resolves when the receiver has answered 2xx.
-     * @throws ThrottledError or StoppedError, usually without a call; Error for another failure
-     */
+    /** @throws ThrottledError or StoppedError, usually without a call; Error for another answer than 2xx */
     async pass(timeoutMs: number, send: () => Promise<Response>): Promise<void> {
       check(timeoutMs)
       const { ok, status, headers } = await send().finally(() => {

@@ -11,16 +11,14 @@ import { StoppedError, ThrottledError } from './gate.ts'
 import { describeEvent } from './messages.ts'
 import { readNotifications } from './settings.ts'
 
-export type HandlerResult = {
+export type Handler = LambdaFunction<{
   /** The event's id. */
   handled: string
   /** True when this process had handled the event before and did nothing now. */
   duplicate: boolean
   /** Names of the stopped channels, if any. */
   stopped?: string[]
-}
-
-export type Handler = LambdaFunction<HandlerResult>
+}>
 
 type HandlerOptions = {
   /** Without channels an event is only logged. */
@@ -156,11 +154,8 @@ export function createHandler({
     const earlier = Date.now() > progress.lostAt ? undefined : progress.attempt
     await (earlier ?? begin(progress, event, input, context))
     const stopped = [...knownStopped]
-    return {
-      handled: event.id,
-      duplicate: earlier !== undefined,
-      ...(stopped.length > 0 && { stopped }),
-    }
+    const duplicate = earlier !== undefined
+    return { handled: event.id, duplicate, ...(stopped.length > 0 && { stopped }) }
   }
 }
 

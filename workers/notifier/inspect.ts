@@ -1,12 +1,12 @@
 /** Entry of `npm run notifier`: shows invocations, channels and dead letters; redrives or drops those. */
-import { resolve } from 'node:path'
 import { oneLine, printable } from '../../src/core/plain-text.ts'
+import { describeFetchError } from '../../src/core/post-json.ts'
 import { StartError } from '../../src/core/start-error.ts'
 import { runCommand, UsageError } from '../../src/runtime/process/command.ts'
 import type { RecentInvocation } from '../lambda/execution.ts'
 import { inspect } from '../lambda/inspection-client.ts'
 import type { DeadLetter } from '../lambda/queued-events.ts'
-import { findCredentials, findEndpoint, unreachable } from './caller.ts'
+import { findNotifier, unreachable } from './caller.ts'
 import type { ChannelState } from './gate.ts'
 
 const help = `Inspects the running notifier.
@@ -27,8 +27,6 @@ The notifier is NOTIFIER_ENDPOINT, or the one that npm start runs on NOTIFIER_PO
 AWS_SECRET_ACCESS_KEY, or those that npm start keeps in DATA_DIR (./data).
 `
 
-const timeoutMs = 15_000
-
 type Values = { all?: boolean; logs?: boolean; json?: boolean }
 type Send = (method: 'GET' | 'POST', path: string) => Promise<unknown>
 
@@ -46,14 +44,10 @@ async function run(values: Values, [command = '', id]: string[], env: NodeJS.Pro
 
 /** Returns a function that sends one signed request and returns the JSON of its answer. */
 async function connect(env: NodeJS.ProcessEnv): Promise<Send> {
-  const endpoint = findEndpoint(env)
-  const credentials = await findCredentials(resolve(env.DATA_DIR || './data'), env)
-  const region = env.AWS_REGION || 'us-east-1'
+  const notifier = await findNotifier(env)
   return async (method, path) => {
-    const request = inspect({ endpoint, credentials, region, timeoutMs }, method, path)
-    const response = await request.catch((error: unknown) => {
-      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-      throw unreachable(endpoint, cause instanceof Error ? cause.message : String(cause))
+    const response = await inspect(notifier, method, path).catch((error: unknown) => {
+      throw unreachable(notifier.endpoint, describeFetchError(error, notifier.timeoutMs))
     })
     const answer = (await response.json().catch(() => ({}))) as { message?: string }
     if (response.ok) return answer

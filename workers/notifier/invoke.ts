@@ -1,6 +1,5 @@
 /** Entry of `npm run notifier:invoke`: sends one event to the notifier and prints the answer. */
 import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { createLogger } from '../../src/core/log.ts'
 import { StartError } from '../../src/core/start-error.ts'
@@ -8,7 +7,7 @@ import { type OutboxEvent, parseEvent } from '../../src/outbox/event.ts'
 import { InvocationError, type LambdaAnswer, sendInvocation } from '../../src/outbox/lambda-client.ts'
 import { runCommand, UsageError } from '../../src/runtime/process/command.ts'
 import { runFunction } from '../lambda/invocation.ts'
-import { findCredentials, findEndpoint, unreachable } from './caller.ts'
+import { findNotifier, unreachable } from './caller.ts'
 import { openChannels } from './channels.ts'
 import { emailChannels } from './email.ts'
 import { createHandler } from './handler.ts'
@@ -28,24 +27,17 @@ AWS_SECRET_ACCESS_KEY, or those that npm start keeps in DATA_DIR (./data). The d
 one that a running npm start keeps under DATA_DIR. A function that fails is reported by exit code 1.
 `
 
-type Environment = NodeJS.ProcessEnv
-
-/** Longer than the time-out of the function. */
-const timeoutMs = 15_000
+const functionNameOf = (env: NodeJS.ProcessEnv) => env.NOTIFIER_FUNCTION || 'task-notifier'
 
 type Options = { event?: string; task?: string; local?: boolean }
 
-async function run(options: Options, env: Environment) {
+async function run(options: Options, env: NodeJS.ProcessEnv) {
   if ((options.event === undefined) === (options.task === undefined))
     throw new UsageError('give either --event FILE or --task ID')
-  const dataDirectory = resolve(env.DATA_DIR || './data')
-  const { DATABASE_URL: databaseUrl, DATABASE_CA: databaseCa } = env
-  const event =
-    options.task === undefined
-      ? await readEvent(options.event ?? '-')
-      : await readEventOfTask(options.task, { databaseUrl, databaseCa, dataDirectory })
+  const { event: file = '-', task } = options
+  const event = await (task === undefined ? readEvent(file) : readEventOfTask(task, env))
   if (options.local) await invokeLocally(event, env)
-  else await invokeOverHttp(event, dataDirectory, env)
+  else await invokeOverHttp(event, env)
 }
 
 async function readEvent(file: string): Promise<OutboxEvent> {
@@ -63,8 +55,8 @@ async function readEvent(file: string): Promise<OutboxEvent> {
   }
 }
 
-async function invokeLocally(event: OutboxEvent, env: Environment) {
-  const functionName = env.NOTIFIER_FUNCTION || 'task-notifier'
+async function invokeLocally(event: OutboxEvent, env: NodeJS.ProcessEnv) {
+  const functionName = functionNameOf(env)
   const handler = createHandler({ channels: openChannels(readNotifications(env), { email: emailChannels }) })
   const { payload, error } = await runFunction(() => ({ run: handler }), {
     event,
@@ -72,7 +64,7 @@ async function invokeLocally(event: OutboxEvent, env: Environment) {
     functionName,
     requestId: crypto.randomUUID(),
     logStreamName: 'local',
-    timeoutMs,
+    timeoutMs: 15_000,
     now: Date.now,
     // Its only message is in the result.
     log: createLogger('silent'),
@@ -80,22 +72,13 @@ async function invokeLocally(event: OutboxEvent, env: Environment) {
   show({ status: 200, functionError: error ? 'Unhandled' : null, payload })
 }
 
-async function invokeOverHttp(event: OutboxEvent, dataDirectory: string, env: Environment) {
-  const endpoint = findEndpoint(env)
-  const answer = await sendInvocation(
-    {
-      endpoint,
-      functionName: env.NOTIFIER_FUNCTION || 'task-notifier',
-      // With Event there would be no result to show.
-      invocation: 'RequestResponse',
-      region: env.AWS_REGION || 'us-east-1',
-      credentials: await findCredentials(dataDirectory, env),
-      timeoutMs,
-    },
-    JSON.stringify(event),
-  ).catch((error: unknown): LambdaAnswer => {
+async function invokeOverHttp(event: OutboxEvent, env: NodeJS.ProcessEnv) {
+  const { dataDirectory, ...notifier } = await findNotifier(env)
+  // With Event there would be no result to show.
+  const options = { ...notifier, functionName: functionNameOf(env), invocation: 'RequestResponse' } as const
+  const answer = await sendInvocation(options, JSON.stringify(event)).catch((error): LambdaAnswer => {
     if (!(error instanceof InvocationError)) throw error
-    throw unreachable(endpoint, error.message)
+    throw unreachable(notifier.endpoint, error.message)
   })
   show({ ...answer, functionError: answer.headers.get('x-amz-function-error') })
   if (answer.status === 403 && env.AWS_ACCESS_KEY_ID) {

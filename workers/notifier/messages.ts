@@ -31,16 +31,9 @@ export const describeEvent = (event: OutboxEvent) => describers.get(event['detai
 function describeCompletion({ id, detail: { task, completed_by } }: CompletionEvent): Notification {
   const { title, completed_at } = task
   const by = completed_by?.username
-  const log = { event_id: id, task_id: task.id, title, completed_by: by ?? null, completed_at }
-  return {
-    id,
-    subject: `Task ${task.id}`,
-    verb: 'completed',
-    title,
-    by,
-    at: completed_at,
-    log: { message: 'task completed', ...log },
-  }
+  const fields = { event_id: id, task_id: task.id, title, completed_by: by ?? null, completed_at }
+  const log = { message: 'task completed', ...fields }
+  return { id, subject: `Task ${task.id}`, verb: 'completed', title, by, at: completed_at, log }
 }
 
 /** One line of Slack's mrkdwn in which nothing that a user typed has an effect. */

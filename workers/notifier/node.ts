@@ -43,9 +43,7 @@ async function main() {
     timeoutMs: functionTimeoutMs,
     log,
   })
-  const queue = settings.NOTIFIER_DATABASE_URL
-    ? openQueue(settings.NOTIFIER_DATABASE_URL, settings, execution, log)
-    : undefined
+  const queue = openQueue(settings, execution, log)
   const app = createInvokeApi({
     execution,
     queue,
@@ -95,17 +93,11 @@ function withArguments(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 /** While the database is away, at the start or later, Events are answered 500, which callers retry. */
-function openQueue(
-  databaseUrl: string,
-  settings: ReturnType<typeof readProcessSettings>,
-  execution: Execution,
-  log: Logger,
-) {
-  const { options } = readDatabaseUrl({
-    databaseUrl,
-    databaseCa: process.env.DATABASE_CA,
-    setting: 'NOTIFIER_DATABASE_URL',
-  })
+function openQueue(settings: ReturnType<typeof readProcessSettings>, execution: Execution, log: Logger) {
+  const { NOTIFIER_DATABASE_URL: databaseUrl } = settings
+  if (!databaseUrl) return undefined
+  const { DATABASE_CA: databaseCa } = process.env
+  const { options } = readDatabaseUrl({ databaseUrl, databaseCa, setting: 'NOTIFIER_DATABASE_URL' })
   // Unnamed statements work behind any pooler.
   const connect: Connect = (own) => postgres({ ...valueOptions, ...options, ...own, prepare: false })
   return startEventQueue({

@@ -4,16 +4,13 @@ import { StartError } from '../../src/core/start-error.ts'
 import { connectAsOperator } from '../../src/runtime/postgres/operator-database.ts'
 import { type CompletionEvent, taskCompleted } from '../../src/tasks/completion-event.ts'
 
-type Source = { databaseUrl: string | undefined; databaseCa: string | undefined; dataDirectory: string }
-
 /**
- * The event has a new id, so the notifier handles it. It does not say who completed the task, which the row
- * does not have.
+ * The event has a new id, so that the notifier handles it. The row does not say who completed the task.
  * @throws StartError in one line when the task is missing or not completed, or the database does not answer
  */
-export async function readEventOfTask(id: string, source: Source): Promise<CompletionEvent> {
+export async function readEventOfTask(id: string, env: NodeJS.ProcessEnv): Promise<CompletionEvent> {
   if (!/^[1-9]\d{0,15}$/.test(id)) throw new StartError(`--task ${id}: give the id of a task, a whole number`)
-  const sql = await connectAsOperator(source)
+  const sql = await connectAsOperator(env)
   try {
     const [task] = await sql<CompletionEvent['detail']['task'][]>`
       select id, title, description, status, assigned_to, created_by, extract(epoch from created_at) created_at,

@@ -21,9 +21,8 @@ export function webhookChannel({
       const { id } = notification
       const body = JSON.stringify({ text: chatText(notification), event })
       const timestamp = String(Math.floor(Date.now() / 1000))
-      const signatures = await Promise.all(
-        secrets.map((secret) => sign(secret, `${id}.${timestamp}.${body}`)),
-      )
+      const signed = `${id}.${timestamp}.${body}`
+      const signatures = await Promise.all(secrets.map((secret) => sign(secret, signed)))
       const headers = {
         'webhook-id': id,
         'webhook-timestamp': timestamp,

@@ -26,8 +26,12 @@ async function findOperatorDatabase({ databaseUrl, databaseCa, dataDirectory }: 
   )
 }
 
-/** @throws StartError as findOperatorDatabase does */
-export const connectAsOperator = async (location: Location) => postgres(await findOperatorDatabase(location))
+/** Reads no other settings, which may be wrong. @throws StartError as findOperatorDatabase does */
+export async function connectAsOperator({ DATABASE_URL, DATABASE_CA, DATA_DIR }: NodeJS.ProcessEnv) {
+  const dataDirectory = resolve(DATA_DIR || './data')
+  const location = { databaseUrl: DATABASE_URL, databaseCa: DATABASE_CA, dataDirectory }
+  return postgres(await findOperatorDatabase(location))
+}
 
 /** The database and the settings of the service. @throws StartError when there is no database */
 export async function withDatabase(

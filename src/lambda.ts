@@ -131,17 +131,10 @@ function isScheduled(event: unknown): event is ScheduledEvent {
 }
 
 function createInvoke() {
-  const { endpoint, functionName, invocation, region, credentials } = config.notifier
+  const { region, credentials, endpoint = `https://lambda.${region}.amazonaws.com` } = config.notifier
   if (!credentials)
     throw new StartError(
       'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: missing; Lambda gives every function those of its role',
     )
-  return createLambdaClient({
-    endpoint: endpoint ?? `https://lambda.${region}.amazonaws.com`,
-    functionName,
-    invocation,
-    region,
-    credentials,
-    timeoutMs: invocationTimeoutMs,
-  })
+  return createLambdaClient({ ...config.notifier, endpoint, credentials, timeoutMs: invocationTimeoutMs })
 }

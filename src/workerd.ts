@@ -113,14 +113,10 @@ function createInvoke(env: Env, { notifier }: EdgeConfig) {
   if (!notifier.endpoint && !NOTIFIER) {
     throw new StartError('NOTIFIER_ENDPOINT: missing; give one, or bind the notifier as NOTIFIER')
   }
-  const { functionName, invocation, region, credentials } = notifier
   return createLambdaClient({
+    ...notifier,
     // A service binding resolves no name. The host is only part of the signature.
     endpoint: notifier.endpoint ?? 'http://notifier',
-    functionName,
-    invocation,
-    region,
-    credentials,
     timeoutMs: invocationTimeoutMs,
     ...(NOTIFIER && !notifier.endpoint ? { fetch: (url, init) => NOTIFIER.fetch(url, init) } : {}),
   }).invoke

@@ -3,22 +3,7 @@ import { decodeProtectedHeader, errors, jwtVerify, SignJWT } from 'jose'
 import type { Caller } from './caller.ts'
 import { fromBase64Url, type Keys } from './keyring.ts'
 
-export type AccessTokens = {
-  /** `expiresAt` (ms since the epoch) is cut to whole seconds, as `exp` is. */
-  issue(caller: Caller, expiresAt: number): Promise<string>
-  /** Null for an invalid token, whatever the reason. */
-  verify(token: string): Promise<Caller | null>
-  /** Makes a token invalid in this process, once its session was found to have ended. */
-  forget(token: string): void
-  /**
-   * Call before checking a token's session, and call the returned function if it lives. The token
-   * `isConfirmed` for a second from the first call on, unless a session ends in this process.
-   */
-  startConfirming(token: string): () => void
-  isConfirmed(token: string): boolean
-  /** Withdraws all confirmations, once any session has ended. */
-  doubtAll(): void
-}
+export type AccessTokens = ReturnType<typeof createAccessTokens>
 
 /** The moment in ms since the epoch, and how many sessions had ended in this process by then. */
 type Confirmation = { at: number; sessionsEnded: number }
@@ -32,7 +17,7 @@ export function createAccessTokens(options: {
   issuer: string
   audience: string
   now: () => number
-}): AccessTokens {
+}) {
   const { keyring, issuer, audience, now } = options
   const [signing] = keyring
   if (!signing) throw new RangeError('a keyring needs a key')
@@ -76,7 +61,8 @@ export function createAccessTokens(options: {
   }
 
   return {
-    issue: (caller, expiresAt) =>
+    /** `expiresAt` (ms since the epoch) is cut to whole seconds, as `exp` is. */
+    issue: (caller: Caller, expiresAt: number) =>
       new SignJWT({ sid: caller.sessionId })
         .setProtectedHeader({ alg: 'HS256', typ: 'JWT', kid: signing.kid })
         .setIssuer(issuer)
@@ -87,7 +73,8 @@ export function createAccessTokens(options: {
         .setJti(crypto.randomUUID())
         .sign(signing.accessToken),
 
-    async verify(token) {
+    /** Null for an invalid token, whatever the reason. */
+    async verify(token: string) {
       const entry = known.get(token)
       if (entry) {
         if (entry.expiresAt > now()) return entry.caller
@@ -102,12 +89,17 @@ export function createAccessTokens(options: {
       }
     },
 
-    forget(token) {
+    /** Makes a token invalid in this process, once its session was found to have ended. */
+    forget(token: string) {
       const entry = known.get(token)
       if (entry) entry.caller = null
     },
 
-    startConfirming(token) {
+    /**
+     * Call before checking a token's session, and call the returned function if it lives. The token
+     * `isConfirmed` for a second from the first call on, unless a session ends in this process.
+     */
+    startConfirming(token: string) {
       const confirmed = { at: now(), sessionsEnded }
       return () => {
         const entry = known.get(token)
@@ -115,11 +107,12 @@ export function createAccessTokens(options: {
       }
     },
 
-    isConfirmed(token) {
+    isConfirmed(token: string) {
       const { confirmed } = known.get(token) ?? {}
       return confirmed?.sessionsEnded === sessionsEnded && now() - confirmed.at < confirmedMs
     },
 
+    /** Withdraws all confirmations, once any session has ended. */
     doubtAll() {
       sessionsEnded++
     },

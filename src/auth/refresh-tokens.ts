@@ -1,16 +1,9 @@
-/**
- * Refresh tokens are derived, not stored: session, generation and a MAC that also covers the session row's
- * salt.
- */
+/** Refresh tokens are derived, not stored: session, generation, and a MAC that covers the session's salt too. */
 import { type Keys, sign, verify } from './keyring.ts'
 
 export type RefreshToken = { sessionId: number; generation: number }
 
-export type RefreshTokens = {
-  issue(token: RefreshToken, salt: string): Promise<string>
-  /** Whether the token was issued for the session with this salt, in any generation. */
-  isGenuine(text: string, salt: string): Promise<boolean>
-}
+export type RefreshTokens = ReturnType<typeof createRefreshTokens>
 
 const form = /^([A-Za-z0-9_-]{8})\.([1-9]\d{0,14})\.([1-9]\d{0,8})\.([A-Za-z0-9_-]{43})$/
 
@@ -20,16 +13,17 @@ export function readRefreshToken(text: string): RefreshToken | null {
   return sessionId && generation ? { sessionId: Number(sessionId), generation: Number(generation) } : null
 }
 
-export function createRefreshTokens(keyring: Keys[]): RefreshTokens {
+export function createRefreshTokens(keyring: Keys[]) {
   const [signing] = keyring
   if (!signing) throw new RangeError('a keyring needs a key')
   const message = (head: string, salt: string) => `${head}.${salt}`
   return {
-    async issue({ sessionId, generation }, salt) {
+    async issue({ sessionId, generation }: RefreshToken, salt: string) {
       const head = `${signing.kid}.${sessionId}.${generation}`
       return `${head}.${await sign(signing.refreshToken, message(head, salt))}`
     },
-    async isGenuine(text, salt) {
+    /** Whether the token was issued for the session with this salt, in any generation. */
+    async isGenuine(text: string, salt: string) {
       const [head, mac, kid] = [text.slice(0, -44), text.slice(-43), text.slice(0, 8)]
       const keys = keyring.find((candidate) => candidate.kid === kid)
       return keys !== undefined && verify(keys.refreshToken, mac, message(head, salt))

@@ -58,7 +58,6 @@ export function parseDuration(text: string) {
   return unit === undefined ? undefined : Number(amount) * unitMs[unit as keyof typeof unitMs]
 }
 
-/** `10s`, `15m`, `1h`, `30d` in milliseconds. */
 export const duration = (minimumMs: number, example: string) =>
   form((text) => {
     const ms = parseDuration(text)

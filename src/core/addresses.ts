@@ -4,10 +4,7 @@ import ipaddr from 'ipaddr.js'
 export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type AddressRange = { base: Address; prefixLength: number }
 
-/**
- * Reads `1.2.3.4`, `1.2.3.4:56`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:56`, with or without a zone
- * id. Returns undefined for anything else. IPv4-mapped IPv6 becomes IPv4.
- */
+/** Reads `1.2.3.4` or `2001:db8::1` with or without brackets, port and zone id. IPv4-mapped IPv6 becomes IPv4. */
 export function parseAddress(text: string | undefined): Address | undefined {
   const trimmed = text?.trim() ?? ''
   const [, v4, bracketed] = /^(?:([\d.]+)|\[([^\]]+)\])(?::\d{1,5})?$/.exec(trimmed) ?? []
@@ -17,10 +14,7 @@ export function parseAddress(text: string | undefined): Address | undefined {
   return ipaddr.IPv6.isValid(v6) ? ipaddr.process(v6) : undefined
 }
 
-/**
- * Reads one address, or a range in CIDR notation (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`).
- * Returns undefined for anything else.
- */
+/** Reads one address, or a range in CIDR notation (`10.0.0.0/8`, `2001:db8::/32`, `::ffff:10.0.0.0/104`). */
 export function parseRange(text: string): AddressRange | undefined {
   const [, address, length] = /^([^/[\]%]+?)(?:\/(\d{1,3}))?$/.exec(text) ?? []
   const base = address?.includes('.') && /:\d+$/.test(address) ? undefined : parseAddress(address)

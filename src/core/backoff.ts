@@ -1,4 +1,4 @@
-export type Backoff = {
+type Backoff = {
   firstMs: number
   longestMs: number
   /** The random share of each wait, so that clients do not retry at the same time. 0 by default. */

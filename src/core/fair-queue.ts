@@ -14,11 +14,7 @@ export type QueueLimits = {
   waitMs: number
 }
 
-export type FairQueue = {
-  /** Rejects with the error of `refusal`, before the work has started, without room or time for it. */
-  run<T>(asker: Asker, work: () => Promise<T>): Promise<T>
-  load(): { running: number; waiting: number }
-}
+export type FairQueue = ReturnType<typeof fairQueue>
 
 type Job = {
   asker: Asker
@@ -40,7 +36,7 @@ const lostAfterMs = 60_000
  * that user the oldest job. While others wait, no address and no user holds more than half of the queue. A
  * full queue drops the newest job of the user with most jobs, at the address with most jobs.
  */
-export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refusal: () => Error): FairQueue {
+export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refusal: () => Error) {
   const half = Math.max(1, Math.floor(queueLimit / 2))
   /** In order of arrival. It is short, and a job takes some 100 ms: an array will do. */
   const waiting: Job[] = []
@@ -114,7 +110,8 @@ export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refu
   }
 
   return {
-    async run(asker, work) {
+    /** Rejects with the error of `refusal` when there is no room or no time for the work, which is then not started. */
+    async run<T>(asker: Asker, work: () => Promise<T>): Promise<T> {
       releaseLost()
       const slot = running.length < concurrency ? takeSlot() : await wait(asker)
       try {

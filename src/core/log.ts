@@ -30,10 +30,7 @@ export function createLogger(
 /** Also escapes characters that JSON keeps and a terminal would act on. */
 export const jsonLine = (fields: LogFields) => escapeInvisible(JSON.stringify(fields))
 
-/**
- * Returns log fields for a thrown value, with the code and the messages of its causes, which clients never
- * see. The stack is left out of expected errors.
- */
+/** Log fields of a thrown value, with the code and the messages of its causes, which clients never see. */
 export function errorFields(error: unknown): LogFields {
   if (!(error instanceof Error)) return { error: String(error) }
   const cause = describeCauses(error)
@@ -46,5 +43,5 @@ export function errorFields(error: unknown): LogFields {
   }
 }
 
-/** Errors about services that ours depends on. Their stack would say nothing. */
+/** Errors about services that ours depends on, whose stack would say nothing. */
 const isExpected = (error: Error) => 'isExpected' in error && error.isExpected === true

@@ -27,10 +27,7 @@ export const printable = (text: string) =>
 /** Also removes blanks at both ends. */
 export const oneLine = (text: string) => printable(text).trim()
 
-/**
- * Writes such characters as `\u202e`. JSON keeps its meaning, and line breaks and tabs stay, so that this can
- * be the last step of all output of a process.
- */
+/** Writes such characters as `\u202e`. Keeps JSON's meaning, line breaks and tabs: for all output of a process. */
 export function escapeInvisible(text: string): string {
   if (/^[\t\n -~]*$/.test(text)) return text
   return text.replace(escaped, (found, ...rest) =>

@@ -1,21 +1,13 @@
-/** A counting semaphore: callers beyond the number of slots wait, first in, first out. */
-export type Semaphore = {
-  /**
-   * Resolves with a function that releases the slot, to be called once. @throws the error of `late` after
-   * `ms`
-   */
-  acquire(ms: number, late: () => Error): Promise<() => void>
-  load(): { running: number; waiting: number }
-}
+export type Semaphore = ReturnType<typeof createSemaphore>
 
 /** A node of a ring. One that was removed points at itself, so that it keeps no other in memory. */
 type Waiter = { previous: Waiter; next: Waiter; wake: () => void }
 
 /**
- * The line is a linked list. A Set whose values come and go would chain its outgrown tables in V8, and
- * their values would survive with them.
+ * A counting semaphore: callers beyond the number of slots wait, first in, first out, in a linked list. A Set
+ * whose values come and go would chain its outgrown tables in V8, and their values would survive with them.
  */
-export function createSemaphore(slots: number): Semaphore {
+export function createSemaphore(slots: number) {
   const line = createRing()
   let running = 0
   let waiting = 0
@@ -58,7 +50,8 @@ export function createSemaphore(slots: number): Semaphore {
 
   return {
     load: () => ({ running, waiting }),
-    async acquire(ms, late) {
+    /** Resolves with a function that releases the slot, to be called once. @throws what `late` returns after `ms` */
+    async acquire(ms: number, late: () => Error) {
       if (running < slots) running++
       else await wait(ms, late)
       return release

@@ -2,7 +2,7 @@
 import type { Database } from '../ports/database.ts'
 import { leaseMs } from './timing.ts'
 
-export type OutboxSummary = {
+type OutboxSummary = {
   /** Events still to be delivered. */
   waiting: number
   /** Waiting events that the relay takes next. The others are in flight, or back off after a failure. */
@@ -14,7 +14,7 @@ export type OutboxSummary = {
   oldest_age_seconds: number | null
 }
 
-export type OutboxRow = {
+type OutboxRow = {
   id: string
   type: string
   /** Path of the resource that the event is about. */

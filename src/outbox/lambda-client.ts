@@ -1,7 +1,4 @@
-/**
- * Invokes a Lambda function over HTTP, signed with SigV4: the notifier beside the API, LocalStack or AWS.
- * Only endpoint, region and keys differ. Needs only fetch and WebCrypto.
- */
+/** Invokes a Lambda function over HTTP, signed with SigV4, beside the API and on AWS. Needs only fetch and WebCrypto. */
 import { AwsV4Signer } from 'aws4fetch'
 import { describeFetchError } from '../core/post-json.ts'
 import type { CredentialSource, Credentials } from './credentials.ts'
@@ -25,40 +22,31 @@ export type LambdaClientOptions = {
   fetch?: (url: string, init: RequestInit) => Promise<Response>
 }
 
+type Failure = {
+  /** Undefined when no answer came. */
+  status?: number
+  /** Lambda's, such as `ResourceNotFoundException`, or the function's own, such as `TypeError`. */
+  type?: string | undefined
+  /** False when the event itself was refused. An operator can correct wrong keys or a missing function. */
+  retryable: boolean
+  /** The service's Retry-After. */
+  retryAfterMs?: number | undefined
+  /** The wait for a throttled channel, if nothing else kept the event from being handled. */
+  throttledMs?: number | undefined
+  cause?: unknown
+}
+
 /** The event was not handled, as far as is known: after a time-out it may have been. */
 export class InvocationError extends Error {
   override name = 'InvocationError'
-  /** Undefined when no answer came. */
-  readonly status: number | undefined
-  /** Lambda's, such as `ResourceNotFoundException`, or the function's own, such as `TypeError`. */
-  readonly type: string | undefined
-  /** False when the event itself was refused. An operator can correct wrong keys or a missing function. */
-  readonly retryable: boolean
-  /** The service's Retry-After. */
-  readonly retryAfterMs: number | undefined
-  /** The wait for a throttled channel, if nothing else kept the event from being handled. */
-  readonly throttledMs: number | undefined
+  readonly failure: Omit<Failure, 'cause'>
   /** No answer came within `timeoutMs`. */
   readonly timedOut: boolean
 
-  constructor(
-    message: string,
-    details: {
-      status?: number
-      type?: string | undefined
-      retryable: boolean
-      retryAfterMs?: number | undefined
-      throttledMs?: number | undefined
-      cause?: unknown
-    },
-  ) {
-    super(message, { cause: details.cause })
-    this.status = details.status
-    this.type = details.type
-    this.retryable = details.retryable
-    this.retryAfterMs = details.retryAfterMs
-    this.throttledMs = details.throttledMs
-    this.timedOut = details.cause instanceof Error && details.cause.name === 'TimeoutError'
+  constructor(message: string, { cause, ...failure }: Failure) {
+    super(message, { cause })
+    this.failure = failure
+    this.timedOut = cause instanceof Error && cause.name === 'TimeoutError'
   }
 }
 

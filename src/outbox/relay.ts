@@ -19,20 +19,18 @@ const retry = { firstMs: 1000, longestMs: 5 * 60_000, jitter: 0.5 }
 const outage = { firstMs: 500, longestMs: 3000, jitter: 0.5, longestAskedMs: 5 * 60_000 }
 const pollMs = { afterFailure: 1000, idle: 5000 }
 
-export type RelayOptions = {
+type RelayOptions = {
   db: Database
   invoke: (event: OutboxEvent) => Promise<void>
   log: Logger
   metrics?: Pick<Metrics, 'deliveryEnded'>
 }
 
-type DeliverOptions = {
-  /** Claims no more events after this time. The first ones are always claimed. */
-  claimForMs?: number
-}
-
-/** `pauseMs`: how long to start no other pass, as the notifier is away or throttles. */
-export type DeliverDue = (options?: DeliverOptions) => Promise<{ failed: boolean; pauseMs: number }>
+/**
+ * Claims no more events after `claimForMs`; the first ones are always claimed. `pauseMs`: how long to start no
+ * other pass, as the notifier is away or throttles.
+ */
+type DeliverDue = (options?: { claimForMs?: number }) => Promise<{ failed: boolean; pauseMs: number }>
 
 /**
  * Returns a function that makes one pass over all due events, several at a time; a slow delivery delays no
@@ -131,7 +129,7 @@ async function attempt(
   const { error } = failure
   const invocation = error instanceof InvocationError ? error : undefined
   const message = error instanceof Error ? error.message : String(error)
-  const heldForMs = invocation?.throttledMs
+  const { retryable, throttledMs: heldForMs, retryAfterMs = 0 } = invocation?.failure ?? {}
   if (heldForMs !== undefined) {
     // Its age does not matter here: the channel delays the event, not the event itself.
     log.info('event held back', { event_id: event.id, for_ms: heldForMs })
@@ -139,14 +137,14 @@ async function attempt(
     return { outcome: 'throttled', heldForMs }
   }
   const fields = { event_id: event.id, attempt: event.attempts, ...errorFields(error) }
-  if (invocation?.retryable === false || event.age_ms > maximumAgeMs) {
+  if (retryable === false || event.age_ms > maximumAgeMs) {
     log.error('event is a dead letter', fields)
     await outbox.markDead(db, event, message)
     return { outcome: 'given up' }
   }
   log.warn('event not delivered', fields)
   const unreachable = invocation !== undefined && isOutage(invocation)
-  const askedMs = Math.min(invocation?.retryAfterMs ?? 0, outage.longestAskedMs)
+  const askedMs = Math.min(retryAfterMs, outage.longestAskedMs)
   const delayMs = unreachable
     ? Math.max(pauseMs, askedMs)
     : backoffMs(event.attempts - event.deferrals - 1, retry)
@@ -154,24 +152,14 @@ async function attempt(
   return unreachable ? { outcome: 'unreachable', unreachableForMs: delayMs } : { outcome: 'failed' }
 }
 
-/**
- * No answer, a refusal of the caller, or a service in trouble: the event is not to blame. An answer that is
- * late may be the event's own fault.
- */
-function isOutage({ status, timedOut }: InvocationError): boolean {
+/** The event is not to blame for it. A late answer may be the event's own fault. */
+function isOutage({ failure: { status }, timedOut }: InvocationError): boolean {
   if (timedOut) return false
   return status === undefined || status === 403 || status === 404 || status === 429 || status >= 500
 }
 
-export type Relay = {
-  /** Makes a pass for an event that was just committed: now, or after the pass in progress. */
-  wake: () => void
-  /** Makes a last pass, for events that were just committed, and resolves when it has ended. */
-  stop: () => Promise<void>
-}
-
 /** Delivers in a long-lived process: after writes, after failures, and at intervals for other processes. */
-export function startRelay(deliverDue: DeliverDue, log: Logger): Relay {
+export function startRelay(deliverDue: DeliverDue, log: Logger) {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
   let again = true
@@ -196,10 +184,9 @@ export function startRelay(deliverDue: DeliverDue, log: Logger): Relay {
         reported = undefined
         pausedUntil = Date.now() + pauseMs
         if (failed) nextMs = pollMs.afterFailure
-        if (pauseMs > 0) {
-          nextMs = pauseMs
-          break
-        }
+        if (pauseMs === 0) continue
+        nextMs = pauseMs
+        break
       }
     } catch (error) {
       report(error)
@@ -217,10 +204,11 @@ export function startRelay(deliverDue: DeliverDue, log: Logger): Relay {
 
   start()
   return {
+    /** Makes a pass for an event that was just committed: now, or after the pass in progress. */
     wake() {
-      if (stopped || Date.now() < pausedUntil) return
-      start()
+      if (!stopped && Date.now() >= pausedUntil) start()
     },
+    /** Makes a last pass, for events that were just committed, and resolves when it has ended. */
     async stop() {
       stopped = true
       clearTimeout(timer)

@@ -6,10 +6,7 @@ const shortestMs = 1000
 
 const name = 'ChannelThrottled'
 
-/**
- * Only throttled channels keep an event from being handled. The time is in the message, since Lambda passes
- * on only an error's name and message.
- */
+/** Only throttled channels hold the event. The time is in the message: Lambda passes on name and message only. */
 export class ChannelThrottledError extends Error {
   override name = name
   constructor(retryAfterMs: number, message: string) {

@@ -58,10 +58,7 @@ const reasons = {
 } as const
 export type UnavailableReason = keyof typeof reasons
 
-/**
- * The statement had no effect. Only a write that was under way when the connection broke may have taken effect. The
- * cause is postgres.js's error.
- */
+/** The statement had no effect, unless it was a write under way when the connection broke. */
 export class DatabaseUnavailableError extends Error {
   override name = 'DatabaseUnavailableError'
   readonly isExpected = true

@@ -53,9 +53,7 @@ function assertReadable(password: string): void {
  * any other without hashing, and the response time would tell which users exist.
  */
 export function dummyHash(cost: number): string {
-  const salt = 'abcdefghijklmnopqrstuu'
-  const digest = '.'.repeat(31)
-  return `${prefixOf(cost)}${salt}${digest}`
+  return `${prefixOf(cost)}abcdefghijklmnopqrstuu${'.'.repeat(31)}`
 }
 
 /** Returns hashers whose jobs wait in the queue as jobs of their asker. */
@@ -91,10 +89,7 @@ export function queueLimits(cost: number, concurrency: number): QueueLimits {
 /** For an environment that serves one request at a time. */
 export const unqueued = (hasher: PasswordHasher): PasswordQueue => ({ for: () => hasher })
 
-/**
- * A queue whose jobs go on when their client has left. A platform that cancelled them with their request
- * would leave the jobs behind them waiting.
- */
+/** Keeps jobs alive when their client has left: cancelled with their request, they would block those behind them. */
 export function outliving(queue: PasswordQueue, background: (work: Promise<void>) => void): PasswordQueue {
   function kept<T>(work: Promise<T>): Promise<T> {
     const ended = () => {}

@@ -28,9 +28,7 @@ export type Cache = {
    * afterwards. Never rejects.
    */
   lookUp(caller: Caller, representation: string): Promise<Lookup>
-  /**
-   * Stores an answer that `fits` and was made after the look-up. Does nothing without a slot. Never rejects.
-   */
+  /** Stores an answer that `fits` and was made after the look-up, given a slot. Never rejects. */
   store(lookup: Lookup, content: Content): Promise<void>
   /**
    * Call it after the commit and before responding, for every user whose view has changed or whose session
@@ -56,10 +54,7 @@ const versionFormat = 1
 const answerFormat = 3
 
 export type SharedCacheState = {
-  /**
-   * Users whose versions could not be changed, with the time (ms since the epoch) at which that stops to
-   * matter.
-   */
+  /** Users whose versions could not be changed, and until when (ms since the epoch) that matters. */
   pendingInvalidations: Map<number, number>
 }
 

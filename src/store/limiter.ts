@@ -29,9 +29,7 @@ export type Limiter = {
   take(rule: LimitRule, identity: string): Promise<Verdict>
   /** The verdict of `take`, without counting a request. */
   peek(rule: LimitRule, identity: string): Promise<Verdict>
-  /**
-   * Takes an allowed `take` back, once, from the bucket that counted it. Does nothing for any other verdict.
-   */
+  /** Takes an allowed `take` back, once, from the bucket that counted it. Ignores any other verdict. */
   refund(verdict: Verdict): Promise<void>
 }
 
@@ -58,21 +56,13 @@ export function createLimiter({ counters }: { counters: Counters }): CountingLim
   async function refusal(rule: LimitRule, identity: string): Promise<Verdict> {
     const at = Date.now()
     const bucket = Math.floor(at / rule.windowMs)
-    const [current, previous] = await counters.mget([
-      keyOf(rule, identity, bucket),
-      keyOf(rule, identity, bucket - 1),
-    ])
+    const keys = [keyOf(rule, identity, bucket), keyOf(rule, identity, bucket - 1)]
+    const [current, previous] = await counters.mget(keys)
     const counts = { current: current ?? 0, previous: previous ?? 0, elapsedMs: at % rule.windowMs }
     // A refund since the refusal could leave nothing to wait for, but a refusal names a later moment.
     const retryAfterMs = Math.max(1, msUntilAllowed(rule, counts))
-    return {
-      rule,
-      allowed: false,
-      remaining: 0,
-      resetAt: at + retryAfterMs,
-      retryAfterMs,
-      counted: undefined,
-    }
+    const resetAt = at + retryAfterMs
+    return { rule, allowed: false, remaining: 0, resetAt, retryAfterMs, counted: undefined }
   }
 
   return {
@@ -160,15 +150,8 @@ function firstFit(previous: number, room: number, fromMs: number, windowMs: numb
  * Asks `primary` under the guard, and `memory` if that fails. `memory` does not know the counts of `primary`:
  * a loss begins a new window of this process.
  */
-export function withFallback({
-  primary,
-  memory,
-  guard,
-}: {
-  primary: Limiter
-  memory: CountingLimiter
-  guard: Guard
-}): Limiter {
+export function withFallback(options: { primary: Limiter; memory: CountingLimiter; guard: Guard }): Limiter {
+  const { primary, memory, guard } = options
   const ask = (question: (limiter: Limiter) => Promise<Verdict>) =>
     guard.ask(() => question(primary)).catch(() => question(memory))
 

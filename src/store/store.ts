@@ -41,15 +41,9 @@ export type Guard = {
 }
 
 /** Logs a loss once, and a return once. */
-export function createGuard({
-  log,
-  timeoutMs = 1000,
-  pauseMs = 2000,
-}: {
-  log: Pick<Logger, 'info' | 'warn'>
-  timeoutMs?: number
-  pauseMs?: number
-}): Guard {
+type GuardOptions = { log: Pick<Logger, 'info' | 'warn'>; timeoutMs?: number; pauseMs?: number }
+
+export function createGuard({ log, timeoutMs = 1000, pauseMs = 2000 }: GuardOptions): Guard {
   let lostAt: number | undefined
   let pausedUntil = 0
 

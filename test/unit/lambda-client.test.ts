@@ -42,13 +42,13 @@ const client = (endpoint: string, options: Partial<LambdaClientOptions> = {}) =>
     ...options,
   })
 
-async function failure(invoked: Promise<void>): Promise<InvocationError> {
+async function failure(invoked: Promise<void>) {
   const error = await invoked.then(
     () => undefined,
     (thrown: unknown) => thrown,
   )
   if (!(error instanceof InvocationError)) throw new Error(`no InvocationError: ${error}`)
-  return error
+  return { message: error.message, ...error.failure, status: error.failure.status }
 }
 
 test.each([

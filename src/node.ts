@@ -1,7 +1,4 @@
-/**
- * Entry on Node: reads the configuration, checks it, starts the shared services, and serves in one or more
- * processes. A shutdown stops all of it in reverse order.
- */
+/** Entry on Node: starts the shared services, and serves in one or more processes. */
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from './config/api.ts'

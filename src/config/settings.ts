@@ -130,10 +130,7 @@ export const ConcurrencySetting = z.prefault(wholeNumber(1, 1000), '100')
 
 export const LogLevelSetting = z._default(z.enum(logLevels, `give one of ${logLevels.join(', ')}`), 'info')
 
-/**
- * An empty value counts as absent.
- * @throws StartError with a line for each wrong setting: its name, what is wrong, what would be right
- */
+/** An empty value counts as absent. @throws StartError with a line for each wrong setting */
 export function readSettings<S extends z.core.$ZodObject>(
   schema: S,
   environment: Record<string, unknown>,

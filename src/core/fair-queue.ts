@@ -1,7 +1,4 @@
-/**
- * A bounded queue that serves its askers in turn, so that none of them starves the others. All state is in
- * the waiting jobs: an address or a user is forgotten with its last job.
- */
+/** A bounded queue that serves its askers in turn. All state is in the waiting jobs, and ends with them. */
 
 /** `user` is set for logged-in users only: registrations and log-ins count by address alone. */
 export type Asker = { address: string; user?: number }

@@ -1,7 +1,4 @@
-/**
- * Makes text of users and other servers safe for a terminal, a log, a mail or a chat: it must not move the
- * cursor, add a line, run backwards, or look like another text.
- */
+/** Makes foreign text safe to show: it moves no cursor, adds no line, and does not look like another text. */
 
 /** Emoji and some scripts need them between two characters. Elsewhere they make two texts look the same. */
 const joiner =

@@ -1,7 +1,4 @@
-/**
- * Storage of rate-limit counts and cached answers: a Redis by TCP, Upstash by REST, or this process's memory.
- * All three decide alike. A guard stands before a shared one and handles its loss.
- */
+/** Storage of rate-limit counts and cached answers, in Redis, Upstash or memory: all three decide alike. */
 import { errorFields, type Logger } from '../core/log.ts'
 import { withTimeout } from '../core/timeout.ts'
 

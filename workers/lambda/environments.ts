@@ -1,7 +1,4 @@
-/**
- * Execution environments: each handles one event at a time and is reused. Their number is the function's
- * concurrency. All share the process's module scope; on AWS each would have its own.
- */
+/** Execution environments, each for one event at a time. All share a module scope; on AWS each has its own. */
 
 /** `logStreamName` is such as `2026/11/22/[$LATEST]` and 32 hexadecimal digits. */
 type Environment = { logStreamName: string }

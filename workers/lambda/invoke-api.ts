@@ -1,7 +1,4 @@
-/**
- * AWS Lambda's Invoke API for one function: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
- * The official SDKs and the aws command work with it, so one client serves here and on AWS.
- */
+/** AWS Lambda's Invoke API for one function: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html */
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { Hono } from 'hono/tiny'

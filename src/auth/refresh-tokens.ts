@@ -1,4 +1,4 @@
-/** Refresh tokens are derived, not stored: session, generation, and a MAC that covers the session's salt too. */
+/** Refresh tokens are derived, not stored: session, generation, and a MAC that also covers the row's salt. */
 import { type Keys, sign, verify } from './keyring.ts'
 
 export type RefreshToken = { sessionId: number; generation: number }

@@ -33,7 +33,7 @@ async function run([command]: string[], env: NodeJS.ProcessEnv) {
   }
 }
 
-/** Throws at the end: the exit code tells a script that something is pending, or that `migrate` would refuse. */
+/** Throws at the end: the exit code tells a script that files are pending, or `migrate` would refuse. */
 async function printStatus(sql: postgres.Sql, migrations: Awaited<ReturnType<typeof readMigrations>>) {
   const status = await migrationStatus(sql, migrations)
   const width = Math.max(...status.migrations.map(({ name }) => name.length))

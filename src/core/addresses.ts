@@ -4,7 +4,7 @@ import ipaddr from 'ipaddr.js'
 export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type AddressRange = { base: Address; prefixLength: number }
 
-/** Reads `1.2.3.4` or `2001:db8::1` with or without brackets, port and zone id. IPv4-mapped IPv6 becomes IPv4. */
+/** Reads an address with or without brackets, port and zone id. IPv4-mapped IPv6 becomes IPv4. */
 export function parseAddress(text: string | undefined): Address | undefined {
   const trimmed = text?.trim() ?? ''
   const [, v4, bracketed] = /^(?:([\d.]+)|\[([^\]]+)\])(?::\d{1,5})?$/.exec(trimmed) ?? []

@@ -107,7 +107,7 @@ export function fairQueue({ concurrency, queueLimit, waitMs }: QueueLimits, refu
   }
 
   return {
-    /** Rejects with the error of `refusal` when there is no room or no time for the work, which is then not started. */
+    /** Rejects with the error of `refusal`, before the work has started, without room or time for it. */
     async run<T>(asker: Asker, work: () => Promise<T>): Promise<T> {
       releaseLost()
       const slot = running.length < concurrency ? takeSlot() : await wait(asker)

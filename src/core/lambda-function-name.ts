@@ -4,5 +4,5 @@ const pattern =
 
 type FunctionName = { name: string } & { [Part in 'region' | 'account' | 'qualifier']?: string | undefined }
 
-/** Parses `name`, `name:alias`, `123456789012:function:name` or an ARN. Returns undefined for anything else. */
+/** Parses `name`, `name:alias`, `123456789012:function:name` or an ARN; undefined for anything else. */
 export const parseFunctionName = (text: string) => pattern.exec(text)?.groups as FunctionName | undefined

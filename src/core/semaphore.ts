@@ -50,7 +50,7 @@ export function createSemaphore(slots: number) {
 
   return {
     load: () => ({ running, waiting }),
-    /** Resolves with a function that releases the slot, to be called once. @throws what `late` returns after `ms` */
+    /** Resolves with a function that releases the slot, once. @throws what `late` returns, after `ms` */
     async acquire(ms: number, late: () => Error) {
       if (running < slots) running++
       else await wait(ms, late)

@@ -1,4 +1,4 @@
-/** Invokes a Lambda function over HTTP, signed with SigV4, beside the API and on AWS. Needs only fetch and WebCrypto. */
+/** Invokes a Lambda function over HTTP, signed with SigV4. Needs only fetch and WebCrypto. */
 import { AwsV4Signer } from 'aws4fetch'
 import { describeFetchError } from '../core/post-json.ts'
 import type { CredentialSource, Credentials } from './credentials.ts'

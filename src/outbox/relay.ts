@@ -27,8 +27,8 @@ type RelayOptions = {
 }
 
 /**
- * Claims no more events after `claimForMs`; the first ones are always claimed. `pauseMs`: how long to start no
- * other pass, as the notifier is away or throttles.
+ * Claims no more events after `claimForMs`; the first ones are always claimed. `pauseMs`: how long to start
+ * no other pass, as the notifier is away or throttles.
  */
 type DeliverDue = (options?: { claimForMs?: number }) => Promise<{ failed: boolean; pauseMs: number }>
 

@@ -6,7 +6,7 @@ const shortestMs = 1000
 
 const name = 'ChannelThrottled'
 
-/** Only throttled channels hold the event. The time is in the message: Lambda passes on name and message only. */
+/** Only throttled channels hold the event. Lambda passes on only name and message, which has the time. */
 export class ChannelThrottledError extends Error {
   override name = name
   constructor(retryAfterMs: number, message: string) {

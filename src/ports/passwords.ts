@@ -89,7 +89,7 @@ export function queueLimits(cost: number, concurrency: number): QueueLimits {
 /** For an environment that serves one request at a time. */
 export const unqueued = (hasher: PasswordHasher): PasswordQueue => ({ for: () => hasher })
 
-/** Keeps jobs alive when their client has left: cancelled with their request, they would block those behind them. */
+/** Jobs go on when their client has left: cancelled with their request, they would block the queue. */
 export function outliving(queue: PasswordQueue, background: (work: Promise<void>) => void): PasswordQueue {
   function kept<T>(work: Promise<T>): Promise<T> {
     const ended = () => {}

@@ -34,7 +34,7 @@ export function describeDeadEvent(event: DeadEvent): string {
   return `{${members.join(',')}}`
 }
 
-/** Posts each record to `target` if that is a URL, and otherwise appends it as a line to the file `target`. */
+/** Posts each record to `target` if that is a URL; otherwise appends it as a line to that file. */
 export function createDestination(target: string): Destination {
   if (/^https?:/.test(target)) return (record) => post(target, record)
   return (record) => append(target, `${record}\n`)

@@ -1,4 +1,4 @@
-/** Execution environments, each for one event at a time. All share a module scope; on AWS each has its own. */
+/** Execution environments, each for one event at a time. They share a module scope, unlike on AWS. */
 
 /** `logStreamName` is such as `2026/11/22/[$LATEST]` and 32 hexadecimal digits. */
 type Environment = { logStreamName: string }

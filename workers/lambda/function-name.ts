@@ -20,7 +20,8 @@ export function resolveFunction(text: string, qualifiers: string[], functionName
       'The derived qualifier from the function name does not match the specified qualifier.',
     )
   }
-  const unqualified = `arn:aws:lambda:${region}:${asked?.account ?? '000000000000'}:function:${asked?.name ?? text}`
+  const { name = text, account = '000000000000' } = asked ?? {}
+  const unqualified = `arn:aws:lambda:${region}:${account}:function:${name}`
   const arn = qualifier === undefined ? unqualified : `${unqualified}:${qualifier}`
   const isElsewhere = asked?.region !== undefined && asked.region !== region
   const isUnknown = qualifier !== undefined && !knownQualifier.test(qualifier)

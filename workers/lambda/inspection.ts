@@ -1,4 +1,4 @@
-/** For an operator: recent invocations, the function's state, and dead letters. AWS has its console for that. */
+/** For an operator: recent invocations, the function's state, dead letters. AWS has its console for that. */
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
 import { DatabaseUnavailableError } from '../../src/ports/database.ts'

@@ -1,4 +1,4 @@
-/** A function as AWS Lambda's Node runtime calls it: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
+/** A function of Lambda on Node: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
 import type { Context } from 'aws-lambda'
 
 /** Without the callbacks, which current runtimes do not have. */

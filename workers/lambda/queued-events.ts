@@ -90,7 +90,7 @@ export async function deferEvent(db: Database, claim: Claim, delayMs: number) {
 
 export type DeadEvent = QueuedEvent & { condition: Condition; invocations: number }
 
-/** Ends the attempts of the function, with a new lease for the destination. Returns whether the claim held. */
+/** Ends the function's attempts, with a new lease for the destination. Returns whether the claim held. */
 export async function recordCondition(db: Database, event: DeadEvent, { leaseMs }: { leaseMs: number }) {
   const { request_id, claims, condition, invocations, failures, deferrals, response } = event
   const { count } = await db.query(

@@ -12,7 +12,7 @@ const verifyMs = 5_000
 
 /**
  * Returns a channel for each address, so that one that is refused does not delay the others. Without
- * NOTIFY_EMAIL_FROM the sender is SMTP_URL's user, if an address, or task-api at the first recipient's domain.
+ * NOTIFY_EMAIL_FROM the sender is SMTP_URL's user, if an address, or task-api at the first domain.
  */
 export function emailChannels({
   SMTP_URL: smtpUrl,

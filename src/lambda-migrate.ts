@@ -1,4 +1,4 @@
-/** Entry on AWS Lambda of the migrations, which need a function beside the API to reach a database in a VPC. */
+/** Entry of the migrations on AWS Lambda, where only functions reach a database in a VPC. */
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { readConfig } from './config/api.ts'

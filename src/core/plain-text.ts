@@ -24,7 +24,7 @@ export const printable = (text: string) =>
 /** Also removes blanks at both ends. */
 export const oneLine = (text: string) => printable(text).trim()
 
-/** Writes such characters as `\u202e`: the last step of all output. Keeps JSON's meaning, line breaks and tabs. */
+/** Writes such characters as `\u202e`: the last step of all output. Keeps line breaks and tabs. */
 export function escapeInvisible(text: string): string {
   if (/^[\t\n -~]*$/.test(text)) return text
   return text.replace(escaped, (found, ...rest) =>

@@ -1,4 +1,4 @@
-/** The interface to the database: one statement at a time, each with a deadline, or several in a transaction. */
+/** The interface to the database: statements with deadlines, and transactions. */
 import type { ParameterOrJSON, PendingQuery, Row, RowList, Sql, TransactionSql } from 'postgres'
 
 /** The types of values that postgres.js would convert otherwise: see runtime/postgres/postgres.ts. */
@@ -12,8 +12,9 @@ export type SqlValue = ParameterOrJSON<ValueTypes[keyof ValueTypes]>
 export type StatementOptions = {
   timeoutMs?: number
   /**
-   * Id of the user for whom a heavy statement runs. Heavy statements get a part of the connections: one statement
-   * of each user at a time, the users in turn. Rejects with a DatabaseBusyError without room or time to wait.
+   * Id of the user for whom a heavy statement runs. Heavy statements get a part of the connections: one
+   * statement of each user at a time, the users in turn. Rejects with a DatabaseBusyError without room or
+   * time to wait.
    */
   heavyFor?: number
   /** Changes nothing, so that it is retried when its connection breaks. A sent write is never retried. */
@@ -22,9 +23,9 @@ export type StatementOptions = {
 
 export type Database = {
   /**
-   * Runs the statement that `build` returns. It is built anew for each retry: after a conflict that undid it (a
-   * deadlock, a serialization failure, a lock time-out), or when it did not reach the server. Rejects with a
-   * DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
+   * Runs the statement that `build` returns. It is built anew for each retry: after a conflict that undid it
+   * (a deadlock, a serialization failure, a lock time-out), or when it did not reach the server. Rejects with
+   * a DeadlineError, a DatabaseUnavailableError or else postgres.js's own errors.
    */
   run<T extends readonly Row[]>(
     build: (sql: SqlTag) => PendingQuery<T>,
@@ -32,7 +33,8 @@ export type Database = {
   ): Promise<RowList<T>>
   /**
    * Runs a statement that is given as text, under the same rules as `run`. Each text is prepared once a
-   * connection if DATABASE_PREPARE allows it. Pass `prepare: false` for a text that varies too much to be kept.
+   * connection if DATABASE_PREPARE allows it. Pass `prepare: false` for a text that varies too much to be
+   * kept.
    */
   query<T extends Row>(
     text: string,

@@ -25,8 +25,8 @@ export type AddValue = (value: string | number | boolean | null) => string
 
 /**
  * The columns that rows are ordered by, for a key of this name, and the condition for the rows beyond the
- * position. Rows without a value come last by a leading flag. All columns have one direction, so that a page is
- * a range of an index on them; a page before a position is read in reverse.
+ * position. Rows without a value come last by a leading flag. All columns have one direction, so that a page
+ * is a range of an index on them; a page before a position is read in reverse.
  */
 export function keyset(
   { key, type, nullable }: Ordering,

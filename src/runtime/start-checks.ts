@@ -1,4 +1,6 @@
-/** Conditions of a start. The start stops at the first that does not hold; `npm run doctor` reports on each. */
+/**
+ * Conditions of a start. The start stops at the first that does not hold; `npm run doctor` reports on each.
+ */
 import type { Config } from '../config/api.ts'
 import { checkPorts } from './http/check-ports.ts'
 import { connectionLimit } from './http/descriptors.ts'

@@ -61,7 +61,8 @@ describe('an access token', () => {
     expect(inCookie.status).toBe(401)
   })
 
-  // Proves that the tokens below are refused for their fault alone, and that renaming a secret keeps sessions.
+  // Proves that the tokens below are refused for their fault alone, and that renaming a secret keeps
+  // sessions.
   test.each<[string, (token: string) => Forgery]>([
     ['with the claims it had', () => ({})],
     ['without a key id', () => ({ header: { kid: undefined } })],

@@ -1,6 +1,7 @@
 /**
- * The Dockerfile and docker-compose.yml without an engine. Each service's own command runs on this machine, as an
- * ordinary user, with the environment that Compose gives its container; only host names and ports differ.
+ * The Dockerfile and docker-compose.yml without an engine. Each service's own command runs on this machine,
+ * as an ordinary user, with the environment that Compose gives its container; only host names and ports
+ * differ.
  */
 import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -175,7 +176,10 @@ async function installApp() {
   await run('sh', ['-c', instruction(/^RUN (npm ci --omit=dev .*)$/m)], { cwd: app, maxBuffer: 2 ** 26 })
 }
 
-/** Runs the script with the variables that the postgres image sets. The embedded server has a role of that name. */
+/**
+ * Runs the script with the variables that the postgres image sets. The embedded server has a role of that
+ * name.
+ */
 async function createRole() {
   const password = readFileSync(join(server.dataDirectory, 'postgres-superuser-password'), 'utf8').trim()
   const at = { host: '127.0.0.1', port: ports.postgres, username: 'postgres', password, database: 'postgres' }

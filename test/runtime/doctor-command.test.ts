@@ -1,4 +1,7 @@
-/** `npm run doctor` beside real servers: the same refusals and warnings as a start, and the state of each service. */
+/**
+ * `npm run doctor` beside real servers: the same refusals and warnings as a start, and the state of each
+ * service.
+ */
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'

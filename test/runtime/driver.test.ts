@@ -1,4 +1,7 @@
-/** The private members and faults of postgres.js that src/runtime/postgres/driver.ts depends on, on real connections. */
+/**
+ * The private members and faults of postgres.js that src/runtime/postgres/driver.ts depends on, on real
+ * connections.
+ */
 import { spawnSync } from 'node:child_process'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test } from 'vitest'

@@ -1,4 +1,6 @@
-/** Entity tags over the life of a database: restored, made anew, and brought from the schema before revisions. */
+/**
+ * Entity tags over the life of a database: restored, made anew, and brought from the schema before revisions.
+ */
 import { execFile } from 'node:child_process'
 import { mkdir, rm } from 'node:fs/promises'
 import { promisify } from 'node:util'

@@ -1,4 +1,7 @@
-/** What an operator sets, as the process takes it: what is refused at the start and how, and what each choice does. */
+/**
+ * What an operator sets, as the process takes it: what is refused at the start and how, and what each choice
+ * does.
+ */
 import { spawn } from 'node:child_process'
 import { createHmac, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
@@ -657,7 +660,8 @@ test('no log has a token, a password, a task’s text or a search in it, whateve
     await client.request('GET', '/api/users/me/', { token: `token-${mark}` }),
     await client.request('GET', `/api/users/me/?access_token=token-${mark}`),
   ]
-  // Postgres away: errors of all kinds. It is soon back, and a write that has not reached it meanwhile is tried again.
+  // Postgres away: errors of all kinds. It is soon back, and a write that has not reached it meanwhile is
+  // tried again.
   for (let status = 0; status !== 503; ) {
     const lock = await readFile(join(service.dataDirectory, 'postgres/postmaster.pid'), 'utf8').catch(
       () => '',

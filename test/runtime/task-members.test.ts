@@ -1,4 +1,6 @@
-/** The database has the members that src/tasks/task.ts declares; lists page over any ordering, nulls included. */
+/**
+ * The database has the members that src/tasks/task.ts declares; lists page over any ordering, nulls included.
+ */
 import { randomInt } from 'node:crypto'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test } from 'vitest'

@@ -1,4 +1,6 @@
-/** A service whose webhook throttles or is gone: no event starves or is lost, and the operator is informed. */
+/**
+ * A service whose webhook throttles or is gone: no event starves or is lost, and the operator is informed.
+ */
 import { expect, type TestContext, test, vi } from 'vitest'
 import { atOnce, createClient } from '../support/client.ts'
 import { runBuilt } from '../support/commands.ts'

@@ -1,11 +1,16 @@
-/** Reads Prometheus's text format: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
+/**
+ * Reads Prometheus's text format:
+ * https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+ */
 
 export type Sample = { name: string; labels: Record<string, string>; value: number }
 export type Exposition = { samples: Sample[]; types: Map<string, string> }
 
 const sampleForm = /^([a-zA-Z_:][\w:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (\S+)$/
 
-/** @throws Error for a line that is no sample, and for a second family or sample of the same name and labels */
+/**
+ * @throws Error for a line that is no sample, and for a second family or sample of the same name and labels
+ */
 export function readExposition(text: string): Exposition {
   if (!text.endsWith('\n')) throw new Error('the last line has no end')
   const samples = new Map<string, Sample>()
@@ -34,7 +39,10 @@ function readSample(line: string): Sample {
   return { name, labels: Object.fromEntries(labels), value }
 }
 
-/** The sum of the samples with this name and these labels, whatever other labels they have; undefined without any. */
+/**
+ * The sum of the samples with this name and these labels, whatever other labels they have; undefined without
+ * any.
+ */
 export function sumOf({ samples }: Exposition, name: string, labels: Record<string, string> = {}) {
   const found = samples.filter(
     (sample) =>

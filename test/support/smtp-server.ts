@@ -16,8 +16,8 @@ export type Mail = {
 }
 
 /**
- * Replaces the server's answer at a step: `GREETING`, `RCPT` with the address, `DATA`, or `MESSAGE` after the end of a
- * mail. An answer has a status, such as `550 No`.
+ * Replaces the server's answer at a step: `GREETING`, `RCPT` with the address, `DATA`, or `MESSAGE` after the
+ * end of a mail. An answer has a status, such as `550 No`.
  */
 export type Misbehaviour = (step: string) => string | 'be silent' | 'hang up' | undefined
 

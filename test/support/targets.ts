@@ -1,6 +1,6 @@
 /**
- * Services for the black-box suite: one with wide limits, and two with small ones whose clocks are not the real one.
- * The suite knows only a Target, so other runtimes provide targets of their own.
+ * Services for the black-box suite: one with wide limits, and two with small ones whose clocks are not the
+ * real one. The suite knows only a Target, so other runtimes provide targets of their own.
  */
 import { rm } from 'node:fs/promises'
 import { createServer } from 'node:http'

@@ -5,7 +5,10 @@ import { listenOnLoopback } from './ports.ts'
 
 type Answer = (response: ServerResponse) => void | Promise<void>
 
-/** Keeps every request with its time (ms since the epoch). `answerWith` changes the answer, which is 200 at first. */
+/**
+ * Keeps every request with its time (ms since the epoch). `answerWith` changes the answer, which is 200 at
+ * first.
+ */
 export async function startWebhookReceiver() {
   const received: {
     method: string

@@ -1,4 +1,6 @@
-/** On-failure destination: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html */
+/**
+ * On-failure destination: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+ */
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { postJson } from '../../src/core/post-json.ts'

@@ -15,7 +15,9 @@ export function createEnvironments({ concurrency, longestMs, now }: Options) {
   const warm: Environment[] = []
   const busyUntil = new Map<Environment, number>()
 
-  /** When its caller disconnects, workerd drops an invocation silently, so nobody releases its environment. */
+  /**
+   * When its caller disconnects, workerd drops an invocation silently, so nobody releases its environment.
+   */
   function dropOverdue() {
     for (const [environment, until] of busyUntil) if (until < now()) busyUntil.delete(environment)
   }

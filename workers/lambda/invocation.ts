@@ -34,7 +34,9 @@ export type Invocation = {
 /** AWS's limit of a result: 6 MB and a little, in bytes. */
 const maxResponse = 6_291_556
 
-/** Never rejects: an error is an outcome. After `timeoutMs` the function runs on, but its result is ignored. */
+/**
+ * Never rejects: an error is an outcome. After `timeoutMs` the function runs on, but its result is ignored.
+ */
 export async function runFunction(load: () => Loaded, invocation: Invocation): Promise<Outcome> {
   const { requestId, log } = invocation
   const capture = createLogCapture()

@@ -1,4 +1,4 @@
-/** Checks that `npm run doctor` adds to those of a start: the services that the settings name, as they are now. */
+/** Checks that `npm run doctor` adds to those of a start: of the services that the settings name. */
 import * as z from 'zod'
 import { inspect } from '../../../workers/lambda/inspection-client.ts'
 import { verifySmtp } from '../../../workers/notifier/email.ts'

@@ -46,7 +46,7 @@ function describePlatform(): string {
   return report.header?.glibcVersionRuntime ? `${platform}-${arch}` : `${platform}-${arch} with musl`
 }
 
-/** Returns a directory from which `user` can run the programs: the package, or a copy made once in `copies()`. */
+/** Returns a directory from which `user` can run the programs: the package, or a copy of it. */
 export async function prepareNative(
   { directory, version }: Native,
   user: ServerUser | null,

@@ -13,8 +13,8 @@ type AppliedMigration = {
 }
 
 /**
- * Every file that the program or the database knows, in order, and the reasons why `migrate` would refuse this
- * database. Only reads, also a database that was never migrated.
+ * Every file that the program or the database knows, in order, and the reasons why `migrate` would refuse
+ * this database. Only reads, also a database that was never migrated.
  */
 export async function migrationStatus(sql: postgres.Sql, migrations: readonly Migration[]) {
   const { exists } = await findBookkeeping(sql)

@@ -86,9 +86,9 @@ const fixedSettings = `
   set local array_nulls = on`
 
 /**
- * The lock ends with the transaction, which is as long as a transaction pooler can keep one. An installer that
- * does not get it ends its transaction and tries again: the holder's `create index concurrently` waits for
- * every transaction with an older snapshot.
+ * The lock ends with the transaction, which is as long as a transaction pooler can keep one. An installer
+ * that does not get it ends its transaction and tries again: the holder's `create index concurrently` waits
+ * for every transaction with an older snapshot.
  */
 async function lock(tx: postgres.TransactionSql): Promise<boolean> {
   await tx.unsafe(fixedSettings)

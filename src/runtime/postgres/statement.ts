@@ -141,8 +141,8 @@ const hasSqlState = (error: unknown, pattern: RegExp) =>
   error instanceof postgres.PostgresError && pattern.test(error.code)
 
 /**
- * idle_session_timeout, idle_in_transaction_session_timeout, transaction_timeout: a statement sent to a server
- * which closed the connection for these has not run, or is undone.
+ * idle_session_timeout, idle_in_transaction_session_timeout, transaction_timeout: a statement sent to a
+ * server which closed the connection for these has not run, or is undone.
  */
 const wasIdle = (error: unknown) => hasSqlState(error, /^(57P05|25P0[34])$/)
 

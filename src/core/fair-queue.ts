@@ -15,7 +15,7 @@ export type FairQueue = ReturnType<typeof fairQueue>
 
 type Job = {
   asker: Asker
-  /** The last turns of the address, and of the user at that address: the lowest is served next. */
+  /** Numbers of the last service, or else of the arrival; the lowest is served next. */
   addressTurn: number
   userTurn: number
   start: (slot: Slot) => void

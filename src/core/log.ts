@@ -43,5 +43,5 @@ export function errorFields(error: unknown): LogFields {
   }
 }
 
-/** Errors about services that ours depends on, whose stack would say nothing. */
+/** Errors from settings, services or time limits: a stack would say nothing. */
 const isExpected = (error: Error) => 'isExpected' in error && error.isExpected === true

@@ -4,8 +4,8 @@ export type Semaphore = ReturnType<typeof createSemaphore>
 type Waiter = { previous: Waiter; next: Waiter; wake: () => void }
 
 /**
- * A counting semaphore: callers beyond the number of slots wait, first in, first out, in a linked list. A Set
- * whose values come and go would chain its outgrown tables in V8, and their values would survive with them.
+ * A counting semaphore: callers beyond the number of slots wait, first in, first out, in a linked list. V8's
+ * Set can keep removed values in memory, in tables that it has outgrown.
  */
 export function createSemaphore(slots: number) {
   const line = createRing()

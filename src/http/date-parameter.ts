@@ -2,7 +2,7 @@ import * as z from 'zod'
 
 const form = /^(\d{4}-\d\d-\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d)))?$/
 
-/** Later or earlier times are cut to these: JavaScript and Postgres can both write them. */
+/** Times beyond are set to these, which JavaScript and Postgres can both write. */
 const earliest = Date.parse('0001-01-01T00:00:00.000Z')
 const latest = Date.parse('9999-12-31T23:59:59.999Z')
 

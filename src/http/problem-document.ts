@@ -36,7 +36,7 @@ export const ProblemDocument = z
   })
   .meta({ id: 'Problem', description: 'A problem document (RFC 9457)', examples: [example] })
 
-/** Headers of problems by status, besides those of every response. */
+/** Names of the extra headers of problems, by status. */
 export function problemHeaders({ method }: Operation): Partial<Record<string, ResponseHeader[]>> {
   const own: Partial<Record<Operation['method'], ResponseHeader[]>> = {
     patch: ['Accept-Patch'],

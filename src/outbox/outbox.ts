@@ -36,7 +36,7 @@ export type Turn = { held: boolean; creator: number }
 
 export const firstTurn: Turn = { held: false, creator: -1 }
 
-/** Bounds the creators that a claim visits where few of them have a due event. */
+/** A claim visits no more creators, however few of them have a due event. */
 const maxVisited = 1000
 
 /**

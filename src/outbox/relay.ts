@@ -204,7 +204,7 @@ export function startRelay(deliverDue: DeliverDue, log: Logger) {
 
   start()
   return {
-    /** Makes a pass for an event that was just committed: now, or after the pass in progress. */
+    /** Starts a pass, or another after the current one. Ignored while paused or stopped. */
     wake() {
       if (!stopped && Date.now() >= pausedUntil) start()
     },

@@ -1,7 +1,7 @@
 /** The notifier's stopped channels, as its answers name them. */
 import type { Logger } from '../core/log.ts'
 
-/** `observe` takes what the function returned. `count` is for metrics. */
+/** `observe` takes the notifier's answer. `count` is for metrics. */
 export function watchStoppedChannels(log: Logger) {
   let stopped: string[] = []
   return {

@@ -7,7 +7,7 @@ import { measureOutbox } from './outbox.ts'
 
 export type OutboxMeasure = Awaited<ReturnType<typeof measureOutbox>>
 
-/** Bounds the load on a database that is busy or away, and the wait of whoever asks. */
+/** The database is measured at most once in this time, even when it is down. */
 const maximumAgeMs = 5_000
 const timeoutMs = 1_500
 

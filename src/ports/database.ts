@@ -6,7 +6,7 @@ export type ValueTypes = { bigint: number; date: string; numeric: string }
 /** postgres.js's tag, for statements and fragments of them. */
 export type SqlTag = Sql<ValueTypes> | TransactionSql<ValueTypes>
 
-/** A value of a statement's text, for `$1`, `$2` and so on. */
+/** The value of a statement's parameter, such as `$1`. */
 export type SqlValue = ParameterOrJSON<ValueTypes[keyof ValueTypes]>
 
 export type StatementOptions = {

@@ -444,7 +444,7 @@ describe('incomplete requests', () => {
     ['chunks without the last', post('Transfer-Encoding: chunked\r\n', '2\r\n{}\r\n')],
   ]
 
-  test.each(halves)('%s before the end of the connection gets a 400 or no answer', async (_, bytes) => {
+  test.each(halves)('a connection that ends after %s gets a 400 or no answer', async (_, bytes) => {
     const answers = readAnswers(await exchange(bytes, { end: true }))
     expect([[], [400]]).toContainEqual(statuses(answers))
     expect(faultsOf(answers)).toEqual([])

@@ -170,7 +170,7 @@ describe('a lock_timeout of the database', () => {
   })
 })
 
-describe('settings under which no answer would be right', () => {
+describe('settings that make every answer wrong', () => {
   const hopeless = [
     ['session_replication_role', 'replica', 'no trigger'],
     ['exit_on_error', 'on', 'ends its connection'],

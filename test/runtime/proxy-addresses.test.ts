@@ -27,7 +27,7 @@ function left(api: ApiProcess, peer: string, headers: Record<string, string>): P
 
 // Only Linux has all of 127.0.0.0/8 on loopback.
 describe.runIf(process.platform === 'linux')('TRUSTED_PROXY_ADDRESSES', () => {
-  test('the header counts from these peers only; one warning reports that another peer sent it', async () => {
+  test('the header counts from listed peers only; one warning names another peer that sent it', async () => {
     const api = await start({
       TRUSTED_PROXY_HEADER: 'X-Forwarded-For',
       TRUSTED_PROXY_ADDRESSES: '127.0.0.2, ::ffff:127.0.1.0/120',

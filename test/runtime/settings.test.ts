@@ -151,7 +151,7 @@ describe('a bad setting', () => {
     'https://tasks.example.com/?a=b',
     'https://tasks.example.com/#',
     'ftp://tasks',
-  ])('%s: no setting that a path could not follow, or that fetch refuses', (url) => {
+  ])('%s is refused: no path can follow it, or fetch refuses it', (url) => {
     for (const name of ['PUBLIC_URL', 'NOTIFIER_ENDPOINT', 'UPSTASH_REDIS_REST_URL'])
       expect(() => readConfig({ [name]: url })).toThrow(
         new RegExp(`^${name}: .*give a URL such as .*, without`),

@@ -110,7 +110,7 @@ async function startGone(context: TestContext) {
   return { service, api, run }
 }
 
-test('log, metric and doctor report a stopped webhook until a restart', async (context) => {
+test('log, metric and doctor report a webhook that a 410 stopped', async (context) => {
   const { service, api, run } = await startGone(context)
   await complete(api, 5)
   await untilDelivered(service)

@@ -152,7 +152,7 @@ test('a repeated event waits for the attempt in flight', async () => {
   expect(lines.filter((line) => line.includes(event.id))).toHaveLength(1)
 })
 
-test('an attempt that was dropped silently is repeated after the time-out', async () => {
+test('an attempt that never settles is repeated after the time-out', async () => {
   let calls = 0
   const send = () => (++calls === 1 ? new Promise<void>(() => {}) : Promise.resolve())
   const { handle, lines } = handlerWithLog({ channels: [{ name: 'webhook', send }] })

@@ -305,7 +305,7 @@ test('answers /healthz, and 404 for unknown paths', async () => {
   }
 })
 
-test('takes the name from an ARN, and refuses a text without one', () => {
+test('takes the name from an ARN, and refuses a malformed name', () => {
   const options = {
     load: () => async () => null,
     concurrency: 1,

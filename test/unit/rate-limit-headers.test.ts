@@ -62,7 +62,7 @@ describe('the headers', () => {
     }
   })
 
-  test('do not shorten the wait of a slow answer', () => {
+  test('keep the full wait in a slow answer', () => {
     expect(rateLimitHeaders(refused(user, 1500), now + 5000)['Retry-After']).toBe('2')
   })
 

@@ -108,7 +108,7 @@ export function createHandler({
     return { failures, throttled }
   }
 
-  /** Once for each channel: the log lines of later events name the channel. */
+  /** Logs the stop of a channel once. The lines of later events name the channel. */
   function reportStop(channel: string, { message: reason }: StoppedError) {
     if (knownStopped.has(channel)) return
     knownStopped.add(channel)

@@ -20,7 +20,7 @@ export type Notification = {
   log: { message: string } & Record<string, unknown>
 }
 
-/** Each throws an Error in one line when the event is malformed, or of another version of its type. */
+/** Each throws an Error with a one-line message for a malformed event or another version. */
 const describers = new Map<string, (event: OutboxEvent) => Notification>([
   [taskCompleted.type, (event) => describeCompletion(taskCompleted.parse(event))],
 ])

@@ -1,4 +1,4 @@
-/** Both Workers under `wrangler dev`, which runs them on workerd as Cloudflare does. */
+/** Runs the API and notifier Workers under `wrangler dev`, on Cloudflare's workerd. */
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'

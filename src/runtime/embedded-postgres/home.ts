@@ -121,7 +121,7 @@ async function makeTrusted(directory: string): Promise<string> {
   )
 }
 
-/** Checked each time, since root's server runs the programs in it. */
+/** Belongs to root, and nobody else can write to it: Postgres may run from it. */
 async function isTrusted(directory: string): Promise<boolean> {
   if (!(await exists(directory))) return false
   const found = await lstat(directory)

@@ -78,8 +78,8 @@ export async function readOwner(file: string): Promise<Owner | undefined> {
 }
 
 /**
- * The quick check before anything slow begins. Returns the record of a dead predecessor. Two starts that take
- * over from one dead owner at the same instant may both pass; then Postgres's own lock decides (see
+ * Writes the owner's record, or throws if another owner runs. Returns a dead owner's record. Two starts that
+ * take over from one dead owner at the same instant may both pass; then Postgres's own lock decides (see
  * `findPostmasterOwner`).
  */
 export async function claimOwnership(file: string, owner: Owner, dataDirectory: string) {

@@ -45,7 +45,7 @@ export const isShared = (user: ServerUser) => user.name === sharedAccount
 export const canEnter = (user: ServerUser | null, directory: string) => test(user, '-x', directory)
 export const canRead = (user: ServerUser | null, path: string) => test(user, '-r', path)
 
-/** Runs `test` as that user: with access lists and containers modes are not enough. */
+/** Runs `test` as the user: file modes do not show access lists or containers. */
 async function test(user: ServerUser | null, condition: '-r' | '-x', path: string): Promise<boolean> {
   if (!user) return true
   try {

@@ -80,7 +80,7 @@ function launchNotifier(options: NotifierOptions, credentials: NotifierCredentia
       NOTIFIER_HOST: host,
       NOTIFIER_PORT: String(port),
       NOTIFIER_FUNCTION: functionName,
-      // Its stdin closes when this process ends, even by SIGKILL, and then it ends too.
+      // The notifier ends when its stdin closes, so also if this process is SIGKILLed.
       NOTIFIER_PARENT_PIPE: '1',
       AWS_REGION: region,
       AWS_ACCESS_KEY_ID: credentials.accessKeyId,

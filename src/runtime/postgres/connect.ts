@@ -6,7 +6,7 @@ import type { Connect } from './connections.ts'
 import { readDatabaseUrl } from './database-url.ts'
 import { valueOptions } from './postgres.ts'
 
-/** Plain data: DATABASE_URL, or the embedded server's connection. */
+/** Can be sent to workers: DATABASE_URL or the embedded connection. */
 export type DatabaseAddress = string | Connection
 
 /** @throws StartError when DATABASE_URL, or a file that it names, cannot be read */

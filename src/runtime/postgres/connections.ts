@@ -100,7 +100,7 @@ export function createConnections(connect: Connect, poolSize: number) {
         throw error
       }
     },
-    /** No connection of now is leased again. Statements under way may end. */
+    /** No present connection is leased again. Running statements may end. */
     markAllStale() {
       for (const connection of leased) stale.add(connection)
       for (const connection of idle.splice(0)) close(connection)

@@ -59,7 +59,7 @@ export type BoundChildOptions = Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid'
   input?: string | undefined
   /** A directory. */
   removedAtEnd?: string | undefined
-  /** Kills what the program leaves running. The cause of its end is then SIGKILL. */
+  /** Kills what the program leaves running. `exited` then reports SIGKILL. */
   endsGroup?: boolean
 }
 

@@ -1,4 +1,5 @@
--- A task's JSON is made in one place, for its completion event and for the answer that an idempotency key is bound to.
+-- One function makes a task's JSON: for its completion event, and for the answer that an idempotency key is
+-- bound to.
 
 create function task_json(task tasks) returns jsonb language sql stable
 return jsonb_build_object(
@@ -27,7 +28,7 @@ begin
     'resources', jsonb_build_array('/api/tasks/' || new.id || '/'),
     'detail', jsonb_build_object(
       'task', task_json(new),
-      -- The API's statements say who acts, for their transaction; a change made by hand has nobody to name.
+      -- The API's statements say who acts, for their transaction; a change by hand names nobody.
       'completed_by', (select jsonb_build_object('id', id, 'username', username) from users
         where id = nullif(current_setting('task_api.user_id', true), '')::bigint))));
   return null;
@@ -53,7 +54,7 @@ begin
   given.revision := old.revision;
   given.search_text := old.search_text;
   if given is distinct from old then
-    -- clock_timestamp(), not now(): a write that waited for another's lock would otherwise bear the earlier time.
+    -- clock_timestamp(), not now(): a write that waited for a lock would otherwise bear the earlier time.
     new.updated_at := greatest(date_trunc('milliseconds', clock_timestamp()), old.updated_at);
     new.completed_at := case
       when new.status = 'pending' then null

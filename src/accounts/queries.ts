@@ -1,6 +1,5 @@
 /** The accounts' statements, one a function. */
 import { actingCaller, type Caller, isLive, queryAs } from '../auth/caller.ts'
-
 import type { Database } from '../ports/database.ts'
 import { keyset, type Position } from '../resource/page.ts'
 

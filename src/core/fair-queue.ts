@@ -133,7 +133,7 @@ const isBefore = (one: Job, other: Job) =>
   one.addressTurn < other.addressTurn ||
   (one.addressTurn === other.addressTurn && one.userTurn < other.userTurn)
 
-/** Of groups of equal size, returns the one with the newest job. Empty without jobs. */
+/** Returns the largest group, of equal ones that with the newest job. Empty without jobs. */
 function largestGroup(jobs: Job[], keyOf: (job: Job) => unknown): Job[] {
   const sizes = new Map<unknown, number>()
   for (const job of jobs) sizes.set(keyOf(job), (sizes.get(keyOf(job)) ?? 0) + 1)

@@ -1,4 +1,4 @@
-/** What a runtime supplies, and what is known of a request while it is answered. */
+/** The dependencies that a runtime supplies, and the state of a request while it is answered. */
 import type { Context } from 'hono'
 import type { AccessTokens } from '../auth/access-tokens.ts'
 import type { Caller } from '../auth/caller.ts'

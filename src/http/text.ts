@@ -38,5 +38,5 @@ function trimmedPattern(minimum: number, maximum: number): string {
 
 const characters = (count: number) => (count === 1 ? 'character' : 'characters')
 
-/** Of well-formed text: its UTF-16 length minus the second halves of surrogate pairs. */
+/** The UTF-16 length of well-formed text, minus the second halves of surrogate pairs. */
 const codePoints = (value: string) => value.length - (value.match(/[\udc00-\udfff]/g)?.length ?? 0)

@@ -10,7 +10,7 @@ type OutboxSummary = {
   /** Waiting events that failed at least once. */
   failing: number
   dead: number
-  /** Of the oldest waiting event. */
+  /** Age of the oldest waiting event. */
   oldest_age_seconds: number | null
 }
 

@@ -14,7 +14,7 @@ export type LambdaClientOptions = {
   invocation: 'RequestResponse' | 'Event'
   region: string
   credentials: Credentials | CredentialSource
-  /** Of the whole invocation. Must be longer than the function's own time-out. */
+  /** Limits the whole invocation. Must be longer than the function's own time-out. */
   timeoutMs: number
   /** Called with what the function returned, usually JSON. Not for `Event`. */
   onReturn?: (payload: string) => void

@@ -54,5 +54,5 @@ export const columnsOf = (members: Resource, row = 't') =>
 export const writtenNames = (members: Resource) =>
   Object.keys(members).filter((name) => members[name]?.written !== undefined)
 
-/** What a client wrote, by member; undefined for a member that it left out. */
+/** Values that a client wrote, by member; undefined for a member that it left out. */
 export type Written = Record<string, string | number | boolean | null | undefined>

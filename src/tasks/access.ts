@@ -1,4 +1,4 @@
-/** Who may see, change and delete a task: SQL for every statement, in terms of a task `t`. */
+/** Access rules: who may see, change and delete a task, as SQL for statements about a task `t`. */
 import type { Database } from '../ports/database.ts'
 
 /** Columns whose user sees the task. Each has an index for every ordering of a list. */

@@ -8,7 +8,6 @@ export type CheckResult = {
   name: string
   status: 'ok' | 'warning' | 'failed'
   detail: string
-  /** What to do. */
   advice?: string
 }
 

@@ -58,7 +58,7 @@ export async function createCluster(cluster: string, programs: Programs, passwor
     await run(programs, 'initdb', [
       ...['-D', building, '-U', superuser, '--encoding=UTF8'],
       ...['--data-checksums', '--no-sync', '--no-instructions'],
-      // Of the C library or ICU, an update would change the order, and so invalidate indexes.
+      // A collation of the C library or ICU may change with an update, which would invalidate indexes.
       ...['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
       // Replaced below: initdb takes scram-sha-256 only together with a password.
       '--auth=reject',

@@ -18,7 +18,7 @@ type NotifierOptions = {
   dataDirectory: string
   functionName: string
   region: string
-  /** Of the queue. Passed in the environment, since it may have a password. */
+  /** Passed in the environment, since it may have a password. */
   databaseUrl?: string | undefined
   /** The API's own environment, of which the notifier gets a part. */
   environment: Record<string, string | undefined>

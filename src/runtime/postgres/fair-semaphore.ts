@@ -6,7 +6,7 @@ type Limits = { slots: number; waitingPerUser: number; waitingInAll: number }
 
 type User = { turn: Semaphore; waiting: number }
 
-/** Whoever has the user's turn waits for a slot: the line for slots has each user once. */
+/** The holder of a user's turn waits for a slot: the line for slots has each user once. */
 export function createFairSemaphore({ slots, waitingPerUser, waitingInAll }: Limits) {
   const shared = createSemaphore(slots)
   const users = new Map<number, User>()

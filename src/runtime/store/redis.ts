@@ -46,7 +46,7 @@ export async function connectRedis(
 ): Promise<RedisCommands & { close(): Promise<void> }> {
   // Half of a bundle's code and of a start's time: loaded only when needed.
   const { createClient } = await import('redis')
-  /** Of the last attempt to connect: a command without a connection only says that there is none. */
+  /** The last failure to connect. A command without a connection only says that there is none. */
   let failure: Error | undefined
   function open() {
     const client = createClient({ ...clientOptions, url })

@@ -23,9 +23,12 @@ export async function cachedOr(exchange: Exchange, make: () => Promise<Answer>):
     return { status: 200, headers: JSON.parse(head), body }
   }
   const answer = await make()
-  const content: Content = { head: JSON.stringify(answer.headers ?? {}), body: answer.body ?? '' }
-  const isStored = lookup.slot !== undefined && answer.status === 200 && fits(content)
-  if (isStored) deps.background(deps.cache.store(lookup, content))
+  let isStored = false
+  if (lookup.slot && answer.status === 200) {
+    const content: Content = { head: JSON.stringify(answer.headers ?? {}), body: answer.body ?? '' }
+    isStored = fits(content)
+    if (isStored) deps.background(deps.cache.store(lookup, content))
+  }
   // RFC 9211, about the service's own cache. Cache-Control is for clients and proxies.
   headers['Cache-Status'] = `task-api; fwd=${lookup.outcome}${isStored ? '; stored' : ''}`
   return answer

@@ -47,6 +47,7 @@ export function answerConditionally(
   { match, noneMatch }: Precondition,
   changed: string,
 ): Answer {
+  if (match === null && noneMatch === null) return answer
   const version = versionsIn(answer.headers?.ETag) ?? ''
   if (match !== null && !includesVersion(match, version)) throw preconditionFailed(changed, version)
   return includesVersion(noneMatch, version) ? { ...answer, status: 304, body: null } : answer

@@ -62,8 +62,9 @@ export function implement<const O extends Operation>(operation: O, handle: Handl
     })
     const make = async () => handle(exchange as CallerExchange, input as Input<O>)
     const answer = cached ? await cachedOr(exchange, make) : await make()
-    return conditional !== undefined && method === 'get'
-      ? answerConditionally(answer, preconditionOf(exchange.c), conditional)
+    const { precondition } = input
+    return precondition && conditional !== undefined && method === 'get'
+      ? answerConditionally(answer, precondition, conditional)
       : answer
   }
 
@@ -112,10 +113,12 @@ async function respond(exchange: Exchange, act: Act, note: Note): Promise<Respon
   return toResponse(exchange, answer)
 }
 
-export function toResponse({ c, headers }: Exchange, { status, headers: own, body }: Answer): Response {
-  const type = body === null ? {} : { 'Content-Type': 'application/json' }
-  return c.newResponse(body, status as StatusCode, { ...type, ...headers, ...own })
+export function toResponse(exchange: Exchange, { status, headers: own, body }: Answer): Response {
+  const { c, headers } = exchange
+  if (body !== null) headers['Content-Type'] = 'application/json'
+  return c.newResponse(body, status as StatusCode, own ? Object.assign(headers, own) : headers)
 }
+
 /** Counts a request that no operation answers; the token of an ended session counts as none. */
 async function countUnmatched(exchange: Exchange, limit: LimitUse | null) {
   if (!limit) return

@@ -33,7 +33,7 @@ const ownHttp = ['test/api/{malformed-http,http-connections,fuzz,naughty-strings
 /** Has JSON that is nested too deep for Prism, which checks it recursively. */
 const beyondPrism = process.env.TEST_PROXY === 'prism' ? ['test/api/json-corpus.test.ts'] : []
 
-/** What could differ on workerd: time, randomness, keys, the store, work after the answer. */
+/** The files that could differ on workerd: time, randomness, keys, the store, work after the answer. */
 const differsOnWorkerd = [
   'test/api/{access-tokens,accounts,client-addresses,completion-events,first-steps,login-limits}.test.ts',
   'test/api/{passing-time,rate-limit-answers,rate-limits,registration}.test.ts',
@@ -82,7 +82,7 @@ export default defineConfig({
               test: {
                 ...patient,
                 name: 'api-lambda',
-                // What could differ on AWS Lambda: requests, answers, addresses, work after the answer.
+                // The files that could differ on AWS Lambda: requests, answers, addresses, work after the answer.
                 include: [
                   'test/api/{first-steps,conventions,conditional-requests,task-input}.test.ts',
                   'test/api/{completion-events,client-addresses}.test.ts',

@@ -48,7 +48,8 @@ const columns = 'u.id, u.username, u.email, extract(epoch from u.created_at) cre
 
 /** @throws SessionEnded */
 export async function findCaller(db: Database, caller: Caller) {
-  const text = `select ${columns}, u.password_hash from sessions s join users u on u.id = s.user_id where ${isLive}`
+  const text = `
+    select ${columns}, u.password_hash from sessions s join users u on u.id = s.user_id where ${isLive}`
   const [user] = await queryAs<UserWithHash>(db, caller, text, [], { read: true })
   return user
 }

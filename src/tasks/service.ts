@@ -1,4 +1,4 @@
-/** What can be done with tasks. Every function may throw SessionEnded, having done nothing. */
+/** The operations on tasks. Every function may throw SessionEnded, having done nothing. */
 import postgres from 'postgres'
 import { type Caller, SessionEnded } from '../auth/caller.ts'
 import { invalidInput, notFound, Problem, unavailable } from '../core/problem.ts'

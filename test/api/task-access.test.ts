@@ -1,4 +1,4 @@
-/** Who may see, change and delete a task, and that no answer tells a stranger that it exists. */
+/** Access to tasks: who may see, change and delete one; no answer tells a stranger that it exists. */
 import { describe, expect, inject, test } from 'vitest'
 import {
   type Answer,

@@ -1,6 +1,6 @@
 /**
- * What an operator sets, as the process takes it: what is refused at the start and how, and what each choice
- * does.
+ * Settings as the process takes them: those that are refused at the start, with which message, and the effect
+ * of each choice.
  */
 import { spawn } from 'node:child_process'
 import { createHmac, randomUUID } from 'node:crypto'

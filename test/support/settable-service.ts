@@ -9,7 +9,7 @@ import { migrateDatabase, startApi } from './processes.ts'
 type Server = Pick<PostgresCluster, 'query' | 'url'>
 type Options = {
   server: Server
-  /** What the service connects to instead, such as a pooler. */
+  /** A pooler, for one, that the service connects to instead. */
   front?: Pick<PostgresCluster, 'url'>
   environment?: Record<string, string>
   /** Options of `create database`. */

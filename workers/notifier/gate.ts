@@ -42,7 +42,7 @@ export function createGate(now: () => number = Date.now) {
   }
 
   function throttle(reason: string, askedMs: number | undefined) {
-    // Of several concurrent calls, only the first answer counts.
+    // Only the first answer of several concurrent calls counts.
     if (now() >= throttledUntil) throttlings++
     const ownMs = backoffMs(throttlings - 1, backoff)
     const ms = boundThrottle(askedMs ?? ownMs)

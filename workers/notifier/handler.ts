@@ -23,7 +23,7 @@ export type Handler = LambdaFunction<{
 type HandlerOptions = {
   /** Without channels an event is only logged. */
   channels?: Channel[]
-  /** Of each channel. All send at the same time. */
+  /** Time for each channel. All send at the same time. */
   timeoutMs?: number
   /** The number of event ids that are remembered. */
   remembered?: number

@@ -15,7 +15,7 @@ const key = (example: string, ...more: z.core.$ZodCheck<string>[]) =>
     .string(`give the key pair that callers sign with, such as ${example}`)
     .check(z.regex(/^[\x21-\x7e]{1,128}$/, 'give up to 128 visible ASCII characters'), ...more)
 
-/** Of every host of the handler. */
+/** Settings of every host of the handler. */
 export const HostSettings = {
   NOTIFIER_CONCURRENCY: ConcurrencySetting,
   NOTIFIER_FUNCTION: FunctionNameSetting,

@@ -9,9 +9,9 @@ import { logOnOutput } from './runtime/process/output.ts'
 import { createStack } from './runtime/process/shutdown.ts'
 import { serve } from './runtime/serve.ts'
 
-logOnOutput()
+const print = logOnOutput()
 const config = readConfig(process.env)
-const log = createLogger(config.logLevel, console.log, { pid: process.pid })
+const log = createLogger(config.logLevel, print, { pid: process.pid })
 surviveLostWrites(log)
 const stack = createStack(log)
 runClusterWorker({

@@ -11,20 +11,29 @@ import { escapeInvisible } from '../../core/plain-text.ts'
 
 /** Buffered for a slow reader. Further lines are dropped. */
 const bufferBytes = 1024 * 1024
+/** The lines of a turn of the event loop are written together, up to about this many bytes at a time. */
+const batchBytes = 64 * 1024
 const retryMs = { slow: 50, failed: 1000 }
 /** An exiting process waits this long for a slow reader. */
 const exitMs = 500
 
+const lineBreak = 0x0a
+
 type Descriptor = 1 | 2
-/** `lines` counts the lines that are lost when the entry cannot be written; a notice reports several. */
-type Entry = { bytes: Buffer; lines: number; isNotice: boolean; hasBegun: boolean }
+/** Lines, or a notice that reports `lost` ones. */
+type Batch = { bytes: Buffer; lost: number }
 
 let lost = 0
 export const linesLost = () => lost
 
-/** Makes `console` print log lines: it neither blocks nor fails, and counts the lines that it drops. */
-export function logOnOutput(): void {
-  replaceConsole((descriptor) => createLog(descriptor).write)
+/**
+ * Makes `console` print log lines: it neither blocks nor fails, and counts the lines that it drops. Returns a
+ * shorter way to standard output, for a line without its line break and without invisible characters.
+ */
+export function logOnOutput(): (line: string) => void {
+  const logs = { 1: createLog(1), 2: createLog(2) }
+  replaceConsole((descriptor) => (text) => logs[descriptor](escapeInvisible(text)))
+  return (line) => logs[1](`${line}\n`)
 }
 
 /**
@@ -35,7 +44,7 @@ export function runAnswering(work: () => Promise<unknown>, describe: (error: unk
   let unwritten: string | undefined
   replaceConsole((descriptor) => (text) => {
     try {
-      if (descriptor === 2 || unwritten === undefined) writeWhole(descriptor, text)
+      if (descriptor === 2 || unwritten === undefined) writeWhole(descriptor, escapeInvisible(text))
     } catch (error) {
       // Without standard error there is nowhere to report it.
       if (descriptor === 1) unwritten = codeOf(error) ?? String(error)
@@ -62,7 +71,7 @@ function replaceConsole(writer: (descriptor: Descriptor) => (text: string) => vo
     return new Writable({
       decodeStrings: false,
       write(chunk, _encoding, done) {
-        write(escapeInvisible(String(chunk)))
+        write(String(chunk))
         done()
       },
     })
@@ -70,34 +79,46 @@ function replaceConsole(writer: (descriptor: Descriptor) => (text: string) => vo
   globalThis.console = new Console({ stdout: stream(1), stderr: stream(2), ignoreErrors: false })
 }
 
+/** Returns the function that prints text: one line, or several. */
 function createLog(descriptor: Descriptor) {
   const target = openWithoutBlocking(descriptor)
-  const waiting: Entry[] = []
+  /** Printed since the last batch. */
+  let latest = ''
+  /** The first of them may be partly written: then its bytes are the rest. */
+  const waiting: Batch[] = []
   let waitingBytes = 0
   let unreported = 0
   let reason = ''
   /** True while the last write ended within a line. */
   let isWithinLine = false
+  let isExiting = false
   let timer: NodeJS.Timeout | undefined
 
-  function write(text: string) {
-    if (waitingBytes >= bufferBytes) {
+  function print(text: string) {
+    if (waitingBytes + latest.length >= bufferBytes) {
       lose(1, 'slow reader')
       return
     }
     if (unreported > 0) addNotice()
-    add(text, { lines: 1, isNotice: false })
-    drain()
+    if (latest === '') setImmediate(drain)
+    latest += text
+    if (isExiting || latest.length >= batchBytes) drain()
   }
 
-  function add(text: string, entry: Pick<Entry, 'lines' | 'isNotice'>) {
+  function add(text: string, lost: number) {
     const bytes = Buffer.from(text)
-    waiting.push({ bytes, hasBegun: false, ...entry })
+    waiting.push({ bytes, lost })
     waitingBytes += bytes.length
   }
 
+  function addLatest() {
+    if (latest !== '') add(latest, 0)
+    latest = ''
+  }
+
   function addNotice() {
-    add(`${isWithinLine ? '\n' : ''}${noticeOf(unreported, reason)}\n`, { lines: unreported, isNotice: true })
+    addLatest()
+    add(`${isWithinLine ? '\n' : ''}${noticeOf(unreported, reason)}\n`, unreported)
     unreported = 0
   }
 
@@ -110,6 +131,7 @@ function createLog(descriptor: Descriptor) {
   /** Writes the buffer. Returns false when the reader is not ready for all of it. */
   function drain(): boolean {
     clearTimeout(timer)
+    addLatest()
     try {
       while (waiting.length > 0 || unreported > 0) {
         if (waiting.length === 0) addNotice()
@@ -130,30 +152,27 @@ function createLog(descriptor: Descriptor) {
     if (!first) return
     const written = writeSync(target, first.bytes)
     waitingBytes -= written
-    first.hasBegun = written < first.bytes.length
-    if (first.hasBegun) {
-      first.bytes = first.bytes.subarray(written)
-    } else {
-      waiting.shift()
-      isWithinLine = false
-    }
+    isWithinLine = first.bytes[written - 1] !== lineBreak
+    first.bytes = first.bytes.subarray(written)
+    if (first.bytes.length === 0) waiting.shift()
   }
 
   function loseWaiting(why: string) {
-    isWithinLine ||= waiting[0]?.hasBegun ?? false
-    for (const { lines } of waiting) unreported += lines
-    // The lines of a notice were counted when they were lost.
-    lost += waiting.filter(({ isNotice }) => !isNotice).length
+    for (const batch of waiting) {
+      if (batch.lost > 0) unreported += batch.lost
+      else lose(batch.bytes.filter((byte) => byte === lineBreak).length, why)
+    }
     reason = why
     waiting.length = 0
     waitingBytes = 0
   }
 
   process.on('exit', () => {
+    isExiting = true
     const deadline = Date.now() + exitMs
     while (!drain() && Date.now() < deadline) pause(10)
   })
-  return { write }
+  return print
 }
 
 function noticeOf(lines: number, reason: string) {

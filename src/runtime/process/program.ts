@@ -12,16 +12,15 @@ import { createStack, type Stack, stopOnSignals } from './shutdown.ts'
 export function runProgram(
   start: (config: Config, log: Logger, stack: Stack) => Promise<{ failed?: Promise<string> }>,
 ): void {
-  logOnOutput()
-  run(start).catch((error: unknown) => {
+  run(start, logOnOutput()).catch((error: unknown) => {
     console.error(error instanceof StartError ? error.message : error)
     process.exit(1)
   })
 }
 
-async function run(start: Parameters<typeof runProgram>[0]) {
+async function run(start: Parameters<typeof runProgram>[0], print: (line: string) => void) {
   const config = readConfig(process.env)
-  const log = createLogger(config.logLevel)
+  const log = createLogger(config.logLevel, print)
   const stack = createStack(log)
   const isStopping = stopOnSignals(stack, log, config.shutdownDelayMs)
   try {

@@ -21,6 +21,9 @@ const clientOptions = {
   // A command that waits in a queue would miss its time-out and be executed all the same.
   disableOfflineQueue: true,
   commandsQueueMaxLength: 10_000,
+  // The client's own time-out makes an AbortSignal for each command: 15 µs. The guard has one, and the
+  // watchdog below replaces a connection that does not answer.
+  commandOptions: { timeout: 0 },
   // Keeps a firewall or balancer in between from dropping an idle connection.
   pingInterval: 30_000,
   socket: {

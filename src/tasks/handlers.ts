@@ -1,6 +1,6 @@
 /** Handlers of the task operations. */
 import type { Answer } from '../http/answer.ts'
-import { json, noContent } from '../http/answer.ts'
+import { json, jsonList, noContent } from '../http/answer.ts'
 import { entityTag } from '../http/conditional.ts'
 import { type Implementation, implement } from '../http/implement.ts'
 import * as operations from './operations.ts'
@@ -16,8 +16,7 @@ export const tasks: Implementation[] = [
   implement(operations.listTasks, async ({ deps, caller }, { query, page }) => {
     const { tasks, count, pages } = await service.listTasks(deps, caller, query, page.position)
     const { next, previous, headers } = page.links(pages)
-    const body = { ...(count === undefined ? {} : { count }), next, previous, results: tasks }
-    return json(body, 200, { ...headers, ...revalidated })
+    return jsonList({ count, next, previous }, tasks, { ...headers, ...revalidated })
   }),
 
   implement(operations.createTask, async ({ deps, caller }, { body, idempotencyKey }) => {

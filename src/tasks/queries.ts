@@ -233,9 +233,12 @@ export async function listTasks(
   })
   return {
     count: rows[0].count ?? undefined,
-    rows: rows.flatMap(({ sort_key: key, count, ...task }) =>
-      task.id === null ? [] : [{ id: task.id, key, task: task as Task }],
-    ),
+    rows: rows.flatMap((row) => {
+      if (row.id === null) return []
+      const { id, sort_key: key } = row
+      // JSON leaves out undefined members. A copy without them costs a third of the row's JSON.
+      return [{ id, key, task: Object.assign(row as Task, { sort_key: undefined, count: undefined }) }]
+    }),
   }
 }
 

@@ -96,7 +96,7 @@ export async function removeTask(
   if (!deleted) throw preconditionFailed(changedSince, found)
 }
 
-/** A page may end early, at `maxPageBytes`. */
+/** Returns each task as JSON. A page may end early, at `maxPageBytes`. */
 export async function listTasks(
   { db }: Deps,
   caller: Caller,
@@ -106,19 +106,23 @@ export async function listTasks(
   const list = await (query.search === undefined
     ? queries.listTasks(db, caller, query, position)
     : queries.listTasks(db, caller, query, position, searchTimeoutMs).catch(searchTooSlow))
-  const { rows, ...pages } = pageOf(list.rows, {
-    size: rowsWithinBudget(list.rows.slice(0, query.limit)),
+  const read = list.rows.map(({ id, key, task }) => ({ id, key, json: JSON.stringify(task) }))
+  const { rows, ...pages } = pageOf(read, {
+    size: rowsWithinBudget(read.slice(0, query.limit)),
     from: position,
     keyOf: ({ key }) => key,
   })
-  return { tasks: rows.map(({ task }) => task), count: list.count, pages }
+  return { tasks: rows.map(({ json }) => json), count: list.count, pages }
 }
 
 /** How many of the rows, in the order they were read, fit a page: at least one. */
-function rowsWithinBudget(rows: queries.TaskList['rows']): number {
+function rowsWithinBudget(rows: { json: string }[]): number {
+  const units = rows.reduce((sum, { json }) => sum + json.length, 0)
+  // A UTF-16 unit has at most three bytes in UTF-8.
+  if (3 * units <= maxPageBytes) return rows.length
   let bytes = 0
-  const past = rows.findIndex(({ task }) => {
-    bytes += utf8.encode(JSON.stringify(task)).length
+  const past = rows.findIndex(({ json }) => {
+    bytes += utf8.encode(json).length
     return bytes > maxPageBytes
   })
   return past === -1 ? rows.length : Math.max(1, past)

@@ -51,14 +51,12 @@ export async function verify(key: Key, signature: string, message: string): Prom
   return bytes !== null && crypto.subtle.verify('HMAC', key, bytes, utf8.encode(message))
 }
 
-export function toBase64Url(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes)).replace(/[+/=]/g, (c) => ({ '+': '-', '/': '_' })[c] ?? '')
-}
+export const toBase64Url = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
 
 /** Null for anything but canonical base64url: spare bits at the end must be 0. */
 export function fromBase64Url(text: string): Uint8Array<ArrayBuffer> | null {
-  if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return null
-  const binary = atob(text.replace(/[-_]/g, (c) => (c === '-' ? '+' : '/')))
-  const bytes = Uint8Array.from(binary, (c) => c.charCodeAt(0))
+  const bytes = new Uint8Array(Buffer.from(text, 'base64url'))
+  // Buffer skips what is not base64url, and takes base64 too.
   return toBase64Url(bytes) === text ? bytes : null
 }

@@ -3,6 +3,7 @@ import './node-version.mjs'
 
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { patchPostgres } from './patch-postgres.mjs'
 import { copyReferencePage } from './reference-page.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -38,6 +39,7 @@ export const options = {
   outdir: 'dist',
   bundle: true,
   external,
+  plugins: [patchPostgres],
   platform: 'node',
   target: 'node20',
   format: 'esm',

@@ -50,7 +50,11 @@ await build({
 const { logOnOutput } = await import(`../${output}`)
 logOnOutput()
 copyReferencePage()
-const watcher = await context({ ...options, logLevel: 'silent', plugins: [restartOnBuild] })
+const watcher = await context({
+  ...options,
+  logLevel: 'silent',
+  plugins: [...options.plugins, restartOnBuild],
+})
 await watcher.watch()
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {

@@ -1,4 +1,4 @@
-// Copies the files of the reference page to dist/public. wrangler needs no other build step.
+// Copies the files of the reference page to dist/public.
 import { cpSync, mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -28,5 +28,3 @@ function isSame(from, to) {
     return false
   }
 }
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) copyReferencePage()

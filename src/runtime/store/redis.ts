@@ -1,4 +1,4 @@
-/** A Redis by TCP, through the package `redis`. */
+/** A Redis by TCP, through the package `@redis/client`. */
 import type { EventEmitter } from 'node:events'
 import { backoffMs } from '../../core/backoff.ts'
 import { describeFailure } from '../../core/failure.ts'
@@ -47,8 +47,8 @@ export async function connectRedis(
   log: Logger,
   { staleAfterMs = Number.POSITIVE_INFINITY }: RedisOptions = {},
 ): Promise<RedisCommands & { close(): Promise<void> }> {
-  // Half of a bundle's code and of a start's time: loaded only when needed.
-  const { createClient } = await import('redis')
+  // More code than all the rest: loaded only when needed.
+  const { createClient } = await import('./redis-client.ts')
   /** The last failure to connect. A command without a connection only says that there is none. */
   let failure: Error | undefined
   function open() {

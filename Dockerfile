@@ -27,4 +27,4 @@ EXPOSE 3000
 # Liveness, not readiness: an orchestrator must not restart the container while the database is away.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/healthz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--enable-source-maps", "dist/api.js"]
+CMD ["node", "dist/api.js"]

@@ -7,12 +7,13 @@ import type { Logger } from './core/log.ts'
 import { startCluster } from './runtime/cluster/primary.ts'
 import { createPrometheus, format } from './runtime/metrics/prometheus.ts'
 import { serveMetrics } from './runtime/metrics/server.ts'
+import { loadNativeBcrypt } from './runtime/passwords/password-hasher.ts'
 import { surviveLostWrites } from './runtime/postgres/driver.ts'
 import { runProgram } from './runtime/process/program.ts'
 import type { Stack } from './runtime/process/shutdown.ts'
 import { serve } from './runtime/serve.ts'
 import { openSharedServices } from './runtime/shared-services.ts'
-import { startChecks } from './runtime/start-checks.ts'
+import { runStartChecks } from './runtime/start-checks.ts'
 
 const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -20,7 +21,9 @@ const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 async function start(config: Config, log: Logger, stack: Stack) {
   surviveLostWrites(log)
   const context = { config, dataDirectory: resolve(config.dataDirectory), packageRoot, log }
-  for (const check of startChecks) await check.run(context)
+  await runStartChecks(context)
+  // Loads while the notifier starts.
+  if (config.webConcurrency === 1) loadNativeBcrypt().catch(() => {})
   const services = await openSharedServices({ ...context, notifierEntry: file('notifier.js'), stack })
   const { host, webConcurrency: count, metrics } = config
   const prometheus = metrics ? await createPrometheus(count === 1 ? '1' : 'primary') : undefined

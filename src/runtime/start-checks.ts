@@ -1,5 +1,5 @@
 /**
- * Conditions of a start. The start stops at the first that does not hold; `npm run doctor` reports on each.
+ * Conditions of a start. The start reports the first that does not hold; `npm run doctor` reports on each.
  */
 import type { Config } from '../config/api.ts'
 import { checkPorts } from './http/check-ports.ts'
@@ -26,6 +26,14 @@ export const startChecks: StartCheck[] = [
   { name: 'AWS credentials', run: ({ config }) => checkCredentials(config) },
   { name: 'database', run: checkDatabase },
 ]
+
+/** Runs all at the same time. @throws StartError of the first in the list that does not hold */
+export async function runStartChecks(context: StartContext): Promise<void> {
+  const checks = startChecks.map(({ run }) => run(context))
+  // Those behind the first that fails.
+  for (const check of checks) check.catch(() => {})
+  for (const check of checks) await check
+}
 
 async function checkCredentials({ notifier: { endpoint, credentials } }: Config) {
   if (!endpoint) return 'none needed: the notifier runs beside the API'

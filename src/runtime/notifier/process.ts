@@ -69,7 +69,7 @@ export async function startNotifier(options: NotifierOptions) {
 
 function launchNotifier(options: NotifierOptions, credentials: NotifierCredentials) {
   const { entry, port, functionName, region, databaseUrl, environment, log } = options
-  const child = spawn(process.execPath, ['--enable-source-maps', entry], {
+  const child = spawn(process.execPath, [entry], {
     // In its own process group Ctrl-C reaches only the API, which stops the notifier after the last delivery.
     detached: true,
     windowsHide: true,

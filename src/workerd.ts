@@ -15,9 +15,8 @@ import { createPasswordHasher, outliving, queued, queueLimits } from './ports/pa
 import { maintain } from './runtime/maintenance.ts'
 import { bcryptjs } from './runtime/passwords/bcryptjs.ts'
 import { createDatabase, valueOptions } from './runtime/postgres/postgres.ts'
-import { redisStore } from './runtime/store/redis-store.ts'
 import { createStoreState, overMemory, overShared, type StoreState } from './runtime/store/shared-store.ts'
-import { upstashCommands } from './runtime/store/upstash.ts'
+import { upstashStore } from './runtime/store/upstash.ts'
 
 type Env = {
   HYPERDRIVE: { connectionString: string }
@@ -104,8 +103,7 @@ function open(env: Env, { config, log }: Isolate['shared']) {
 /** Without a store each isolate counts limits by itself, and nothing is cached. */
 function openStore({ shared: { config }, store: state }: Isolate): Pick<Deps, StoreDeps> {
   if (!config.store) return overMemory(state.memory, false)
-  const store = redisStore(upstashCommands(config.store), config.store.prefix)
-  return overShared(store, { state, cached: config.cache })
+  return overShared(upstashStore(config.store), { state, cached: config.cache })
 }
 
 function createInvoke(env: Env, { notifier }: EdgeConfig) {

@@ -1,22 +1,23 @@
 /** Answers from the cache, and the header that says so. */
-import type { Content, Lookup } from '../store/cache.ts'
+import type { Content, Question } from '../store/cache.ts'
 import { fits } from '../store/cache.ts'
 import type { Answer } from './answer.ts'
 import type { Exchange } from './deps.ts'
 
-/** Starts the look-up without waiting for it. Its key is the path with the query as sent, in any order. */
-export function startLookup(exchange: Exchange) {
-  const { c, deps, session } = exchange
-  if (!session) return
+/** What to read for the caller's cached answer: its key is the path with the query as sent, in any order. */
+export async function questionOf({ c, deps, session }: Exchange): Promise<Question | undefined> {
+  if (!session) return undefined
+  const { path, url } = c.req
+  const route = path.endsWith('/') ? path.slice(0, -1) : path
   // A query may contain question marks.
-  const [, query = ''] = /\?(.*)$/s.exec(c.req.url) ?? []
-  const representation = `${c.req.path.replace(/\/$/, '')}?${query.split('&').sort().join('&')}`
-  exchange.lookup = deps.cache.lookUp(session.caller, representation)
+  const query = url.indexOf('?') === -1 ? '' : url.slice(url.indexOf('?') + 1)
+  const inOrder = query.includes('&') ? query.split('&').sort().join('&') : query
+  return deps.cache.ask(session.caller, `${route}?${inOrder}`)
 }
+
 /** The cached answer, or what `make` returns, which is then stored in the background. */
 export async function cachedOr(exchange: Exchange, make: () => Promise<Answer>): Promise<Answer> {
-  const { deps, headers } = exchange
-  const lookup: Lookup = (await exchange.lookup) ?? { outcome: 'bypass' }
+  const { deps, headers, lookup = { outcome: 'bypass' } } = exchange
   if (lookup.found) {
     const { head, body, ttlMs } = lookup.found
     headers['Cache-Status'] = `task-api; hit; ttl=${Math.floor(ttlMs / 1000)}`

@@ -65,7 +65,7 @@ export type Exchange = {
   /** Set once the access token's signature is verified. Statements check the session. */
   session: { caller: Caller; accessToken: string } | undefined
   /** The result of the cache look-up, where the operation is cached and the caller is known. */
-  lookup: Promise<Lookup> | undefined
+  lookup: Lookup | undefined
   /** The user that a login or a refresh names, for the log alone: the password or the token may be wrong. */
   namedUserId: number | undefined
 }

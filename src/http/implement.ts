@@ -6,7 +6,7 @@ import { notFound, Problem } from '../core/problem.ts'
 import type { Answer } from './answer.ts'
 import { rejectSession, requireCaller, requireLiveSession } from './authenticate.ts'
 import { acceptHeader, readBody } from './body.ts'
-import { cachedOr, startLookup } from './cached-answer.ts'
+import { cachedOr } from './cached-answer.ts'
 import { answerConditionally, preconditionOf } from './conditional.ts'
 import type { List } from './cursor.ts'
 import type { AppEnv, CallerExchange, Exchange } from './deps.ts'
@@ -53,9 +53,7 @@ export function implement<const O extends Operation>(operation: O, handle: Handl
   async function act(exchange: Exchange): Promise<Answer> {
     exchange.route = path
     if (limit?.class === 'general') await identify(exchange)
-    // In the same turn as the count, so that both travel to the store in one round trip.
-    if (cached) startLookup(exchange)
-    if (limit) await limitRequest(exchange, limit)
+    if (limit) await limitRequest(exchange, limit, cached)
     const input = await readInput(exchange).catch(async (error: unknown) => {
       await requireLiveSession(exchange)
       throw error

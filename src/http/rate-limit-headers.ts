@@ -1,24 +1,36 @@
 /** Rate-limit headers: the IETF draft's two, the older three `X-RateLimit-*`, and `Retry-After`. */
-import type { Verdict } from '../store/limiter.ts'
+import type { LimitRule, Verdict } from '../store/limiter.ts'
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
+
+/** The texts of a rule that are the same in every response. */
+const texts = new WeakMap<LimitRule, { policy: string; limit: string; name: string }>()
+
+function textsOf(rule: LimitRule) {
+  const known = texts.get(rule)
+  if (known) return known
+  const name = `"${rule.name}"`
+  const policy = `${name};q=${rule.limit};w=${seconds(rule.windowMs)}`
+  const made = { policy, limit: String(rule.limit), name }
+  texts.set(rule, made)
+  return made
+}
 
 /**
  * On refusal `Retry-After` is at least 1 and at least the wait, and the reset headers name the same moment.
  * @param now ms since the epoch
  */
-export function rateLimitHeaders(verdict: Verdict, now: number): Record<string, string> {
+export function setRateLimitHeaders(headers: Record<string, string>, verdict: Verdict, now: number) {
   const { rule, allowed, remaining, resetAt, retryAfterMs } = verdict
+  const { policy, limit, name } = textsOf(rule)
   const left = allowed ? Math.max(0, seconds(resetAt - now)) : Math.max(1, seconds(retryAfterMs))
-  return {
-    // draft-ietf-httpapi-ratelimit-headers-10
-    'RateLimit-Policy': `"${rule.name}";q=${rule.limit};w=${seconds(rule.windowMs)}`,
-    RateLimit: `"${rule.name}";r=${remaining};t=${left}`,
-    'X-RateLimit-Limit': String(rule.limit),
-    'X-RateLimit-Remaining': String(remaining),
-    'X-RateLimit-Reset': String(seconds(resetAt)),
-    ...(allowed ? {} : { 'Retry-After': String(left) }),
-  }
+  // draft-ietf-httpapi-ratelimit-headers-10
+  headers['RateLimit-Policy'] = policy
+  headers.RateLimit = `${name};r=${remaining};t=${left}`
+  headers['X-RateLimit-Limit'] = limit
+  headers['X-RateLimit-Remaining'] = String(remaining)
+  headers['X-RateLimit-Reset'] = String(seconds(resetAt))
+  if (!allowed) headers['Retry-After'] = String(left)
 }
 
 /**

@@ -1,10 +1,12 @@
 /** Sliding-window rate limits as a step of operations. */
 import type { Config } from '../config/api.ts'
 import { Problem } from '../core/problem.ts'
+import type { Question } from '../store/cache.ts'
 import type { Limiter, LimitRule, Verdict } from '../store/limiter.ts'
 import { bearerToken } from './bearer.ts'
+import { questionOf } from './cached-answer.ts'
 import type { Exchange } from './deps.ts'
-import { rateLimitHeaders, reported } from './rate-limit-headers.ts'
+import { reported, setRateLimitHeaders } from './rate-limit-headers.ts'
 
 /**
  * The limits that an operation's requests count under. `general`: the user's with a valid token, else the
@@ -17,8 +19,8 @@ export type LimitClass = 'general' | 'registration' | 'token'
 /** `cost` 0 reports the limits and counts nothing. */
 export type LimitUse = { class: LimitClass; cost: 0 | 1 }
 
-/** One limit, and the identity that it counts for. */
-export type Count = { rule: LimitRule; identity: string }
+/** One limit, the identity that it counts for, and what the limiter reads besides. */
+export type Count = { rule: LimitRule; identity: string; question?: Question | undefined }
 
 /** Verifies the access token, if there is one: sets `session` for a valid one. */
 export async function identify(exchange: Exchange) {
@@ -27,15 +29,33 @@ export async function identify(exchange: Exchange) {
   if (accessToken && caller) exchange.session = { caller, accessToken }
 }
 
-/** Counts the request before anything else is done with it. @throws Problem 429 */
-export async function limitRequest(exchange: Exchange, { class: limitClass, cost }: LimitUse) {
-  const { config, limiter } = exchange.deps
-  const counts = countsOf(exchange, limitClass, config.limits)
-  if (cost > 0) await count(exchange, ...counts)
-  else report(exchange, ...(await Promise.all(counts.map((each) => peek(limiter, each)))))
+/**
+ * Counts the request before anything else is done with it. Of a cached operation the cache is read in the
+ * same round trip.
+ * @throws Problem 429
+ */
+export async function limitRequest(
+  exchange: Exchange,
+  { class: limitClass, cost }: LimitUse,
+  cached?: boolean,
+) {
+  const { cache, config, limiter } = exchange.deps
+  const question = cached ? await questionOf(exchange) : undefined
+  const counts = countsOf(exchange, limitClass, config.limits, question)
+  if (cost === 0) {
+    report(exchange, ...(await Promise.all(counts.map((each) => peek(limiter, each)))))
+    return
+  }
+  const [verdict] = await count(exchange, ...counts)
+  if (cached && exchange.session) exchange.lookup = cache.lookUp(question, verdict?.kept)
 }
 
-function countsOf({ session, limitAddress: identity }: Exchange, of: LimitClass, limits: Config['limits']) {
+function countsOf(
+  { session, limitAddress: identity }: Exchange,
+  of: LimitClass,
+  limits: Config['limits'],
+  question: Question | undefined,
+): Count[] {
   const anonymous = { rule: limits.anonymous, identity }
   switch (of) {
     case 'token':
@@ -43,7 +63,9 @@ function countsOf({ session, limitAddress: identity }: Exchange, of: LimitClass,
     case 'registration':
       return [anonymous, { rule: limits.register, identity }]
     case 'general':
-      return session ? [{ rule: limits.user, identity: String(session.caller.userId) }] : [anonymous]
+      return session
+        ? [{ rule: limits.user, identity: String(session.caller.userId), question }]
+        : [anonymous]
   }
 }
 
@@ -57,15 +79,15 @@ const peek = (limiter: Limiter, { rule, identity }: Count) => limiter.peek(rule,
 export async function count(exchange: Exchange, ...counts: Count[]): Promise<Verdict[]> {
   const { limiter } = exchange.deps
   const taken: Verdict[] = []
-  for (const [index, { rule, identity }] of counts.entries()) {
-    const verdict = await limiter.take(rule, identity)
-    if (verdict.allowed) {
-      taken.push(verdict)
-      continue
+  for (const { rule, identity, question } of counts) {
+    const verdict = await limiter.take(rule, identity, question)
+    if (!verdict.allowed) {
+      const untaken = counts.slice(taken.length + 1)
+      await refund(exchange, [...exchange.verdicts, ...taken])
+      const others = await Promise.all(untaken.map((each) => peek(limiter, each)))
+      throw refusal(report(exchange, verdict, ...others) ?? verdict)
     }
-    await refund(exchange, [...exchange.verdicts, ...taken])
-    const others = await Promise.all(counts.slice(index + 1).map((each) => peek(limiter, each)))
-    throw refusal(report(exchange, verdict, ...others) ?? verdict)
+    taken.push(verdict)
   }
   report(exchange, ...taken)
   return taken
@@ -101,6 +123,6 @@ export async function refund(exchange: Exchange, verdicts: Verdict[]) {
 function report(exchange: Exchange, ...verdicts: Verdict[]): Verdict | undefined {
   exchange.verdicts.push(...verdicts)
   const verdict = reported(exchange.verdicts)
-  if (verdict) Object.assign(exchange.headers, rateLimitHeaders(verdict, exchange.deps.now()))
+  if (verdict) setRateLimitHeaders(exchange.headers, verdict, exchange.deps.now())
   return verdict
 }

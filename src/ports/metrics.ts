@@ -26,8 +26,8 @@ export const noMetrics: Metrics = {
 export function measureLimiter(limiter: Limiter, metrics: Pick<Metrics, 'limitDecided'>): Limiter {
   return {
     ...limiter,
-    async take(rule, identity) {
-      const verdict = await limiter.take(rule, identity)
+    async take(rule, identity, reading) {
+      const verdict = await limiter.take(rule, identity, reading)
       metrics.limitDecided({ rule: rule.name, allowed: verdict.allowed })
       return verdict
     },
@@ -38,8 +38,8 @@ export function measureLimiter(limiter: Limiter, metrics: Pick<Metrics, 'limitDe
 export function measureCache(cache: Cache, metrics: Pick<Metrics, 'cacheAsked'>): Cache {
   return {
     ...cache,
-    async lookUp(caller, representation) {
-      const lookup = await cache.lookUp(caller, representation)
+    lookUp(question, kept) {
+      const lookup = cache.lookUp(question, kept)
       metrics.cacheAsked(lookup.outcome)
       return lookup
     },

@@ -5,7 +5,7 @@
  */
 import type { Caller } from '../auth/caller.ts'
 import { withTimeout } from '../core/timeout.ts'
-import { type CacheStore, type Guard, StoreLostError } from './store.ts'
+import { type CacheStore, type Guard, type Kept, type Reading, StoreLostError } from './store.ts'
 
 /** `head` belongs to the feature and has one line; `body` is the answer's. */
 export type Content = { head: string; body: string }
@@ -21,13 +21,18 @@ export type Lookup = {
   slot?: { key: string; version: string; at: number }
 }
 
+/** A reading, and when it was begun: ms since the epoch. */
+export type Question = Reading & { at: number }
+
 export type Cache = {
   /**
-   * Finds the caller's answer for `representation`, such as a path with its query, in one round trip. Keys
-   * include the session, and the end of a session changes the version, so that its tokens read nothing
-   * afterwards. Never rejects.
+   * What to read for the caller's answer for `representation`, such as a path with its query. The limiter
+   * reads it along with its count. Undefined where nothing is to be read. Keys include the session, and the
+   * end of a session changes the version, so that its tokens read nothing afterwards. Never rejects.
    */
-  lookUp(caller: Caller, representation: string): Promise<Lookup>
+  ask(caller: Caller, representation: string): Promise<Question | undefined>
+  /** What the reading has found. */
+  lookUp(question: Question | undefined, kept: Kept | undefined): Lookup
   /** Stores an answer that `fits` and was made after the look-up, given a slot. Never rejects. */
   store(lookup: Lookup, content: Content): Promise<void>
   /**
@@ -72,6 +77,10 @@ export function createCache({
 }): Cache {
   const pending = state.pendingInvalidations
 
+  /**
+   * A version must differ from each that the user has had while entries with it may live, whichever process
+   * made it. It is no secret.
+   */
   function newVersion(userId: number) {
     // The hash tag of the user's limits, too: one round trip to a Redis cluster takes keys of one slot.
     return { key: `cache:{${userId}}:${versionFormat}`, value: crypto.randomUUID(), ttlMs: versionTtlMs }
@@ -79,6 +88,7 @@ export function createCache({
 
   /** Together with those that are pending. @throws what the guard throws */
   async function changeVersions(userIds: number[]) {
+    if (pending.size === 0) return guard.ask(() => entries.set(userIds.map(newVersion)))
     for (const [userId, until] of pending) if (until <= now()) pending.delete(userId)
     const sent = [...pending]
     const all = new Set([...userIds, ...pending.keys()])
@@ -93,15 +103,16 @@ export function createCache({
   }
 
   return {
-    async lookUp({ userId, sessionId }, representation) {
-      if (representation.length > longestRepresentation || !(await hasSentPending()))
-        return { outcome: 'bypass' }
-      const at = now()
+    async ask({ userId, sessionId }, representation) {
+      if (representation.length > longestRepresentation || !(await hasSentPending())) return undefined
       const fresh = newVersion(userId)
-      const key = `${fresh.key}:${answerFormat}:${sessionId}:${representation}`
-      const stored = await guard.ask(() => entries.getWithVersion(fresh, key)).catch(() => null)
-      if (!stored) return { outcome: 'bypass' }
-      const { version, text } = stored
+      return { fresh, key: `${fresh.key}:${answerFormat}:${sessionId}:${representation}`, at: now() }
+    },
+
+    lookUp(question, kept) {
+      if (!question || !kept) return bypass
+      const { key, at } = question
+      const { version, text } = kept
       const entry = text === null ? null : parse(text)
       const ttlMs = entry ? entry.at + entryTtlMs - at : 0
       if (entry?.version === version && ttlMs > 0) return { outcome: 'hit', found: { ...entry, ttlMs } }
@@ -135,15 +146,25 @@ export function createCache({
 
 export const fits = ({ body }: Content) => body.length <= longestBody
 
+/** The text is `VERSION AT HEAD`, a line, and the body. */
 function parse(text: string) {
-  const end = text.indexOf('\n')
-  const [version = '', at = '', ...head] = text.slice(0, end).split(' ')
-  return { version, at: Number(at), head: head.join(' '), body: text.slice(end + 1) }
+  const at = text.indexOf(' ') + 1
+  const head = text.indexOf(' ', at) + 1
+  const body = text.indexOf('\n', head) + 1
+  return {
+    version: text.slice(0, at - 1),
+    at: Number(text.slice(at, head - 1)),
+    head: text.slice(head, body - 1),
+    body: text.slice(body),
+  }
 }
+
+const bypass: Lookup = { outcome: 'bypass' }
 
 /** For several processes without a shared store, and for CACHE=off. */
 export const noCache: Cache = {
-  lookUp: async () => ({ outcome: 'bypass' }),
+  ask: async () => undefined,
+  lookUp: () => bypass,
   store: async () => {},
   invalidate: async () => {},
 }

@@ -1,7 +1,14 @@
 /** Rate limits: the port, the sliding window behind it, and the fallback to this process's memory. */
-import { Ratelimit } from '@upstash/ratelimit'
-import type { Redis } from '@upstash/redis'
-import type { Counters, Guard } from './store.ts'
+import {
+  type CacheStore,
+  type Counters,
+  type Counts,
+  type Guard,
+  type Kept,
+  type Reading,
+  type Window,
+  weighed,
+} from './store.ts'
 
 export type LimitRule = {
   /** Part of the counters' keys, and shown to clients in `RateLimit-Policy`. */
@@ -20,13 +27,15 @@ export type Verdict = {
   retryAfterMs: number
   /** The bucket of an allowed `take`, for `refund`. */
   counted: Counted | undefined
+  /** What an allowed `take` has read besides. */
+  kept: Kept | undefined
 }
 
-type Counted = { counters: Counters; identity: string; bucket: number; isRefunded: boolean }
+type Counted = { counters: Counters; key: string; isRefunded: boolean }
 
 export type Limiter = {
-  /** Counts one request, unless it is refused. */
-  take(rule: LimitRule, identity: string): Promise<Verdict>
+  /** Counts one request, unless it is refused. If not, reads `reading` besides, in the same round trip. */
+  take(rule: LimitRule, identity: string, reading?: Reading): Promise<Verdict>
   /** The verdict of `take`, without counting a request. */
   peek(rule: LimitRule, identity: string): Promise<Verdict>
   /** Takes an allowed `take` back, once, from the bucket that counted it. Ignores any other verdict. */
@@ -37,86 +46,87 @@ export type Limiter = {
 export type CountingLimiter = Limiter & { counters: Counters }
 
 /**
- * The sliding window of `@upstash/ratelimit`, which reads `Date.now()` and no other clock. When the counters
- * fail, `take` and `peek` reject: see `withFallback`.
- * @throws RangeError at a rule's first use if its figures are not whole numbers of at least 1
+ * The sliding window of `@upstash/ratelimit`: its keys and its arithmetic, so that both can share a Redis.
+ * When the counters fail, `take` and `peek` reject: see `withFallback`.
+ * @throws RangeError for a rule whose figures are not whole numbers of at least 1
  */
 export function createLimiter({ counters }: { counters: Counters }): CountingLimiter {
-  const windows = new WeakMap<LimitRule, Ratelimit>()
-
-  function windowOf(rule: LimitRule): Ratelimit {
-    const known = windows.get(rule)
-    if (known) return known
-    const made = slidingWindow(rule, counters)
-    windows.set(rule, made)
-    return made
-  }
-
-  /** Reads both counts: the library returns neither, and its `reset` is too early for a retry. */
-  async function refusal(rule: LimitRule, identity: string): Promise<Verdict> {
-    const at = Date.now()
-    const bucket = Math.floor(at / rule.windowMs)
-    const keys = [keyOf(rule, identity, bucket), keyOf(rule, identity, bucket - 1)]
-    const [current, previous] = await counters.mget(keys)
-    const counts = { current: current ?? 0, previous: previous ?? 0, elapsedMs: at % rule.windowMs }
-    // A refund since the refusal could leave nothing to wait for, but a refusal names a later moment.
-    const retryAfterMs = Math.max(1, msUntilAllowed(rule, counts))
-    const resetAt = at + retryAfterMs
-    return { rule, allowed: false, remaining: 0, resetAt, retryAfterMs, counted: undefined }
-  }
-
   return {
     counters,
-    async take(rule, identity) {
-      const { success, remaining, reset } = await windowOf(rule).limit(tagged(identity))
-      if (!success) return refusal(rule, identity)
-      const counted = { counters, identity, bucket: reset / rule.windowMs - 1, isRefunded: false }
-      return { rule, allowed: true, remaining, resetAt: reset, retryAfterMs: 0, counted }
+    async take(rule, identity, reading) {
+      const window = windowAt(rule, identity, Date.now())
+      const taken = await counters.take(window, reading)
+      if (!taken.allowed) return refused(rule, window, taken)
+      const remaining = rule.limit - weighed(window, taken)
+      const verdict = allowed(rule, window, remaining, { counters, key: window.key, isRefunded: false })
+      verdict.kept = taken.kept
+      return verdict
     },
     async peek(rule, identity) {
-      const { remaining, reset } = await windowOf(rule).getRemaining(tagged(identity))
-      if (remaining === 0) return refusal(rule, identity)
-      return { rule, allowed: true, remaining, resetAt: reset, retryAfterMs: 0, counted: undefined }
+      const window = windowAt(rule, identity, Date.now())
+      const counts = await counters.counts(window)
+      const remaining = rule.limit - weighed(window, counts)
+      return remaining > 0 ? allowed(rule, window, remaining) : refused(rule, window, counts)
     },
-    async refund({ rule, counted }) {
+    async refund({ counted }) {
       if (!counted || counted.isRefunded) return
       counted.isRefunded = true
-      await counted.counters.decrement(keyOf(rule, counted.identity, counted.bucket))
+      await counted.counters.decrement(counted.key)
     },
   }
 }
 
-function slidingWindow(rule: LimitRule, counters: Counters): Ratelimit {
-  const { name, limit, windowMs } = rule
-  if (![limit, windowMs].every((figure) => Number.isSafeInteger(figure) && figure >= 1)) {
+/** For a store that needs no script to do both: it has one turn for a count and a look-up. */
+export const readingBeside = <L extends Limiter>(limiter: L, entries: CacheStore): L => ({
+  ...limiter,
+  async take(rule, identity, reading) {
+    if (!reading) return limiter.take(rule, identity)
+    const [verdict, kept] = await Promise.all([limiter.take(rule, identity), entries.read(reading)])
+    if (verdict.allowed) verdict.kept = kept
+    return verdict
+  },
+})
+
+export function windowAt({ name, limit, windowMs }: LimitRule, identity: string, now: number): TimedWindow {
+  if (!(isFigure(limit) && isFigure(windowMs))) {
     throw new RangeError(`rate limit ${name}: ${limit} requests in ${windowMs} ms is no limit`)
   }
-  return new Ratelimit({
-    // With the options below the library calls only evalsha and eval of the client.
-    redis: counters as unknown as Redis,
-    limiter: Ratelimit.slidingWindow(limit, `${windowMs} ms`),
-    prefix: prefixOf(rule),
-    // It would block until `reset`, which is later than the window requires.
-    ephemeralCache: false,
-    // It would allow everything when the store is slow. The guard has the time-out.
-    timeout: 0,
-    analytics: false,
-    enableTelemetry: false,
-  })
+  const bucket = Math.floor(now / windowMs)
+  const keys = `${prefixOf(name)}:${tagged(identity)}:`
+  const elapsedMs = now % windowMs
+  return { limit, windowMs, elapsedMs, key: keys + bucket, previousKey: keys + (bucket - 1), now }
 }
 
-const prefixOf = (rule: LimitRule) => `limit:${rule.name}`
+const isFigure = (figure: number) => Number.isSafeInteger(figure) && figure >= 1
+
+type TimedWindow = Window & { now: number }
+
+export const prefixOf = (name: LimitRule['name']) => `limit:${name}`
 
 /**
  * A hash tag: a Redis cluster runs a script only on keys of one slot, and a script reads both buckets. An
  * identity is any text, such as a name at log-in: a brace in it would end the tag early, and an empty tag
  * counts as none.
  */
-const tagged = (identity: string) => `{${identity.replace(/[{}%]/g, encodeURIComponent) || '%'}}`
+export const tagged = (identity: string) => `{${identity.replace(/[{}%]/g, encodeURIComponent) || '%'}}`
 
-/** The library's key; `bucket` is the number of windows since the epoch. */
-const keyOf = (rule: LimitRule, identity: string, bucket: number) =>
-  `${prefixOf(rule)}:${tagged(identity)}:${bucket}`
+/** Without `counted` for a `peek`. */
+export function allowed(
+  rule: LimitRule,
+  { now, elapsedMs, windowMs }: TimedWindow,
+  remaining: number,
+  counted?: Counted,
+): Verdict {
+  const resetAt = now - elapsedMs + windowMs
+  return { rule, allowed: true, remaining, resetAt, retryAfterMs: 0, counted, kept: undefined }
+}
+
+export function refused(rule: LimitRule, window: TimedWindow, counts: Counts): Verdict {
+  // Counts that were read after the refusal may have room again, but a refusal names a later moment.
+  const retryAfterMs = Math.max(1, msUntilAllowed(window, counts))
+  const resetAt = window.now + retryAfterMs
+  return { rule, allowed: false, remaining: 0, resetAt, retryAfterMs, counted: undefined, kept: undefined }
+}
 
 /**
  * Milliseconds until the window lets one request pass, 0 when it does already: the smallest `t` with
@@ -124,8 +134,8 @@ const keyOf = (rule: LimitRule, identity: string, bucket: number) =>
  * `previous`.
  */
 export function msUntilAllowed(
-  { limit, windowMs }: Pick<LimitRule, 'limit' | 'windowMs'>,
-  { current, previous, elapsedMs }: { current: number; previous: number; elapsedMs: number },
+  { limit, windowMs, elapsedMs }: Pick<Window, 'limit' | 'windowMs' | 'elapsedMs'>,
+  { current, previous }: Counts,
 ): number {
   if (current < limit) return firstFit(previous, limit - current, elapsedMs, windowMs) - elapsedMs
   return windowMs - elapsedMs + firstFit(current, limit, 0, windowMs)
@@ -152,12 +162,17 @@ function firstFit(previous: number, room: number, fromMs: number, windowMs: numb
  */
 export function withFallback(options: { primary: Limiter; memory: CountingLimiter; guard: Guard }): Limiter {
   const { primary, memory, guard } = options
-  const ask = (question: (limiter: Limiter) => Promise<Verdict>) =>
-    guard.ask(() => question(primary)).catch(() => question(memory))
 
   return {
-    take: (rule, identity) => ask((limiter) => limiter.take(rule, identity)),
-    peek: (rule, identity) => ask((limiter) => limiter.peek(rule, identity)),
+    async take(rule, identity, reading) {
+      try {
+        return await guard.ask(() => primary.take(rule, identity, reading))
+      } catch {
+        return memory.take(rule, identity)
+      }
+    },
+    peek: (rule, identity) =>
+      guard.ask(() => primary.peek(rule, identity)).catch(() => memory.peek(rule, identity)),
     async refund(verdict) {
       if (verdict.counted?.counters === memory.counters) return memory.refund(verdict)
       // While the store is lost the request stays counted there until its bucket expires.

@@ -1,27 +1,53 @@
 /** Storage of rate-limit counts and cached answers, in Redis, Upstash or memory: all three decide alike. */
 import { errorFields, type Logger } from '../core/log.ts'
-import { withTimeout } from '../core/timeout.ts'
+import type { CountingLimiter } from './limiter.ts'
+import { type TimeLimit, timerEach } from './time-limit.ts'
 
-/** The commands of Redis that limits need. Failures reject. */
+/** The window of a limit at one moment, and the keys of its two buckets. */
+export type Window = {
+  limit: number
+  windowMs: number
+  /** Since the current bucket began. */
+  elapsedMs: number
+  key: string
+  previousKey: string
+}
+
+/** Requests that the current and the previous bucket have counted. */
+export type Counts = { current: number; previous: number }
+
+/** Each call is one round trip; failures reject. */
 export type Counters = {
-  /** Rejects with `NOSCRIPT` in the message when the script has to be sent by `eval`. */
-  evalsha(sha: string, keys: string[], args: (string | number)[]): Promise<unknown>
-  eval(script: string, keys: string[], args: (string | number)[]): Promise<unknown>
-  mget(keys: string[]): Promise<(number | null)[]>
+  /**
+   * Counts one request if `hasRoom`, atomically, and returns the counts after it. If it was allowed, a
+   * store whose script can do so also reads `reading`, in the same round trip.
+   */
+  take(window: Window, reading?: Reading): Promise<Counts & { allowed: boolean; kept?: Kept | undefined }>
+  counts(window: Window): Promise<Counts>
   /** Subtracts one, atomically. An absent key stays absent, and 0 stays 0. */
   decrement(key: string): Promise<void>
 }
 
+/** The requests that the window counts at this moment. The expression of `@upstash/ratelimit`. */
+export const weighed = ({ windowMs, elapsedMs }: Window, { current, previous }: Counts) =>
+  Math.floor((1 - elapsedMs / windowMs) * previous) + current
+
+export const hasRoom = (window: Window, counts: Counts) => weighed(window, counts) < window.limit
+
 export type Entry = { key: string; value: string; ttlMs: number }
+
+/** Reads a user's cache version, which becomes `fresh` if there is none, and the entry under `key`. */
+export type Reading = { fresh: Entry; key: string }
+/** `text` is the entry's, null if there is none. */
+export type Kept = { version: string; text: string | null }
 
 /** Each call is one round trip; failures reject. */
 export type CacheStore = {
-  /** Stores `fresh` if its key is absent. Returns the value under that key, and the one under `key`. */
-  getWithVersion(fresh: Entry, key: string): Promise<{ version: string; text: string | null }>
+  read(reading: Reading): Promise<Kept>
   set(entries: Entry[]): Promise<void>
 }
 
-export type Store = { counters: Counters; entries: CacheStore; ping(): Promise<void> }
+export type Store = { limiter: CountingLimiter; entries: CacheStore; ping(): Promise<void> }
 
 /** The store failed a moment ago and is not asked yet. */
 export class StoreLostError extends Error {
@@ -38,9 +64,20 @@ export type Guard = {
 }
 
 /** Logs a loss once, and a return once. */
-type GuardOptions = { log: Pick<Logger, 'info' | 'warn'>; timeoutMs?: number; pauseMs?: number }
+type GuardOptions = {
+  log: Pick<Logger, 'info' | 'warn'>
+  timeoutMs?: number
+  pauseMs?: number
+  limitTime?: (ms: number) => TimeLimit
+}
 
-export function createGuard({ log, timeoutMs = 1000, pauseMs = 2000 }: GuardOptions): Guard {
+export function createGuard({
+  log,
+  timeoutMs = 1000,
+  pauseMs = 2000,
+  limitTime = timerEach,
+}: GuardOptions): Guard {
+  const inTime = limitTime(timeoutMs)
   let lostAt: number | undefined
   let pausedUntil = 0
 
@@ -51,7 +88,7 @@ export function createGuard({ log, timeoutMs = 1000, pauseMs = 2000 }: GuardOpti
       // Only one question tries at a time.
       if (lostAt !== undefined) pausedUntil = begun + timeoutMs
       try {
-        const answer = await withTimeout(timeoutMs, question())
+        const answer = await inTime(question())
         // A question from before the loss may be answered after it, which proves nothing.
         if (lostAt !== undefined && begun >= lostAt) {
           log.info('the store is back')

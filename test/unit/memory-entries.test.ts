@@ -13,7 +13,7 @@ test('new entries drop expired ones, also behind entries that live longer', asyn
   for (let i = 0; i < 1000; i++) await entries.set([entry(`new ${i}`, 30_000, '')])
   expect(full).toBeGreaterThan(100_000)
   expect(entries.size()).toBeLessThan(40_000)
-  const found = await entries.getWithVersion(entry('version 7', 1, 'fresh'), 'list 7')
+  const found = await entries.read({ fresh: entry('version 7', 1, 'fresh'), key: 'list 7' })
   expect(found).toEqual({ version: '', text: null })
 })
 
@@ -24,6 +24,6 @@ test('the oldest entries are evicted beyond the maximum size', async () => {
     expect(entries.size()).toBeLessThanOrEqual(1000)
   }
   const found = async (key: string) =>
-    (await entries.getWithVersion(entry('version', 1000, ''), key)).text !== null
+    (await entries.read({ fresh: entry('version', 1000, ''), key })).text !== null
   expect([await found('list 0'), await found('list 99')]).toEqual([false, true])
 })

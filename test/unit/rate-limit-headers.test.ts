@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { rateLimitHeaders, reported } from '../../src/http/rate-limit-headers.ts'
+import { reported, setRateLimitHeaders } from '../../src/http/rate-limit-headers.ts'
 import type { LimitRule, Verdict } from '../../src/store/limiter.ts'
 
 const now = Date.UTC(2026, 10, 22, 7, 4, 18)
@@ -13,6 +13,7 @@ const allowed = (rule: LimitRule, remaining: number): Verdict => ({
   resetAt: now + 42_000,
   retryAfterMs: 0,
   counted: undefined,
+  kept: undefined,
 })
 const refused = (rule: LimitRule, retryAfterMs: number): Verdict => ({
   rule,
@@ -21,7 +22,14 @@ const refused = (rule: LimitRule, retryAfterMs: number): Verdict => ({
   resetAt: now + retryAfterMs,
   retryAfterMs,
   counted: undefined,
+  kept: undefined,
 })
+
+function rateLimitHeaders(verdict: Verdict, at: number) {
+  const headers: Record<string, string> = {}
+  setRateLimitHeaders(headers, verdict, at)
+  return headers
+}
 
 describe('the headers', () => {
   test('of an allowed request have policy, remaining requests and reset', () => {

@@ -9,7 +9,7 @@ export function memoryEntries({ maxSize = 16 * 1024 * 1024, now }: Options = {})
   const entries = expiringMap<string>({ maxSize, now, sizeOf: (key, value) => key.length + value.length })
   const set = ({ key, value, ttlMs }: Entry) => entries.set(key, value, ttlMs)
   const store: CacheStore = {
-    async getWithVersion(fresh, key) {
+    async read({ fresh, key }) {
       const version = entries.get(fresh.key)
       if (version === undefined) set(fresh)
       return { version: version ?? fresh.value, text: entries.get(key) ?? null }

@@ -1,6 +1,6 @@
 /** The store over a Redis, whichever way its commands travel. */
+import { createLimiter } from '../../store/limiter.ts'
 import type { Counters, Store } from '../../store/store.ts'
-import { stockHash, stockScript } from './limiter-scripts.ts'
 
 /**
  * Commands of one turn of the event loop travel together, in order, since clients pipeline them. Values are
@@ -19,9 +19,29 @@ export const scripts = {
     text: "local count = tonumber(redis.call('get', KEYS[1]) or '0') if count > 0 then redis.call('decr', KEYS[1]) end",
     sha: '2864619810104f8b362b4b34632582285ce05dfe',
   },
-  getWithVersion: {
+  read: {
     text: "redis.call('set', KEYS[1], ARGV[1], 'nx', 'px', ARGV[2]) return redis.call('mget', KEYS[1], KEYS[2])",
     sha: 'cca1c82d9dda237a7442a42c36715812ae90d77a',
+  },
+  // KEYS bucket, previous bucket[, version, entry]; ARGV limit, window, ms elapsed[, fresh version, its ms].
+  take: {
+    text: `
+local counts = redis.call('mget', KEYS[1], KEYS[2])
+local current, previous = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+local window = tonumber(ARGV[2])
+if math.floor((1 - ARGV[3] / window) * previous) + current >= tonumber(ARGV[1]) then
+  return {0, current, previous}
+end
+current = redis.call('incrby', KEYS[1], 1)
+if current == 1 then redis.call('pexpire', KEYS[1], window * 2 + 1000) end
+if not KEYS[3] then return {1, current, previous} end
+local kept = redis.call('mget', KEYS[3], KEYS[4])
+if not kept[1] then
+  redis.call('set', KEYS[3], ARGV[4], 'px', ARGV[5])
+  kept[1] = ARGV[4]
+end
+return {1, current, previous, kept[1], kept[2]}`,
+    sha: '94ef3216c5dbb1c6ea8a5708b4cb55511b9d1e68',
   },
 }
 
@@ -40,20 +60,32 @@ export function redisStore(commands: RedisCommands, prefix: string): Store {
   }
 
   const counters: Counters = {
-    evalsha: (sha, keys, args) => commands.evalsha(stockHash(sha), prefixed(keys), args.map(String)),
-    eval: (script, keys, args) => commands.eval(stockScript(script), prefixed(keys), args.map(String)),
-    mget: async (keys) =>
-      (await commands.mget(prefixed(keys))).map((count) => (count === null ? null : Number(count))),
+    async take({ key, previousKey, limit, windowMs, elapsedMs }, reading) {
+      const keys = [key, previousKey]
+      const args = [String(limit), String(windowMs), String(elapsedMs)]
+      if (reading) {
+        keys.push(reading.fresh.key, reading.key)
+        args.push(reading.fresh.value, String(reading.fresh.ttlMs))
+      }
+      const answer = (await run(scripts.take, keys, args)) as [1 | 0, number, number, string?, string?]
+      const [isAllowed, current, previous, version, text = null] = answer
+      const kept = version === undefined ? undefined : { version, text }
+      return { allowed: isAllowed === 1, current, previous, kept }
+    },
+    async counts({ key, previousKey }) {
+      const [current, previous] = await commands.mget(prefixed([key, previousKey]))
+      return { current: Number(current), previous: Number(previous) }
+    },
     decrement: async (key) => {
       await run(scripts.decrement, [key], [])
     },
   }
 
   return {
-    counters,
+    limiter: createLimiter({ counters }),
     entries: {
-      async getWithVersion(fresh, key) {
-        const answer = await run(scripts.getWithVersion, [fresh.key, key], [fresh.value, String(fresh.ttlMs)])
+      async read({ fresh, key }) {
+        const answer = await run(scripts.read, [fresh.key, key], [fresh.value, String(fresh.ttlMs)])
         const [version, text] = answer as [string, string | null]
         return { version, text }
       },

@@ -3,8 +3,9 @@
 import type { Logger } from '../../core/log.ts'
 import type { Deps } from '../../http/deps.ts'
 import { createCache, noCache, type SharedCacheState } from '../../store/cache.ts'
-import { type CountingLimiter, createLimiter, withFallback } from '../../store/limiter.ts'
+import { type CountingLimiter, createLimiter, readingBeside, withFallback } from '../../store/limiter.ts'
 import { createGuard, type Guard, type Store } from '../../store/store.ts'
+import { timerEach } from '../../store/time-limit.ts'
 import { memoryCounters } from './memory-counters.ts'
 import { memoryEntries } from './memory-entries.ts'
 
@@ -16,9 +17,9 @@ type OverStore = Pick<Deps, 'limiter' | 'cache' | 'isStoreThere'> & {
 /** State of a process that outlives a request, also where each request has a client of its own. */
 export type StoreState = { guard: Guard; memory: CountingLimiter; cache: SharedCacheState }
 
-export function createStoreState(log: Logger): StoreState {
+export function createStoreState(log: Logger, limitTime = timerEach): StoreState {
   return {
-    guard: createGuard({ log }),
+    guard: createGuard({ log, limitTime }),
     memory: createLimiter({ counters: memoryCounters() }),
     cache: { pendingInvalidations: new Map() },
   }
@@ -28,9 +29,8 @@ type Options = { state: StoreState; cached: boolean }
 
 export function overShared(store: Store, { state, cached }: Options): OverStore {
   const { guard, memory } = state
-  const primary = createLimiter({ counters: store.counters })
   return {
-    limiter: withFallback({ primary, memory, guard }),
+    limiter: withFallback({ primary: store.limiter, memory, guard }),
     cache: cached ? createCache({ entries: store.entries, guard, state: state.cache }) : noCache,
     isStoreThere: async () => {
       const answer = await guard.ask(() => store.ping()).catch(() => 'away')
@@ -44,7 +44,7 @@ export function overMemory(memory: CountingLimiter, cached: boolean): OverStore 
   const guard: Guard = { ask: (question) => question() }
   const entries = memoryEntries()
   return {
-    limiter: memory,
+    limiter: readingBeside(memory, entries),
     cache: cached ? createCache({ entries, guard }) : noCache,
     isStoreThere: async () => true,
     clearCache: entries.clear,

@@ -1,6 +1,6 @@
 /** The caller of a request: the user and the session that its access token names. */
 import type { Row } from 'postgres'
-import type { Database, SqlValue, StatementOptions } from '../ports/database.ts'
+import type { Database, SqlValue, TextOptions } from '../ports/database.ts'
 
 export type Caller = { userId: number; sessionId: number }
 
@@ -31,7 +31,7 @@ export async function queryAs<R extends Row>(
   { sessionId, userId }: Caller,
   text: string,
   values: readonly SqlValue[] = [],
-  options?: StatementOptions & { prepare?: boolean },
+  options?: TextOptions,
 ): Promise<[R, ...R[]]> {
   const [first, ...rest] = await db.query<R>(text, [sessionId, userId, ...values], options)
   if (!first) throw new SessionEnded()
@@ -40,5 +40,5 @@ export async function queryAs<R extends Row>(
 
 /** @throws SessionEnded */
 export async function checkSession(db: Database, caller: Caller): Promise<void> {
-  await queryAs(db, caller, `select from sessions s where ${isLive}`, [], { read: true })
+  await queryAs(db, caller, `select from sessions s where ${isLive}`, [], { read: true, brief: true })
 }

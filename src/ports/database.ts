@@ -21,6 +21,15 @@ export type StatementOptions = {
   read?: boolean
 }
 
+export type TextOptions = StatementOptions & {
+  prepare?: boolean
+  /**
+   * Finds its rows by an index and waits for few locks: up to eight such statements are sent on one connection
+   * without waiting for each other's answers.
+   */
+  brief?: boolean
+}
+
 export type Database = {
   /**
    * Runs the statement that `build` returns. It is built anew for each retry: after a conflict that undid it
@@ -39,7 +48,7 @@ export type Database = {
   query<T extends Row>(
     text: string,
     values?: readonly SqlValue[],
-    options?: StatementOptions & { prepare?: boolean },
+    options?: TextOptions,
   ): Promise<RowList<T[]>>
   /** Read committed. Inside, use only the database that is passed to `work`. */
   transaction<T>(work: (database: Database) => Promise<T>, options?: { timeoutMs?: number }): Promise<T>
@@ -77,7 +86,10 @@ export class DatabaseBusyError extends Error {
   override name = 'DatabaseBusyError'
 }
 
-/** The statement did not end in time and was cancelled. */
+/**
+ * The statement did not end in time. It was cancelled if that was possible; otherwise a write may have taken
+ * effect, or may still do so.
+ */
 export class DeadlineError extends Error {
   override name = 'DeadlineError'
   readonly isExpected = true

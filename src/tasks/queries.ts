@@ -32,7 +32,10 @@ const findText = `
 
 /** Null when there is no such task that the caller may see. */
 export async function findTask(db: Database, caller: Caller, id: number | null): Promise<TaskRow | null> {
-  const [row] = await queryAs<TaskRow | { id: null }>(db, caller, findText, [id], { read: true })
+  const [row] = await queryAs<TaskRow | { id: null }>(db, caller, findText, [id], {
+    read: true,
+    brief: true,
+  })
   return row.id === null ? null : row
 }
 
@@ -49,6 +52,7 @@ export async function insertTask(db: Database, caller: Caller, task: NewTask) {
     caller,
     insertText,
     valuesOf(task),
+    { brief: true },
   )
   return { row, audience }
 }
@@ -161,7 +165,9 @@ export async function updateTask(
 ) {
   const given: Written = change
   const values = written.flatMap(({ name }): SqlValue[] => [given[name] !== undefined, given[name] ?? null])
-  const [row] = await queryAs<UpdateRow>(db, caller, updateText, [id, match, noneMatch, ...values])
+  const [row] = await queryAs<UpdateRow>(db, caller, updateText, [id, match, noneMatch, ...values], {
+    brief: true,
+  })
   const { found, was_status, was_assigned_to, audience, ...task } = row
   const was = { status: was_status, assigned_to: was_assigned_to }
   return { found, was, audience, task: task.id === null ? null : (task as TaskRow) }
@@ -184,7 +190,9 @@ export async function deleteTask(
   id: number | null,
   { match, noneMatch }: Precondition,
 ): Promise<Deletion> {
-  const [row] = await queryAs<Deletion>(db, caller, deleteText, [id, match, noneMatch])
+  const [row] = await queryAs<Deletion>(db, caller, deleteText, [id, match, noneMatch], {
+    brief: true,
+  })
   return row
 }
 
@@ -226,6 +234,7 @@ export async function listTasks(
   const { text, values } = listStatement({ ...listSource, sources }, query, position)
   const rows = await queryAs<ListRow>(db, caller, text, values, {
     read: true,
+    brief: true,
     // A search and a count read every task that the user may see.
     ...(query.count || query.search !== undefined ? { heavyFor: caller.userId } : {}),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),

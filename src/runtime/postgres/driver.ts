@@ -11,11 +11,37 @@ export function isSent(query: object): boolean {
   return (query as { state?: unknown }).state !== null
 }
 
-/** `query.cancel()` leaves a failure unhandled, which would end the process. */
-export async function cancel(query: object): Promise<void> {
-  const { canceller } = query as { canceller?: (query: object) => Promise<unknown> }
-  await canceller?.(query).catch(() => {})
+/** Whether it is the first on its connection: the server works on it, or will next. */
+export function isActive(query: object): boolean {
+  return (query as { active?: unknown }).active === true
 }
+
+/** Settles a statement whose answer is no longer waited for. postgres.js ignores the answer. */
+export function fail(query: object, error: Error) {
+  ;(query as { reject: (error: Error) => void }).reject(error)
+}
+
+/** Fails a statement. One that was not sent yet is not sent any more. */
+export function giveUp(query: object, error: Error) {
+  fail(query, error)
+  if (!isSent(query)) callCanceller(query)
+}
+
+/**
+ * Cancels the statement if it is the first on its connection. postgres.js drops one that is cancelled before
+ * its turn, but not its answer: all behind it would get wrong rows.
+ */
+export async function cancel(query: object): Promise<void> {
+  if (isActive(query)) await callCanceller(query)
+}
+
+/** `query.cancel()` leaves a failure unhandled, which would end the process. */
+function callCanceller(query: object) {
+  const { canceller } = query as { canceller?: (query: object) => Promise<unknown> }
+  return canceller?.(query).catch(() => {})
+}
+
+const [prepared, unprepared] = [true, false].map((prepare) => ({ prepare, simple: false }))
 
 /** One statement by the extended protocol, without values, too. */
 export function textQuery<T extends Row>(
@@ -24,8 +50,13 @@ export function textQuery<T extends Row>(
   values: readonly SqlValue[] = [],
   prepare = false,
 ): PendingQuery<T[]> {
-  const options = { prepare, simple: false }
-  return sql.unsafe<T[]>(text, [...values], options)
+  // postgres.js copies both.
+  return sql.unsafe<T[]>(text, values as SqlValue[], prepare ? prepared : unprepared)
+}
+
+/** Closes its connection, also in the middle of a statement. */
+export function close(sql: Pick<Sql, 'end'>) {
+  sql.end({ timeout: 0 }).catch(() => {})
 }
 
 /** Another client with one connection, made as postgres.js makes its own for `listen`. */

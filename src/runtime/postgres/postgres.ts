@@ -1,11 +1,11 @@
 /** postgres.js as the application's Database, on every runtime. */
-import type { Options, PostgresType } from 'postgres'
-import type { Database } from '../../ports/database.ts'
-import { type Connect, type Connection, type Connections, createConnections } from './connections.ts'
+import type { Options, PendingQuery, PostgresType, Row, RowList } from 'postgres'
+import type { Database, SqlTag, SqlValue, StatementOptions } from '../../ports/database.ts'
+import { type Connect, type Connection, createConnections, type Use } from './connections.ts'
 import { textQuery } from './driver.ts'
 import { createFairSemaphore } from './fair-semaphore.ts'
 import { retrying } from './retry.ts'
-import { CancelTimeoutError, ConnectionLostError, runWithin } from './statement.ts'
+import { CancelTimeoutError, ConnectionLostError, GaveWayError, runWithin } from './statement.ts'
 
 /** Bounds the memory of waiting requests, and the part of one user. */
 const heavyLimits = { waitingPerUser: 20, waitingInAll: 500 }
@@ -29,23 +29,34 @@ export const valueOptions = {
   onnotice: () => {},
 } satisfies Options<Record<string, PostgresType>>
 
+const twoDigits = Array.from({ length: 60 }, (_, n) => String(n).padStart(2, '0'))
+let lastDay = Number.NaN
+/** Most times of an answer are of a few days. */
+let lastDate = ''
+
 /** @param text seconds since the epoch: `1795331045.120000` is `2026-11-22T07:04:05.120Z` */
 export function toRfc3339(text: string): string {
-  const [seconds, microseconds] = text.split('.')
-  const whole = Number(seconds) * 1000
-  const rest = Number(microseconds) / 1000
-  return new Date(text.startsWith('-') ? whole - Math.ceil(rest) : whole + Math.floor(rest)).toISOString()
+  const point = text.indexOf('.')
+  // Before 1970, rounded down.
+  if (text.startsWith('-')) {
+    const milliseconds = Math.ceil(Number(text.slice(point + 1)) / 1000)
+    return new Date(Number(text.slice(0, point)) * 1000 - milliseconds).toISOString()
+  }
+  const seconds = Number(text.slice(0, point))
+  const day = Math.floor(seconds / 86400)
+  if (day !== lastDay) {
+    lastDate = new Date(day * 86_400_000).toISOString().split('T', 1)[0] ?? ''
+    lastDay = day
+  }
+  const minutes = Math.floor(seconds / 60)
+  const time = `${twoDigits[Math.floor(minutes / 60) % 24]}:${twoDigits[minutes % 60]}:${twoDigits[seconds % 60]}`
+  return `${lastDate}T${time}.${text.slice(point + 1, point + 4)}Z`
 }
 
 function refuseTime(): string {
   throw new TypeError('select a time as extract(epoch from …): its text depends on settings of the server')
 }
 
-/**
- * Each statement has a connection to itself. postgres.js would send several on one connection without
- * waiting, and when one of them is cancelled before its turn, it drops the statement but not the answer: all
- * behind it would get wrong rows.
- */
 export function createDatabase(
   connect: Connect,
   { poolSize, timeoutMs: defaultTimeoutMs }: { poolSize: number; timeoutMs: number },
@@ -53,29 +64,54 @@ export function createDatabase(
   const connections = createConnections(connect, poolSize)
   const heavySlots = createFairSemaphore({ slots: Math.max(1, Math.floor(poolSize / 3)), ...heavyLimits })
 
+  /** Acquires a connection for `act` within `ms`. */
+  async function on<T>(use: Use, ms: number, act: (connection: Connection, rest: number) => Promise<T>) {
+    const remaining = countDown(ms)
+    const connection = await connections.acquire(use, ms)
+    try {
+      return await act(connection, remaining())
+    } catch (error) {
+      const isFresh = performance.now() - connection.openedAt <= freshConnectionMs
+      if (error instanceof ConnectionLostError && error.readOnly && !isFresh) connections.retireAll()
+      throw error
+    } finally {
+      connections.release(connection)
+    }
+  }
+
   const database = withText({
-    async run(build, { timeoutMs = defaultTimeoutMs, heavyFor, read = false } = {}) {
+    async run(build, { timeoutMs = defaultTimeoutMs, heavyFor, read = false, brief = false } = {}) {
       const remaining = countDown(timeoutMs)
       const release = heavyFor === undefined ? undefined : await heavySlots.acquire(timeoutMs, heavyFor)
+      let use: Use = brief && heavyFor === undefined ? (read ? 'read' : 'write') : 'own'
+      const once = (connection: Connection, rest: number) =>
+        runWithin(build(connection.sql), connection, rest)
       try {
-        return await retrying({ timeoutMs: remaining(), read }, (ms, hasConflicted) =>
-          onConnection(connections, ms, (connection, rest) =>
-            hasConflicted
-              ? inTransaction(connection, rest, (tx) => tx.run(build))
-              : runWithin(build(connection.sql), connection, rest),
-          ),
-        )
+        return await retrying({ timeoutMs: remaining(), read }, async (ms, hasConflicted) => {
+          if (hasConflicted)
+            return on('own', ms, (connection, rest) => inTransaction(connection, rest, (tx) => tx.run(build)))
+          const rest = countDown(ms)
+          try {
+            return await on(use, ms, once)
+          } catch (error) {
+            if (!(error instanceof GaveWayError)) throw error
+            use = 'own'
+            return on(use, rest(), once)
+          }
+        })
       } finally {
         release?.()
       }
     },
     transaction: (work, { timeoutMs = defaultTimeoutMs } = {}) =>
       retrying({ timeoutMs, read: false }, (ms) =>
-        onConnection(connections, ms, (connection, rest) => inTransaction(connection, rest, work)),
+        on('own', ms, (connection, rest) => inTransaction(connection, rest, work)),
       ),
   })
   return {
-    ...database,
+    query: database.query,
+    run: database.run,
+    transaction: database.transaction,
     close: () => connections.close(2),
     load() {
       const { running, waiting } = connections.load()
@@ -84,39 +120,33 @@ export function createDatabase(
   }
 }
 
-const withText = (database: Omit<Database, 'query'>): Database => ({
+type RunOptions = StatementOptions & { brief?: boolean }
+type Runner = Omit<Database, 'query' | 'run'> & {
+  run<T extends readonly Row[]>(
+    build: (sql: SqlTag) => PendingQuery<T>,
+    options?: RunOptions,
+  ): Promise<RowList<T>>
+}
+
+const withText = (database: Runner): Database => ({
   ...database,
-  query: (text, values, { prepare = true, ...options } = {}) =>
-    database.run((sql) => textQuery(sql, text, values, prepare), options),
+  query: (text, values = [], { prepare = true, brief = false, ...options } = {}) =>
+    database.run((sql) => textQuery(sql, text, values, prepare), {
+      ...options,
+      brief: brief && prepare && values.every(isScalar),
+    }),
 })
+
+/**
+ * postgres.js 3.4.9 counts on an answer to a statement whose values it could not write, so that those behind it
+ * would get wrong rows. It can write these.
+ */
+const isScalar = (value: SqlValue) =>
+  value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
 
 function countDown(ms: number): () => number {
   const deadline = performance.now() + ms
   return () => Math.max(1, Math.ceil(deadline - performance.now()))
-}
-
-async function onConnection<T>(
-  connections: Connections,
-  timeoutMs: number,
-  act: (connection: Connection, rest: number) => Promise<T>,
-): Promise<T> {
-  const remaining = countDown(timeoutMs)
-  const { connection, release } = await connections.acquire(timeoutMs)
-  let reusable = false
-  try {
-    const result = await act(connection, remaining())
-    reusable = true
-    return result
-  } catch (error) {
-    if (error instanceof CancelTimeoutError) connections.closeSilentSince(error.since)
-    else if (error instanceof ConnectionLostError) {
-      const isFresh = performance.now() - connection.openedAt <= freshConnectionMs
-      if (error.readOnly && !isFresh) connections.markAllStale()
-    } else reusable = true
-    throw error
-  } finally {
-    release(reusable)
-  }
 }
 
 /** One message to the server, so that the defaults of the database and the role do not matter. */
@@ -158,7 +188,9 @@ async function inTransaction<T>(
     }
     if (!(error instanceof CancelTimeoutError)) {
       const rollback = runWithin(sql.unsafe('rollback'), connection, remaining() + 1000)
-      await rollback.catch(() => sql.end({ timeout: 0 }))
+      await rollback.catch(() => {
+        connection.isRetired = true
+      })
     }
     throw error
   }

@@ -3,13 +3,16 @@ import postgres, { type PendingQuery, type Row, type RowList } from 'postgres'
 import { backoffMs } from '../../core/backoff.ts'
 import { DeadlineError } from '../../ports/database.ts'
 import type { Connection } from './connections.ts'
-import { cancel, isSent, withoutHoles } from './driver.ts'
+import { cancel, close, fail, giveUp, isActive, isSent, withoutHoles } from './driver.ts'
 
 /** A cancelled statement has this long to end before its connection counts as dead. */
 const cancellationMs = 1000
 const cancelAgain = { firstMs: 10, longestMs: 250 }
 
-/** The connection could not be made, or broke; the cause is postgres.js's error. */
+/**
+ * The connection could not be made, or broke, or the statement was given up in its queue; the cause is
+ * postgres.js's error, or a DeadlineError.
+ */
 export class ConnectionLostError extends Error {
   override name = 'ConnectionLostError'
   /** False when the server has certainly not run the statement, or has undone it. */
@@ -29,110 +32,131 @@ export class ConnectionLostError extends Error {
  * dead, or this statement cannot be cancelled, or a pooler does not forward cancellations: the other
  * connections will tell.
  */
-export class CancelTimeoutError extends DeadlineError {
-  /** When the cancellation was sent, on the clock of `performance.now()`. */
-  readonly since: number
+export class CancelTimeoutError extends DeadlineError {}
 
-  constructor(message: string, since: number) {
-    super(message)
-    this.since = since
-  }
+/** A read that held up those behind it was cancelled. It is run again, on a connection of its own. */
+export class GaveWayError extends Error {}
+
+/** A statement under way on a connection. */
+export type Statement = {
+  query: Promise<unknown>
+  timeoutMs: number
+  /** On the clock of `performance.now()`. */
+  deadline: number
+  isEnding: boolean
+  isGivingWay: boolean
+  /** The server has committed, but has stopped waiting for its synchronous standby. */
+  isUnconfirmed: boolean
 }
+
+export const closed = () => new Error('the connection was closed')
+const lateError = ({ timeoutMs }: Statement, effect = '') =>
+  new DeadlineError(`no answer within ${Math.round(timeoutMs)} ms${effect}`)
 
 /**
  * Runs a statement within a deadline that the client keeps, connecting included, so that it holds on any
- * server and behind any pooler. At the deadline the statement is cancelled. If its result still arrives it is
+ * server and behind any pooler. The connections' timer looks at the deadlines. If a result still arrives it is
  * used, except for a commit that a synchronous standby has not confirmed: cancelling also ends the wait for
  * the standby, and Postgres then reports success.
- * @throws ConnectionLostError when the connection is of no more use, DeadlineError, or else postgres.js's own
- * errors
+ * @throws ConnectionLostError when the connection is of no more use or the outcome is unknown, DeadlineError,
+ * or else postgres.js's own errors
  */
 export async function runWithin<T extends readonly Row[]>(
   query: PendingQuery<T>,
-  { isClosed, isUnconfirmed, onClose, markStale }: Connection,
+  connection: Connection,
   timeoutMs: number,
 ): Promise<RowList<T>> {
-  const lost = (cause: unknown) =>
-    new ConnectionLostError(cause, { mayHaveRun: isSent(query) && !wasIdle(cause) })
-  const closed = () => new Error('the connection was closed')
-  if (isClosed()) throw new ConnectionLostError(closed(), { mayHaveRun: false })
-  const confirmed = (rows: RowList<T>) => {
-    if (isUnconfirmed())
-      throw new ConnectionLostError(new DeadlineError('not replicated'), { mayHaveRun: true })
-    return withoutHoles(rows)
+  if (connection.isClosed) throw new ConnectionLostError(closed(), { mayHaveRun: false })
+  const statement: Statement = {
+    query,
+    timeoutMs,
+    deadline: performance.now() + timeoutMs,
+    isEnding: false,
+    isGivingWay: false,
+    isUnconfirmed: false,
   }
-  const timers = new Set<ReturnType<typeof setTimeout>>()
-  const after = <V>(ms: number, value: V) =>
-    new Promise<V>((resolve) => {
-      timers.add(setTimeout(resolve, ms, value))
-    })
-  // Sometimes postgres.js never settles a statement whose connection closes just as it is written.
-  let stopListening = () => {}
-  const closing = new Promise<'closed'>((resolve) => {
-    stopListening = onClose(() => after(0, 'closed' as const).then(resolve))
-  })
+  const { statements } = connection
+  statements.push(statement)
   try {
-    const first = await Promise.race([query, closing, after(timeoutMs, 'overdue' as const)])
-    if (first === 'closed') throw lost(closed())
-    if (first !== 'overdue') return confirmed(first)
-    const late = new DeadlineError(`no answer within ${timeoutMs} ms`)
-    if (!isSent(query)) {
-      // Still connecting. postgres.js would keep the connection and never use it again.
-      cancel(query)
-      query.catch(() => {})
-      throw new ConnectionLostError(late, { mayHaveRun: false })
-    }
-    const since = performance.now()
-    const ended = cancelUntilEnded(query).then((isOver) => {
-      if (!isOver) markStale()
-      return query
-    })
-    const second = await Promise.race([ended, closing, after(cancellationMs, 'silent' as const)]).catch(
-      (error: unknown) => {
-        if (hasSqlState(error, /^57014$/)) throw late
-        throw error
-      },
-    )
-    if (second === 'closed') throw lost(late)
-    if (second !== 'silent') return confirmed(second)
-    ended.catch(() => {})
-    throw new CancelTimeoutError(late.message, since)
+    const rows = await query
+    if (!statement.isUnconfirmed) return withoutHoles(rows)
   } catch (error) {
-    if (error instanceof DeadlineError || error instanceof ConnectionLostError) throw error
-    // read_only_sql_transaction: an Aurora writer that has become a reader keeps its connections.
-    if (hasSqlState(error, /^25006$/))
-      throw new ConnectionLostError(error, { mayHaveRun: false, readOnly: true })
-    throw isLoss(error) || !isSent(query) ? lost(error) : error
+    throw meaningOf(error, statement, connection)
   } finally {
-    stopListening()
-    for (const timer of timers) clearTimeout(timer)
+    // Answers arrive in order: it is the first, unless it was given up.
+    if (statements[0] === statement) statements.shift()
+    else statements.splice(statements.indexOf(statement), 1)
   }
+  throw new ConnectionLostError(new DeadlineError('not replicated'), { mayHaveRun: true })
+}
+
+function meaningOf(error: unknown, statement: Statement, connection: Connection): unknown {
+  if (error instanceof DeadlineError || error instanceof ConnectionLostError) return error
+  const { query, isEnding, isGivingWay } = statement
+  if (hasSqlState(error, /^57014$/) && isEnding) return lateError(statement)
+  if (hasSqlState(error, /^57014$/) && isGivingWay) return new GaveWayError()
+  // read_only_sql_transaction: an Aurora writer that has become a reader keeps its connections.
+  const readOnly = hasSqlState(error, /^25006$/)
+  // A value that postgres.js could not write leaves its queue out of order.
+  connection.isRetired ||= readOnly || !(error instanceof postgres.PostgresError) || isLoss(error)
+  if (!readOnly && !isLoss(error) && isSent(query)) return error
+  if (readOnly) return new ConnectionLostError(error, { mayHaveRun: false, readOnly })
+  const mayHaveRun = isSent(query) && !wasIdle(error)
+  return new ConnectionLostError(isEnding ? lateError(statement) : error, { mayHaveRun })
 }
 
 /**
- * Cancels repeatedly: a cancellation has no effect if it arrives between two messages of the statement.
- * Returns false when one may still be under way, and would hit the connection's next statement. (postgres.js
- * learns of the delivery, but not over TLS.)
+ * Ends a statement at its deadline. Only the first on its connection can be cancelled: postgres.js drops one
+ * that is cancelled before its turn, but not its answer, so that all behind it would get wrong rows. One in the
+ * queue is given up, and may still run. Nothing new comes behind it.
+ * Resolves with the time of a cancellation to which the server did not react.
+ */
+export async function endLate(connection: Connection, statement: Statement): Promise<number | undefined> {
+  const { query } = statement
+  statement.isEnding = true
+  connection.isRetired = true
+  if (isActive(query)) {
+    const since = performance.now()
+    if (await cancelUntilEnded(query)) return undefined
+    fail(query, new CancelTimeoutError(lateError(statement).message))
+    close(connection.sql)
+    return since
+  }
+  const mayHaveRun = isSent(query)
+  const isWrite = mayHaveRun && connection.use !== 'read'
+  const cause = lateError(statement, isWrite ? ', and it may still take effect' : '')
+  giveUp(query, new ConnectionLostError(cause, { mayHaveRun }))
+  // Still connecting: postgres.js would keep the connection and never use it again.
+  if (!mayHaveRun && connection.statements[0] === statement) close(connection.sql)
+  return undefined
+}
+
+/** Cancels a read for the sake of those behind it. */
+export async function giveWay(connection: Connection, statement: Statement) {
+  if (statement.isGivingWay || statement.isEnding || !isActive(statement.query)) return
+  statement.isGivingWay = true
+  connection.isRetired = true
+  await cancelUntilEnded(statement.query)
+}
+
+/**
+ * Cancels repeatedly, since a cancellation has no effect if it arrives between two messages of the statement.
+ * One that arrives late may hit the statement behind, which is undone by it, and is retried.
+ * Returns false when the server has not reacted in time.
  */
 async function cancelUntilEnded(query: Promise<unknown>): Promise<boolean> {
-  const state: { ended?: 'cancelled' | 'otherwise' } = {}
-  const ended = query.then(
-    () => {
-      state.ended = 'otherwise'
-    },
-    (error: unknown) => {
-      state.ended = hasSqlState(error, /^57014$/) ? 'cancelled' : 'otherwise'
-    },
-  )
-  let underWay = 0
-  const begun = performance.now()
-  for (let attempt = 0; !state.ended && performance.now() - begun < cancellationMs; attempt++) {
-    underWay++
-    const delivered = cancel(query).then(() => underWay--)
-    const pauseMs = backoffMs(attempt, cancelAgain)
-    await Promise.race([ended, delivered.then(() => pause(pauseMs)), pause(cancelAgain.longestMs)])
+  let isOver = false
+  const over = () => {
+    isOver = true
   }
-  return underWay === 0 || (state.ended === 'cancelled' && underWay === 1)
+  const ended = query.then(over, over)
+  const begun = performance.now()
+  for (let attempt = 0; !isOver && performance.now() - begun < cancellationMs; attempt++) {
+    const pauseMs = backoffMs(attempt, cancelAgain)
+    const delivered = cancel(query).then(() => pause(pauseMs))
+    await Promise.race([ended, delivered, pause(cancelAgain.longestMs)])
+  }
+  return isOver
 }
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

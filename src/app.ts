@@ -1,16 +1,15 @@
-/** The map: what every request passes, in order, and the features. */
+/** The map: middleware in order, and the features. */
 import { Hono, type MiddlewareHandler } from 'hono'
 import { createAccounts } from './accounts/handlers.ts'
 import { createHealth, mountReferencePage } from './health/handlers.ts'
 import * as healthOperations from './health/operations.ts'
 import { createReadinessCheck } from './health/readiness.ts'
 import { crossOrigin } from './http/cors.ts'
-import type { AppEnv, Runtime } from './http/deps.ts'
-import { mount, toResponse } from './http/implement.ts'
+import type { Runtime } from './http/deps.ts'
+import { mount } from './http/implement.ts'
 import { describeOperations } from './http/openapi.ts'
 import type { Operation } from './http/operation.ts'
-import { answerProblem } from './http/problem-answer.ts'
-import { request } from './http/request.ts'
+import { createRespond } from './http/respond.ts'
 import { lockTasksOf } from './tasks/access.ts'
 import { tasks } from './tasks/handlers.ts'
 
@@ -31,23 +30,17 @@ export const operations: Operation[] = [
   ...Object.values(healthOperations),
 ]
 
-export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }: AppOptions): Hono<AppEnv> {
-  const app = new Hono<AppEnv>({ strict: false })
+export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }: AppOptions): Hono {
+  const app = new Hono({ strict: false })
   const readiness = createReadinessCheck()
   const health = createHealth({
     describe: () => describeOperations(operations, publicUrl),
     checkReadiness: readiness.check,
   })
 
-  app.use(request(runtime))
-  if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins))
-  if (referencePage) mountReferencePage(app, referencePage)
-  mount(app, [...features.flat(), ...health], readiness.note)
-
-  // Only errors of the middleware above come to this.
-  app.onError(async (error, c) => {
-    const exchange = c.get('exchange')
-    return toResponse(exchange, await answerProblem(error, exchange))
-  })
+  const respond = createRespond(runtime, readiness.note)
+  if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins, respond))
+  if (referencePage) mountReferencePage(app, referencePage, respond)
+  mount(app, [...features.flat(), ...health], respond)
   return app
 }

@@ -1,11 +1,13 @@
 /** Handlers of the operations around the API, and the reference page. */
 import type { Hono, MiddlewareHandler } from 'hono'
+import { notFound } from '../core/problem.ts'
 import { json } from '../http/answer.ts'
 import { requireLiveSession } from '../http/authenticate.ts'
 import { bearerToken, unauthorized } from '../http/bearer.ts'
-import type { AppEnv } from '../http/deps.ts'
+import type { Exchange } from '../http/deps.ts'
 import { type Implementation, implement } from '../http/implement.ts'
 import type { OpenApiDocument } from '../http/openapi.ts'
+import type { Respond } from '../http/respond.ts'
 import * as operations from './operations.ts'
 import type { ReadinessCheck } from './readiness.ts'
 
@@ -48,16 +50,17 @@ export function createHealth({ describe, checkReadiness }: Parts): Implementatio
 const referencePagePolicy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 
-export function mountReferencePage(app: Hono<AppEnv>, serve: MiddlewareHandler<AppEnv>) {
-  app.on('GET', ['/docs', '/docs/*'], async (c) => {
-    const exchange = c.get('exchange')
+export function mountReferencePage(app: Hono, serve: MiddlewareHandler, respond: Respond) {
+  const servePage = async (exchange: Exchange) => {
+    const { c } = exchange
     exchange.route = '/docs'
     // File servers differ in how they treat an odd path.
     const response = /^\/docs(\/[\w.-]+)?$/.test(c.req.path) ? await serve(c, async () => {}) : undefined
-    if (!response) return c.notFound()
+    if (!response) throw notFound()
     const own = { 'Content-Security-Policy': referencePagePolicy, 'Cache-Control': 'public, max-age=3600' }
     for (const [name, value] of Object.entries({ ...exchange.headers, ...own }))
       response.headers.set(name, value)
     return response
-  })
+  }
+  app.on('GET', ['/docs', '/docs/*'], (c) => respond(c, servePage))
 }

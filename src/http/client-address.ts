@@ -1,7 +1,7 @@
 /** The client's address of a request whose headers may be forged. */
 import type { Context } from 'hono'
 import { type AddressRange, isWithin, nearbyRanges, parseAddress } from '../core/addresses.ts'
-import type { AppEnv, Deps, Runtime } from './deps.ts'
+import type { Deps } from './deps.ts'
 import { elementsFromRight, forwardedFor } from './forwarded.ts'
 
 type TrustedProxy = {
@@ -47,11 +47,17 @@ function entryOf({ header, hops }: TrustedProxy, value: string): string | undefi
   if (header === 'forwarded') return forwardedFor(elementsFromRight(value)[hops - 1] ?? '')
   return header === 'x-forwarded-for' ? value.split(',').at(-hops) : value
 }
+
+export type AddressReader = ReturnType<typeof addressReader>
+
 /** Warns once when it ignores a header, since all clients then share one address. */
-export function addressReader({ connectionAddress, proxiesAreNear }: Omit<Runtime, 'provide'>) {
+export function addressReader(proxiesAreNear: boolean) {
   let hasWarned = false
-  return (c: Context<AppEnv>, { config, log }: Pick<Deps, 'config' | 'log'>): string => {
-    const connection = connectionAddress(c)
+  return (
+    connection: string | undefined,
+    c: Context,
+    { config, log }: Pick<Deps, 'config' | 'log'>,
+  ): string => {
     if (!config.trustedProxy) return clientAddress({ connection, proxy: undefined, header: undefined })
     const proxy = {
       ...config.trustedProxy,

@@ -1,13 +1,13 @@
 /** Cross-origin requests (CORS), by Hono's middleware. */
 import type { MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
-import type { AppEnv } from './deps.ts'
+import type { Respond } from './respond.ts'
 
 /** In characters: a longer list of requested headers is not repeated, so that headers stay under 4 KB. */
 const longestRepeated = 1000
 
-/** Middleware for pages of these origins. */
-export function crossOrigin(origin: string[]): MiddlewareHandler<AppEnv> {
+/** Middleware for pages of these origins. It answers a preflight itself. */
+export function crossOrigin(origin: string[], respond: Respond): MiddlewareHandler {
   const options = {
     origin,
     allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
@@ -35,12 +35,12 @@ export function crossOrigin(origin: string[]): MiddlewareHandler<AppEnv> {
   const brief = cors({ ...options, allowHeaders: ['*', 'Authorization'] })
   // Only an OPTIONS that asks for a method is a preflight (Fetch standard, section 3.2.2).
   return (c, next) => {
-    if (c.req.method === 'OPTIONS') {
-      if (!c.req.header('Access-Control-Request-Method')) return next()
-      // Hono's middleware answers a preflight itself.
-      for (const [name, value] of Object.entries(c.get('exchange').headers)) c.res.headers.set(name, value)
-    }
+    if (c.req.method !== 'OPTIONS') return repeating(c, next)
+    if (!c.req.header('Access-Control-Request-Method')) return next()
     const { length } = c.req.header('Access-Control-Request-Headers') ?? ''
-    return (length > longestRepeated ? brief : repeating)(c, next)
+    return respond(c, async ({ headers }) => {
+      for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value)
+      return (await (length > longestRepeated ? brief : repeating)(c, next)) ?? c.res
+    })
   }
 }

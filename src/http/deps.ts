@@ -50,12 +50,12 @@ export type Runtime = {
 /** One request while it is answered. */
 export type Exchange = {
   deps: Deps
-  c: Context<AppEnv>
+  c: Context
   requestId: string
   /** The client's address in full, or `unknown`. */
-  clientAddress: string
+  readonly clientAddress: string
   /** The address that limits count for: the client's, or its network. */
-  limitAddress: string
+  readonly limitAddress: string
   /** The operation's path with the names of its parameters; undefined where none has matched. */
   route: string | undefined
   /** Headers of the response: those that every response has, and those that steps have added. */
@@ -72,5 +72,3 @@ export type Exchange = {
 
 /** An exchange of an operation that needs an access token. */
 export type CallerExchange = Exchange & { caller: Caller }
-
-export type AppEnv = { Variables: { exchange: Exchange } }

@@ -1,6 +1,5 @@
 /** Compiles an operation and its handler at start into one function that answers with plain data. */
-import type { Context, Hono } from 'hono'
-import type { StatusCode } from 'hono/utils/http-status'
+import { type Context, Hono } from 'hono'
 import { SessionEnded } from '../auth/caller.ts'
 import { notFound, Problem } from '../core/problem.ts'
 import type { Answer } from './answer.ts'
@@ -9,15 +8,13 @@ import { acceptHeader, readBody } from './body.ts'
 import { cachedOr } from './cached-answer.ts'
 import { answerConditionally, preconditionOf } from './conditional.ts'
 import type { List } from './cursor.ts'
-import type { AppEnv, CallerExchange, Exchange } from './deps.ts'
+import type { CallerExchange, Exchange } from './deps.ts'
 import { idempotencyKeyOf } from './idempotency.ts'
 import { headersOf, type Input, limitOf, type Operation } from './operation.ts'
 import { openPage } from './page.ts'
-import { answerProblem } from './problem-answer.ts'
 import { identify, type LimitUse, limitRequest } from './rate-limit.ts'
+import type { Act, Respond } from './respond.ts'
 import { createValidator, nothing } from './validate.ts'
-/** May throw a Problem, SessionEnded, or errors of the database and the password hasher. */
-export type Act = (exchange: Exchange) => Promise<Answer>
 
 /** A compiled operation. */
 export type Implementation = { operation: Operation; act: Act }
@@ -77,44 +74,28 @@ function pathId(c: Context): number | null {
   return /^[1-9]\d{0,14}$/.test(id) ? Number(id) : null
 }
 
-type Note = (error: unknown) => void
-
-/** @param note hears of every error that a request fails with */
-export function mount(app: Hono<AppEnv>, implementations: Implementation[], note: Note) {
-  const answer = (act: Act) => (c: Context<AppEnv>) => respond(c.get('exchange'), act, note)
+export function mount(app: Hono, implementations: Implementation[], respond: Respond) {
+  const answer = (act: Act) => (c: Context) => respond(c, act)
   const byPath = new Map<string, Implementation[]>()
   for (const each of implementations)
     byPath.set(each.operation.path, [...(byPath.get(each.operation.path) ?? []), each])
+  // Apart from the operations, so that one route matches a request of theirs: Hono then calls its handler
+  // without putting a chain of handlers together.
+  const others = new Hono({ strict: false })
   for (const [path, sharing] of byPath) {
     // The app is not strict about a trailing slash, so the path without it answers the same.
     const route = path.replace(/\/$/, '')
     for (const { operation, act } of sharing) app.on(operation.method.toUpperCase(), [route], answer(act))
-    app.all(route, answer(otherMethod(sharing.map(({ operation }) => operation))))
+    others.all(route, answer(otherMethod(sharing.map(({ operation }) => operation))))
   }
   for (const { operation } of implementations)
     if (operation.limit?.class === 'token')
-      app.all(`${operation.path}*`, answer(unknownPath(operation.limit)))
+      others.all(`${operation.path}*`, answer(unknownPath(operation.limit)))
   // The reference page is not an operation: it takes any query.
-  app.all('/docs', answer(otherMethod([{ method: 'get', limit: null }])))
-  app.all('/api/*', answer(unknownPath({ class: 'general', cost: 1 })))
-  app.notFound(answer(unknownPath(null)))
-}
-
-async function respond(exchange: Exchange, act: Act, note: Note): Promise<Response> {
-  let answer: Answer
-  try {
-    answer = await act(exchange)
-  } catch (error) {
-    note(error)
-    answer = await answerProblem(error, exchange)
-  }
-  return toResponse(exchange, answer)
-}
-
-export function toResponse(exchange: Exchange, { status, headers: own, body }: Answer): Response {
-  const { c, headers } = exchange
-  if (body !== null) headers['Content-Type'] = 'application/json'
-  return c.newResponse(body, status as StatusCode, own ? Object.assign(headers, own) : headers)
+  others.all('/docs', answer(otherMethod([{ method: 'get', limit: null }])))
+  others.all('/api/*', answer(unknownPath({ class: 'general', cost: 1 })))
+  others.notFound(answer(unknownPath(null)))
+  app.notFound((c) => others.fetch(c.req.raw, c.env))
 }
 
 /** Counts a request that no operation answers; the token of an ended session counts as none. */

@@ -1,7 +1,7 @@
 /** HTTP requests on AWS Lambda: events of HTTP APIs and function URLs, read by hono/aws-lambda. */
 import type { Context, Hono } from 'hono'
 import { handle, type LambdaEvent } from 'hono/aws-lambda'
-import type { AppEnv, Deps } from '../../http/deps.ts'
+import type { Deps } from '../../http/deps.ts'
 import { malformedRequest } from './malformed-request.ts'
 
 /**
@@ -25,7 +25,7 @@ export const lambdaRuntime = {
   proxiesAreNear: false,
 }
 
-export async function answerHttp(app: Hono<AppEnv>, event: HttpEvent, deps: Deps) {
+export async function answerHttp(app: Hono, event: HttpEvent, deps: Deps) {
   const fetch: typeof app.fetch = (request, bindings) => app.fetch(request, { ...(bindings as object), deps })
   const result = await handle({ fetch } as typeof app)(prepare(event))
   // hono/aws-lambda answers an event that makes no request itself, with a bare text.

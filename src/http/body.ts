@@ -9,7 +9,7 @@ export type MediaType =
 
 export const maximumBodyBytes = 64 * 1024
 
-/** Leaves the body's text, or form, where the validator looks for it. @throws Problem 400, 413 or 415 */
+/** Leaves the body's value, or form, where the validator looks for it. @throws Problem 400, 413 or 415 */
 export async function readBody(c: Context, accepted: MediaType[]): Promise<void> {
   const mediaType = acceptedMediaType(c.req.header('Content-Type'), accepted)
   const isPlain = /^(identity)?$/i.test(c.req.header('Content-Encoding') ?? '')
@@ -34,12 +34,17 @@ export async function readBody(c: Context, accepted: MediaType[]): Promise<void>
     Object.assign(c.req.bodyCache, { formData: Promise.resolve(form) })
     return
   }
+  const value = parseJson(text)
+  const json = async () => value
+  Object.assign(c.req, { json })
+}
+
+function parseJson(text: string): unknown {
   try {
-    JSON.parse(text)
+    return JSON.parse(text)
   } catch {
     throw new Problem(400, 'The body is not JSON.')
   }
-  Object.assign(c.req.bodyCache, { text: Promise.resolve(text) })
 }
 
 /** Names the accepted media types: RFC 5789 section 3.1 for PATCH, W3C's Linked Data Platform for POST. */
@@ -87,9 +92,11 @@ async function readBytes(c: Context): Promise<Uint8Array | null> {
   return bytes
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
 function decode(bytes: Uint8Array): string | null {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    return utf8.decode(bytes)
   } catch {
     return null
   }

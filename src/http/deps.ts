@@ -62,6 +62,8 @@ export type Exchange = {
   headers: Record<string, string>
   /** The limits that this request was counted under, newest last. */
   verdicts: Verdict[]
+  /** Set where the operation needs an access token. */
+  caller: Caller | undefined
   /** Set once the access token's signature is verified. Statements check the session. */
   session: { caller: Caller; accessToken: string } | undefined
   /** The result of the cache look-up, where the operation is cached and the caller is known. */

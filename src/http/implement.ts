@@ -34,7 +34,6 @@ export function implement<const O extends Operation>(operation: O, handle: Handl
 
   async function readInput(exchange: Exchange) {
     const { c } = exchange
-    if (authenticated === true) Object.assign(exchange, { caller: requireCaller(exchange) })
     if (body) await readBody(c, body.mediaTypes)
     await validate(c)
     return {
@@ -47,19 +46,26 @@ export function implement<const O extends Operation>(operation: O, handle: Handl
     }
   }
 
+  async function make(exchange: Exchange): Promise<Answer> {
+    let input: Awaited<ReturnType<typeof readInput>>
+    try {
+      input = await readInput(exchange)
+    } catch (error) {
+      await requireLiveSession(exchange)
+      throw error
+    }
+    return handle(exchange as CallerExchange, input as Input<O>)
+  }
+
   async function act(exchange: Exchange): Promise<Answer> {
     exchange.route = path
     if (limit?.class === 'general') await identify(exchange)
     if (limit) await limitRequest(exchange, limit, cached)
-    const input = await readInput(exchange).catch(async (error: unknown) => {
-      await requireLiveSession(exchange)
-      throw error
-    })
-    const make = async () => handle(exchange as CallerExchange, input as Input<O>)
-    const answer = cached ? await cachedOr(exchange, make) : await make()
-    const { precondition } = input
-    return precondition && conditional !== undefined && method === 'get'
-      ? answerConditionally(answer, precondition, conditional)
+    if (authenticated === true) exchange.caller = requireCaller(exchange)
+    // A cached answer exists only where this very query was valid.
+    const answer = cached ? await cachedOr(exchange, () => make(exchange)) : await make(exchange)
+    return conditional !== undefined && method === 'get'
+      ? answerConditionally(answer, preconditionOf(exchange.c), conditional)
       : answer
   }
 

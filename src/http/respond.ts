@@ -43,6 +43,7 @@ class OpenExchange implements Exchange {
   readonly headers: Exchange['headers']
   route: Exchange['route'] = undefined
   verdicts: Exchange['verdicts'] = []
+  caller: Exchange['caller'] = undefined
   session: Exchange['session'] = undefined
   lookup: Exchange['lookup'] = undefined
   namedUserId: Exchange['namedUserId'] = undefined

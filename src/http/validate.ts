@@ -16,24 +16,32 @@ export const nothing = z.strictObject({})
 
 /** Returns a check of a request; its results are in `c.req.valid`. @throws Problem 400, with every error */
 export function createValidator({ query, headers, body }: Schemas): (c: Context) => Promise<void> {
+  const names = Object.keys(headers.shape)
+  /** The query of most requests. */
+  const absent = Object.freeze(parse(query, {}).data)
   const hook = ({ error, target }: { error?: z.core.$ZodError; target: string }, c: Context) => {
+    // The query is validated after the body, and reports the rest.
+    if (target !== 'query' && !error) return
     const errors = inputErrors(error, target === 'query' ? 'parameter' : 'pointer')
-    // The body is validated first. Errors elsewhere are reported with it, not one request later.
+    // Errors elsewhere are reported with the body's, not one request later.
     if (target !== 'query') errors.push(...inputErrors(parse(query, queryOf(c)).error, 'parameter'))
     errors.push(
       ...unreadableParameters(c),
-      ...inputErrors(parse(headers, headersOf(headers, c)).error, 'header'),
+      ...inputErrors(parse(headers, headersOf(names, c)).error, 'header'),
     )
     if (errors.length > 0) throw invalidInput(errors)
   }
   const options = { validationFunction: parse }
+  const hasNone = (c: Context) =>
+    !c.req.url.includes('?') && !names.some((name) => c.req.header(name) !== undefined)
   const ofQuery: MiddlewareHandler = zValidator('query', query, hook, options)
   const ofJson: MiddlewareHandler | undefined = body && zValidator('json', body, hook, options)
   const ofForm: MiddlewareHandler | undefined = body && zValidator('form', body, hook, options)
   const done = async () => {}
   return async (c) => {
-    await ('formData' in c.req.bodyCache ? ofForm : ofJson)?.(c, done)
-    await ofQuery(c, done)
+    if (body) await ('formData' in c.req.bodyCache ? ofForm : ofJson)?.(c, done)
+    if (absent && hasNone(c)) c.req.addValidatedData('query', absent)
+    else await ofQuery(c, done)
   }
 }
 
@@ -41,10 +49,10 @@ export function createValidator({ query, headers, body }: Schemas): (c: Context)
 function unreadableParameters(c: Context): InputError[] {
   const start = c.req.url.indexOf('?')
   if (start < 0) return []
-  const pairs = c.req.url
-    .slice(start + 1)
-    .split('&')
-    .filter(Boolean)
+  const query = c.req.url.slice(start + 1)
+  // Plain ASCII, and no pair begins with its value.
+  if (!/%|(?:^|&)=/.test(query)) return []
+  const pairs = query.split('&').filter(Boolean)
   return pairs.flatMap((pair) => {
     const [name = ''] = [...new URLSearchParams(pair).keys()]
     if (name === '') return [{ parameter: '', detail: 'There is no such parameter.' }]
@@ -62,8 +70,8 @@ function isUtf8(encoded: string): boolean {
   }
 }
 
-const headersOf = (headers: z.ZodObject, c: Context) =>
-  Object.fromEntries(Object.keys(headers.shape).map((name) => [name, c.req.header(name)]))
+const headersOf = (names: string[], c: Context) =>
+  Object.fromEntries(names.map((name) => [name, c.req.header(name)]))
 
 const queryOf = (c: Context) =>
   Object.fromEntries(

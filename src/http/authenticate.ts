@@ -4,6 +4,22 @@ import { bearerToken, unauthorized } from './bearer.ts'
 import type { Exchange } from './deps.ts'
 import { countAsAnonymous } from './rate-limit.ts'
 
+/**
+ * Sets `session` where a valid access token was sent. Returns a promise only for a token that this process
+ * has to verify first.
+ */
+export function identify(exchange: Exchange): Promise<void> | undefined {
+  const accessToken = bearerToken(exchange.c.req.header('Authorization'))
+  if (!accessToken) return undefined
+  const caller = exchange.deps.accessTokens.verify(accessToken)
+  if (caller instanceof Promise)
+    return caller.then((verified) => {
+      if (verified) exchange.session = { caller: verified, accessToken }
+    })
+  if (caller) exchange.session = { caller, accessToken }
+  return undefined
+}
+
 /** @throws Problem 401 without a valid token */
 export function requireCaller({ c, session }: Exchange): Caller {
   if (session) return session.caller

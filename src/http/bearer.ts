@@ -5,8 +5,8 @@ const realm = 'Bearer realm="task-api"'
 
 /** The token of the Authorization header: undefined for another scheme or none, '' for an empty token. */
 export function bearerToken(header: string | undefined): string | undefined {
-  const [scheme, ...rest] = header?.trim().split(/\s+/) ?? []
-  return scheme?.toLowerCase() === 'bearer' ? rest.join(' ') : undefined
+  const [found, token = ''] = /^bearer(?:\s+(.*))?$/is.exec(header?.trim() ?? '') ?? []
+  return found === undefined ? undefined : token
 }
 
 /** For credentials other than a token, for which RFC 6750 has no error code. */

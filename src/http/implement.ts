@@ -3,7 +3,7 @@ import { type Context, Hono } from 'hono'
 import { SessionEnded } from '../auth/caller.ts'
 import { notFound, Problem } from '../core/problem.ts'
 import type { Answer } from './answer.ts'
-import { rejectSession, requireCaller, requireLiveSession } from './authenticate.ts'
+import { identify, rejectSession, requireCaller, requireLiveSession } from './authenticate.ts'
 import { acceptHeader, readBody } from './body.ts'
 import { cachedOr } from './cached-answer.ts'
 import { answerConditionally, preconditionOf } from './conditional.ts'
@@ -12,7 +12,7 @@ import type { CallerExchange, Exchange } from './deps.ts'
 import { idempotencyKeyOf } from './idempotency.ts'
 import { headersOf, type Input, limitOf, type Operation } from './operation.ts'
 import { openPage } from './page.ts'
-import { identify, type LimitUse, limitRequest } from './rate-limit.ts'
+import { type LimitUse, limitRequest } from './rate-limit.ts'
 import type { Act, Respond } from './respond.ts'
 import { createValidator, nothing } from './validate.ts'
 
@@ -59,7 +59,8 @@ export function implement<const O extends Operation>(operation: O, handle: Handl
 
   async function act(exchange: Exchange): Promise<Answer> {
     exchange.route = path
-    if (limit?.class === 'general') await identify(exchange)
+    const identifying = limit?.class === 'general' ? identify(exchange) : undefined
+    if (identifying) await identifying
     if (limit) await limitRequest(exchange, limit, cached)
     if (authenticated === true) exchange.caller = requireCaller(exchange)
     // A cached answer exists only where this very query was valid.

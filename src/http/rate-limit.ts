@@ -3,7 +3,6 @@ import type { Config } from '../config/api.ts'
 import { Problem } from '../core/problem.ts'
 import type { Question } from '../store/cache.ts'
 import type { Limiter, LimitRule, Verdict } from '../store/limiter.ts'
-import { bearerToken } from './bearer.ts'
 import { questionOf } from './cached-answer.ts'
 import type { Exchange } from './deps.ts'
 import { reported, setRateLimitHeaders } from './rate-limit-headers.ts'
@@ -21,13 +20,6 @@ export type LimitUse = { class: LimitClass; cost: 0 | 1 }
 
 /** One limit, the identity that it counts for, and what the limiter reads besides. */
 export type Count = { rule: LimitRule; identity: string; question?: Question | undefined }
-
-/** Verifies the access token, if there is one: sets `session` for a valid one. */
-export async function identify(exchange: Exchange) {
-  const accessToken = bearerToken(exchange.c.req.header('Authorization'))
-  const caller = accessToken ? await exchange.deps.accessTokens.verify(accessToken) : null
-  if (accessToken && caller) exchange.session = { caller, accessToken }
-}
 
 /**
  * Counts the request before anything else is done with it. Of a cached operation the cache is read in the
@@ -51,11 +43,15 @@ export async function limitRequest(
 }
 
 function countsOf(
-  { session, limitAddress: identity }: Exchange,
+  exchange: Exchange,
   of: LimitClass,
   limits: Config['limits'],
   question: Question | undefined,
 ): Count[] {
+  const { session } = exchange
+  if (of === 'general' && session)
+    return [{ rule: limits.user, identity: String(session.caller.userId), question }]
+  const identity = exchange.limitAddress
   const anonymous = { rule: limits.anonymous, identity }
   switch (of) {
     case 'token':
@@ -63,9 +59,7 @@ function countsOf(
     case 'registration':
       return [anonymous, { rule: limits.register, identity }]
     case 'general':
-      return session
-        ? [{ rule: limits.user, identity: String(session.caller.userId), question }]
-        : [anonymous]
+      return [anonymous]
   }
 }
 

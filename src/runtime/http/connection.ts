@@ -25,7 +25,8 @@ export function openConnection(socket: Socket) {
   function begin({ incoming, outgoing, answer }: Exchange) {
     current = outgoing
     if (isLast && waiting.length === 0) outgoing.shouldKeepAlive = false
-    outgoing.once('close', next)
+    // Emitted once.
+    outgoing.on('close', next)
     answer(incoming, outgoing)
   }
 

@@ -40,9 +40,12 @@ function refusePath(path: string): Refusal | undefined {
 
 /** A missing Host (except in HTTP/1.0), several, and an invalid one are a 400. */
 function refuseHost({ rawHeaders, httpVersion }: IncomingMessage): Refusal | undefined {
-  const hosts = rawHeaders.filter((_, index) => index % 2 === 1 && isHostName(rawHeaders[index - 1]))
-  const [host] = hosts
-  if (hosts.length > 1) return { status: 400, detail: 'A request has one Host header, not several.' }
+  let host: string | undefined
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (!isHostName(rawHeaders[index])) continue
+    if (host !== undefined) return { status: 400, detail: 'A request has one Host header, not several.' }
+    host = rawHeaders[index + 1]
+  }
   if (host === undefined)
     return httpVersion === '1.0' ? undefined : { status: 400, detail: 'A request needs a Host header.' }
   return isHost(host) ? undefined : { status: 400, detail: 'The Host header names no host.' }

@@ -1,7 +1,7 @@
 /** Idempotency keys (draft-ietf-httpapi-idempotency-key-header). */
-import { createHash } from 'node:crypto'
 import type { Context } from 'hono'
 import * as z from 'zod'
+import { toBase64Url } from '../auth/keyring.ts'
 
 /** `hash` is the same for the same JSON value, whatever the order and form of its members. */
 export type IdempotencyKey = { key: string; hash: string }
@@ -25,5 +25,6 @@ export async function idempotencyKeyOf(c: Context): Promise<IdempotencyKey | und
   if (key === undefined) return undefined
   const sent: object = await c.req.json()
   const canonical = JSON.stringify(Object.entries(sent).sort(([a], [b]) => (a < b ? -1 : 1)))
-  return { key, hash: createHash('sha256').update(canonical).digest('base64url') }
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(canonical))
+  return { key, hash: toBase64Url(new Uint8Array(digest)) }
 }

@@ -2,8 +2,9 @@ import { bench, describe } from 'vitest'
 import { invalidInput, notFound } from '../../src/core/problem.ts'
 import type { Exchange } from '../../src/http/deps.ts'
 import { answerProblem } from '../../src/http/problem-answer.ts'
-import { rateLimitHeaders } from '../../src/http/rate-limit-headers.ts'
-import type { Verdict } from '../../src/store/limiter.ts'
+import { setRateLimitHeaders } from '../../src/http/rate-limit-headers.ts'
+import { memoryCounters } from '../../src/runtime/store/memory-counters.ts'
+import { createLimiter } from '../../src/store/limiter.ts'
 
 /** The members that a problem's answer reads. */
 const exchange = { deps: {}, requestId: '0b8d1f0e-6f0c-4f3c-9d0a-3a8a6c1f2b4d' } as Exchange
@@ -14,14 +15,8 @@ const errors = [
   { pointer: '/status', detail: 'Give pending or completed.' },
 ]
 const now = Date.now()
-const verdict: Verdict = {
-  rule: { name: 'user', limit: 100, windowMs: 60_000 },
-  allowed: true,
-  remaining: 99,
-  resetAt: now + 42_000,
-  retryAfterMs: 0,
-  counted: undefined,
-}
+const rule = { name: 'user', limit: 100, windowMs: 60_000 } as const
+const verdict = await createLimiter({ counters: memoryCounters() }).take(rule, 'one')
 
 describe('problem document', () => {
   bench('404', async () => {
@@ -34,6 +29,6 @@ describe('problem document', () => {
 
 describe('response headers', () => {
   bench('of a rate limit', () => {
-    rateLimitHeaders(verdict, now)
+    setRateLimitHeaders({}, verdict, now)
   })
 })

@@ -42,5 +42,8 @@ export function createApp({ corsOrigins, publicUrl, referencePage, ...runtime }:
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins, respond))
   if (referencePage) mountReferencePage(app, referencePage, respond)
   mount(app, [...features.flat(), ...health], respond)
+
+  // Only errors of middleware come to this.
+  app.onError((error, c) => respond(c, () => Promise.reject(error)))
   return app
 }

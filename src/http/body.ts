@@ -92,11 +92,9 @@ async function readBytes(c: Context): Promise<Uint8Array | null> {
   return bytes
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true })
-
 function decode(bytes: Uint8Array): string | null {
   try {
-    return utf8.decode(bytes)
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
     return null
   }

@@ -6,12 +6,12 @@ import { basename, join, relative, resolve } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { build } from 'esbuild'
 import { ZipFile } from 'yazl'
-import { options, redisClient } from './build.mjs'
+import { options, storeClients } from './build.mjs'
 import { copyReferencePage } from './reference-page.mjs'
 
 /** By the zip's name: its handler's file, further bundles, and folders by their names in the zip. */
 const functions = {
-  api: { entry: 'src/lambda.ts', more: redisClient, folders: { public: 'dist/public' } },
+  api: { entry: 'src/lambda.ts', more: storeClients, folders: { public: 'dist/public' } },
   notifier: { entry: 'workers/notifier/handler.ts', folders: {} },
   migrate: { entry: 'src/lambda-migrate.ts', folders: { sql: 'sql' } },
 }

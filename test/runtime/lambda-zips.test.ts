@@ -41,6 +41,7 @@ test('the zips have the files beside the code', () => {
   expect(Object.keys(unzip('api'))).toEqual(
     expect.arrayContaining([
       'redis-client.mjs',
+      'upstash.mjs',
       'public/docs.html',
       'public/docs/reference.js',
       'public/docs/swagger-ui.css',

@@ -8,7 +8,6 @@ import { memoryCounters } from './memory-counters.ts'
 import { connectRedis, type RedisOptions } from './redis.ts'
 import { redisStore } from './redis-store.ts'
 import { createStoreState, overMemory, overShared } from './shared-store.ts'
-import { upstashStore } from './upstash.ts'
 
 /** Starts without a store that is away. @throws StartError when the store refuses its credentials */
 export async function openStore(config: Config, log: Logger, stack: Stack, options: RedisOptions = {}) {
@@ -26,7 +25,10 @@ export async function openSharedStore(
   stack: Stack,
   options: RedisOptions = {},
 ) {
-  if (store.kind === 'upstash') return upstashStore(store)
+  if (store.kind === 'upstash') {
+    const { upstashStore } = await import('./upstash.ts')
+    return upstashStore(store)
+  }
   const { close, ...commands } = await connectRedis(store.url, log, options)
   stack.push('redis', close)
   return redisStore(commands, store.prefix)

@@ -12,13 +12,13 @@ export class SessionEnded extends Error {
 /** Condition on `sessions s`: the caller's session has not ended. `$1` is its id and `$2` the user's. */
 export const isLive = 's.id = $1 and s.user_id = $2 and s.ended_at is null'
 
-/**
- * CTE of statements that write: `caller` has one row, with `user_id`, unless the session has ended. It tells
- * the triggers who acts, for this transaction only.
- */
+/** Condition on `sessions s` that always holds. It tells the triggers who acts, for this transaction only. */
+export const tellsActor = "set_config('task_api.user_id', s.user_id::text, true) is not null"
+
+/** CTE of statements that write: `caller` has one row, with `user_id`, unless the session has ended. */
 export const actingCaller = `
   caller as materialized (
-    select s.user_id, set_config('task_api.user_id', s.user_id::text, true) from sessions s where ${isLive}
+    select s.user_id from sessions s where ${isLive} and ${tellsActor}
   )`
 
 /**

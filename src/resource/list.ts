@@ -34,25 +34,37 @@ type ListSource = {
   table: string
   /** Names of the table's columns that an answer is made from. */
   names: string[]
-  /** The columns as they are selected from `t`. */
+  /** The same columns as they are selected from `t`. */
   columns: string
   filters: Record<string, Filter>
   orderings: Record<string, Ordering>
-  /** Conditions on `t`, each with an index for every ordering; a row is visible where one of them holds. */
+  /**
+   * Conditions on `t` and `s`, each with an index for every ordering; a row is visible where one of them holds.
+   */
   sources: string[]
   /** Condition on `sessions s` for the caller, whose ids are `$1` and `$2`. */
   live: string
 }
 
-export type Statement = { text: string; values: (string | number | boolean | null)[] }
+export type Statement = {
+  text: string
+  values: (string | number | boolean | null)[]
+  /** Name of the column that has the ordering's value, for cursors. */
+  key: string
+}
 
 /**
  * A page of the rows that the caller may see, and one more where there is more; in reverse for a position
  * with direction `before`. Each source is read by itself from its place in an index, then merged: an `or`
  * would sort everything. A row that is in several sources is taken once. `values` begin at `$3`.
  *
- * Rows have the columns, `sort_key` for cursors, and `count`. There is one row of nulls for an empty page,
- * and none when the session has ended.
+ * The plan must not depend on the values at hand: Postgres would make a new one each time that they promise a
+ * cheaper plan than the average does, which takes longer than to read a page. So the user is that of the
+ * session, and the limit is a sum with a column, which the planner cannot know. It assumes a tenth of the rows,
+ * and prefers an index's order to a sort, for a user with few rows and for one with many.
+ *
+ * Rows have the columns, the ordering's value under the name `key`, and `count` if the query asks for it. There
+ * is one row of nulls for an empty page, and none when the session has ended.
  */
 export function listStatement(
   { table, names, columns, filters, orderings, sources, live }: ListSource,
@@ -63,7 +75,7 @@ export function listStatement(
   const add: AddValue = (value) => `$${values.push(value) + 2}`
   const ordering = orderings[query.ordering.replace('-', '')]
   if (!ordering) throw new RangeError(`there is no ordering ${query.ordering}`)
-  const limit = add(query.limit + 1)
+  const limit = `${add(query.limit + 1)}::bigint + 0 * s.id`
   const descending = query.ordering.startsWith('-')
   const { columns: sortColumns, orderBy, beyond } = keyset(ordering, { descending, position, add })
   const conditions = Object.entries(filters).flatMap(([name, { where }]) => {
@@ -74,19 +86,19 @@ export function listStatement(
   const part = (source: string) => `
       select ${names.map((name) => `t.${name}`).join(', ')}, ${ordering.key} as sort_key from ${table} t
       where ${source} ${where} ${beyond} order by ${orderBy(ordering.key, 't.id')} limit ${limit}`
-  const [first = 'false', ...others] = sources
-  const page =
-    others.length === 0
-      ? part(first)
-      : `
-      select distinct on (${sortColumns('sort_key').join(', ')}) * from (${[first, ...others].map((source) => `(${part(source)})`).join(' union all ')}) parts
+  const given = sources.length > 0 ? sources : ['false']
+  const parts = given.map((source) => `(${part(source)})`).join(' union all ')
+  const once = given.length > 1 ? `distinct on (${sortColumns('sort_key').join(', ')})` : ''
+  const page = `
+      select ${once} * from (${parts}) parts
       order by ${orderBy('sort_key')} limit ${limit}`
-  const matches = [first, ...others].map((source) => `select t.id from ${table} t where ${source} ${where}`)
-  const count = query.count ? `(select count(*) from (${matches.join(' union ')}) matching)` : 'null::bigint'
-  const key = ordering.type === 'timestamptz' ? 'extract(epoch from t.sort_key)' : 't.sort_key::text'
+  const matches = given.map((source) => `select t.id from ${table} t where ${source} ${where}`)
+  const count = query.count ? `, (select count(*) from (${matches.join(' union ')}) matching) as count` : ''
+  const column = names.find((name) => ordering.key === `t.${name}`)
+  const key = ordering.type === 'timestamptz' ? 'extract(epoch from t.sort_key)' : 't.sort_key'
   const text = `
-    select ${columns}, ${key} as sort_key, ${count} as count
-    from sessions s left join (${page}) t on true
+    select ${columns}${column ? '' : `, ${key} as sort_key`}${count}
+    from sessions s left join lateral (${page}) t on true
     where ${live} order by ${orderBy('t.sort_key', 't.id')}`
-  return { text, values }
+  return { text, values, key: column ?? 'sort_key' }
 }

@@ -10,12 +10,12 @@ export const maySee = (userId: string) =>
 
 export const mayDelete = (userId: string) => `t.created_by = ${userId}`
 
-/** The users who could see the task as any of these rows has it, as a JSON array with nulls. */
-export const audience = (...rows: string[]) =>
-  `json_build_array(${rows.flatMap((row) => viewers.map((column) => `${row}.${column}`)).join(', ')})`
-
-/** The ids of those whose cached answers a write of the task makes stale. */
+/** The ids of those whose cached answers a write of the task makes stale: who could see it, before or after. */
 export type Audience = (number | null)[]
+
+type Viewers = Record<(typeof viewers)[number], number | null>
+
+export const audienceOf = (row: Viewers): Audience => viewers.map((column) => row[column])
 
 /**
  * For the deletion of an account, before it and in its transaction, with the user's row locked. Locks the
@@ -32,7 +32,7 @@ export async function lockTasksOf(tx: Database, userId: number, timeoutMs: numbe
       select ${columns} from tasks t where t.assigned_to = $1 and t.created_by <> $1
     )
     select coalesce(json_agg(distinct viewer), '[]') viewers
-    from visible t cross join lateral json_array_elements_text(${audience('t')}) viewer where viewer <> $1::text`
-  const [row] = await tx.query<{ viewers: string[] }>(text, [userId], { timeoutMs })
-  return (row?.viewers ?? []).map(Number)
+    from visible t cross join lateral unnest(array[${columns}]) viewer where viewer <> $1`
+  const [row] = await tx.query<{ viewers: number[] }>(text, [userId], { timeoutMs })
+  return row?.viewers ?? []
 }

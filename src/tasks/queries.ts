@@ -1,14 +1,14 @@
 /** The tasks' statements, one a function. Each throws SessionEnded, having done nothing. */
-import { actingCaller, type Caller, isLive, queryAs } from '../auth/caller.ts'
+import { actingCaller, type Caller, isLive, queryAs, tellsActor } from '../auth/caller.ts'
 import type { Precondition } from '../http/conditional.ts'
 import type { IdempotencyKey } from '../http/idempotency.ts'
 import type { Database, SqlValue } from '../ports/database.ts'
 import { listStatement } from '../resource/list.ts'
 import { columnsOf, type Member, type Written, writtenNames } from '../resource/members.ts'
 import type { Position } from '../resource/page.ts'
-import { type Audience, audience, mayDelete, maySee, viewers } from './access.ts'
+import { type Audience, audienceOf, mayDelete, maySee, viewers } from './access.ts'
 import type { NewTask, Task, TaskChange, TaskListQuery } from './schemas.ts'
-import { filters, members, orderings } from './task.ts'
+import { filters, members, orderings, statuses } from './task.ts'
 
 /** `tag` is the entity tag without its quotes. */
 export type TaskRow = Task & { tag: string }
@@ -39,22 +39,21 @@ export async function findTask(db: Database, caller: Caller, id: number | null):
   return row.id === null ? null : row
 }
 
+const statusAt = written.findIndex(({ name }) => name === 'status')
+
+/** Who acts matters to the event of a completion only. */
+const tellsActorOf = (status: string) => `(${status}::text is distinct from 'completed' or ${tellsActor})`
+
 const insertText = `
-  with ${actingCaller}
   insert into tasks as t (${writtenColumns}, created_by)
-  select ${parameters(3).join(', ')}, user_id from caller
-  returning ${columns}, ${audience('t')} audience`
+  select ${parameters(3).join(', ')}, s.user_id
+  from sessions s where ${isLive} and ${tellsActorOf(`$${3 + statusAt}`)}
+  returning ${columns}`
 
 /** Rejects with 23503 on `tasks_assigned_to_fkey` when the assignee is no user, or a disabled one. */
 export async function insertTask(db: Database, caller: Caller, task: NewTask) {
-  const [{ audience, ...row }] = await queryAs<TaskRow & { audience: Audience }>(
-    db,
-    caller,
-    insertText,
-    valuesOf(task),
-    { brief: true },
-  )
-  return { row, audience }
+  const [row] = await queryAs<TaskRow>(db, caller, insertText, valuesOf(task), { brief: true })
+  return { row, audience: audienceOf(row) }
 }
 
 export type KeyedInsert = {
@@ -96,8 +95,7 @@ const keyedInsertText = `
     from new join key on key.task_id = new.id
     returning id
   )
-  select key.response, concat_ws('.', 1, key.revision) tag, key.same, exists (select from task) created,
-    (select ${audience('t')} from jsonb_populate_record(null::tasks, key.response) t) audience
+  select key.response, concat_ws('.', 1, key.revision) tag, key.same, exists (select from task) created
   from caller join key on true`
 
 /**
@@ -112,8 +110,9 @@ export async function insertTaskOnce(
   task: NewTask,
   { key, hash }: IdempotencyKey,
 ): Promise<KeyedInsert> {
-  const [row] = await queryAs<KeyedInsert>(db, caller, keyedInsertText, [key, hash, ...valuesOf(task)])
-  return row
+  const values = [key, hash, ...valuesOf(task)]
+  const [row] = await queryAs<Omit<KeyedInsert, 'audience'>>(db, caller, keyedInsertText, values)
+  return { ...row, audience: audienceOf(row.response) }
 }
 
 /** True where the precondition in `$4` and `$5` holds for the row `before`. */
@@ -122,17 +121,23 @@ const preconditionHolds = (() => {
   return `($4::text is null or ${isNamed('$4')}) and ($5::text is null or not ${isNamed('$5')})`
 })()
 
-/** The task before a write, locked, if the caller may see it. */
-const before = `before as materialized (
-    select t.id, t.status, ${viewers.map((column) => `t.${column}`).join(', ')}, ${tag('t')},
-      ${mayDelete('caller.user_id')} may_delete
-    from tasks t join caller on ${maySee('caller.user_id')}
-    where t.id = $3::bigint
-    for update of t
+const earlier = viewers.map((column) => `before.${column} was_${column}`).join(', ')
+
+/** One row unless the session has ended: the task before a write, locked, or nulls if the caller sees none. */
+const before = (condition: string) => `before as materialized (
+    select t.*
+    from sessions s left join lateral (
+      select t.id, t.status, ${viewers.map((column) => `t.${column}`).join(', ')}, ${tag('t')},
+        ${mayDelete('s.user_id')} may_delete
+      from tasks t
+      where t.id = $3::bigint and ${maySee('s.user_id')}
+      for update
+    ) t on true
+    where ${condition}
   )`
 
 const updateText = `
-  with ${actingCaller}, ${before}, after as (
+  with ${before(`${isLive} and ${tellsActorOf(`$${7 + 2 * statusAt}`)}`)}, after as (
     update tasks t set
       ${written.map(({ name, sql }, index) => `${name} = case when $${6 + 2 * index} then $${7 + 2 * index}::${sql} else t.${name} end`).join(',\n      ')}
     from before
@@ -141,15 +146,14 @@ const updateText = `
       .map((name) => `t.${name}`)
       .join(', ')}, ${tag('t')}
   )
-  select before.tag found, before.status was_status, before.assigned_to was_assigned_to,
-    ${audience('before', 't')} audience, ${columnsOf(members)}, t.tag
-  from caller left join before on true left join after t on true`
+  select before.tag found, before.status was_status, ${earlier}, ${columnsOf(members)}, t.tag
+  from before left join after t on true`
 
 type UpdateRow = (TaskRow | { id: null }) & {
   found: string | null
   was_status: Task['status'] | null
+  was_created_by: number | null
   was_assigned_to: number | null
-  audience: Audience
 }
 
 /**
@@ -168,19 +172,21 @@ export async function updateTask(
   const [row] = await queryAs<UpdateRow>(db, caller, updateText, [id, match, noneMatch, ...values], {
     brief: true,
   })
-  const { found, was_status, was_assigned_to, audience, ...task } = row
-  const was = { status: was_status, assigned_to: was_assigned_to }
-  return { found, was, audience, task: task.id === null ? null : (task as TaskRow) }
+  const { found, was_status, was_created_by, was_assigned_to, ...after } = row
+  const was = { status: was_status, created_by: was_created_by, assigned_to: was_assigned_to }
+  const task = after.id === null ? null : (after as TaskRow)
+  return { found, was, audience: [...audienceOf(was), ...(task ? audienceOf(task) : [])], task }
 }
 
 const deleteText = `
-  with ${actingCaller}, ${before}, gone as (
+  with ${before(isLive)}, gone as (
     delete from tasks t using before
     where t.id = before.id and before.may_delete and ${preconditionHolds}
     returning t.id
   )
-  select before.tag found, before.may_delete, exists (select from gone) deleted, ${audience('before')} audience
-  from caller left join before on true`
+  select before.tag found, before.may_delete, exists (select from gone) deleted,
+    ${viewers.map((column) => `before.${column}`).join(', ')}
+  from before`
 
 type Deletion = { found: string | null; may_delete: boolean | null; deleted: boolean; audience: Audience }
 
@@ -190,10 +196,15 @@ export async function deleteTask(
   id: number | null,
   { match, noneMatch }: Precondition,
 ): Promise<Deletion> {
-  const [row] = await queryAs<Deletion>(db, caller, deleteText, [id, match, noneMatch], {
-    brief: true,
-  })
-  return row
+  const values = [id, match, noneMatch]
+  const [row] = await queryAs<Deletion & Pick<Task, 'created_by' | 'assigned_to'>>(
+    db,
+    caller,
+    deleteText,
+    values,
+    { brief: true },
+  )
+  return { ...row, audience: audienceOf(row) }
 }
 
 /** Tells why a write failed: see changeTask. A trigger checks the same at each write. */
@@ -214,7 +225,7 @@ const listSource = {
 /** `key` is the value that the list is ordered by, as text. */
 export type TaskList = { rows: { id: number; key: string | null; task: Task }[]; count: number | undefined }
 
-type ListRow = (Task | { id: null }) & { sort_key: string | null; count: number | null }
+type ListRow = (Task | { id: null }) & Record<string, string | number | null | undefined>
 
 /** See listStatement for the rows. @param timeoutMs of the statement, where it is not the general one */
 export async function listTasks(
@@ -228,25 +239,31 @@ export async function listTasks(
     query[column] === 'me' || query[column] === caller.userId
   const own = viewers.find(isCaller)
   // A source that the filters leave empty is not read.
-  const sources = (own ? [own] : viewers.filter((column) => query[column] === undefined)).map(
-    (column) => `t.${column} = $2`,
+  const columns = own ? [own] : viewers.filter((column) => query[column] === undefined)
+  // Each status is a range of its own in the indexes.
+  const conditions = query.status ? [''] : statuses.map((status) => ` and t.status = '${status}'`)
+  const sources = columns.flatMap((column) =>
+    conditions.map((condition) => `t.${column} = s.user_id${condition}`),
   )
-  const { text, values } = listStatement({ ...listSource, sources }, query, position)
+  const { text, values, key } = listStatement({ ...listSource, sources }, query, position)
   const rows = await queryAs<ListRow>(db, caller, text, values, {
     read: true,
     brief: true,
     // A search and a count read every task that the user may see.
     ...(query.count || query.search !== undefined ? { heavyFor: caller.userId } : {}),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    prepare: isCommon(query),
+    prepare: position?.direction !== 'before' && isCommon(query),
   })
+  const count = rows[0].count
   return {
-    count: rows[0].count ?? undefined,
+    count: typeof count === 'number' ? count : undefined,
     rows: rows.flatMap((row) => {
       if (row.id === null) return []
-      const { id, sort_key: key } = row
+      const value = row[key] ?? null
       // JSON leaves out undefined members. A copy without them costs a third of the row's JSON.
-      return [{ id, key, task: Object.assign(row as Task, { sort_key: undefined, count: undefined }) }]
+      if ('sort_key' in row) row.sort_key = undefined
+      if ('count' in row) row.count = undefined
+      return [{ id: row.id, key: value === null ? null : String(value), task: row as Task }]
     }),
   }
 }

@@ -9,7 +9,8 @@ import type { Ordering } from '../resource/page.ts'
 import { search } from './search.ts'
 import { UserReference } from './user-reference.ts'
 
-const Status = z.enum(['pending', 'completed'])
+export const statuses = ['pending', 'completed'] as const
+const Status = z.enum(statuses)
 const Title = text({ minimum: 1, maximum: 255, trim: true })
 const Description = text({ maximum: 10_000 }).nullable()
 const Assignee = z.int("It must be a user's id or null.").meta(int64).nullable()

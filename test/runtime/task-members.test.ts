@@ -62,28 +62,33 @@ test('a change of any column raises the version, one that no program knows inclu
   await db.query('alter table tasks drop column unknown_yet')
 })
 
-type Row = { id: number | null; sort_key: string | null }
+type Row = { id: number | null } & Record<string, string | number | null>
 
 const orderings = {
   due: { key: 't.due', type: 'timestamptz', nullable: true },
   rank: { key: 't.rank', type: 'bigint', nullable: true },
+  double: { key: 't.rank * 2', type: 'bigint', nullable: true },
 } satisfies Record<string, Ordering>
 
 const things = {
   table: 'things',
   names: ['id', 'owner', 'other', 'due', 'rank'],
-  columns: 't.id',
+  columns: 't.id, t.owner, t.other, extract(epoch from t.due) due, t.rank',
   filters: {},
   orderings,
-  sources: ['t.owner = $2', 't.other = $2'],
+  sources: ['t.owner = s.user_id', 't.other = s.user_id'],
   live: isLive,
 }
 
 async function readPage(ordering: string, limit: number, from: Position | null) {
-  const { text, values } = listStatement(things, { ordering, limit, count: false }, from)
+  const { text, values, key } = listStatement(things, { ordering, limit, count: false }, from)
   const rows = await queryAs<Row>(db, caller, text, values)
-  const found = rows.flatMap(({ id, sort_key }) => (id === null ? [] : [{ id, sort_key }]))
-  return pageOf(found, { size: limit, from, keyOf: (row) => row.sort_key })
+  const found = rows.flatMap(({ id, ...row }) => (id === null ? [] : [{ id, value: row[key] ?? null }]))
+  return pageOf(found, {
+    size: limit,
+    from,
+    keyOf: ({ value }) => (value === null ? null : String(value)),
+  })
 }
 
 /** Visits every page, and then goes back to the first. */
@@ -102,7 +107,7 @@ async function walk(ordering: string, limit: number) {
   return { forwards, backwards }
 }
 
-test.each(['due', '-due', 'rank', '-rank'])(
+test.each(['due', '-due', 'rank', '-rank', 'double', '-double'])(
   'pages by %s visit each row once, those without a value last',
   async (ordering) => {
     await db.query('drop table if exists things')
@@ -118,7 +123,8 @@ test.each(['due', '-due', 'rank', '-rank'])(
     }))
     for (const { id, owner, other, due, rank } of rows)
       await db.query('insert into things values ($1, $2, $3, $4, $5)', [id, owner, other, due, rank])
-    const member = ordering.replace('-', '') as 'due' | 'rank'
+    // Twice the rank has the order of the rank.
+    const member = ordering.endsWith('due') ? 'due' : 'rank'
     const sign = ordering.startsWith('-') ? -1 : 1
     const expected = rows
       .filter(({ owner, other }) => owner === 1 || other === 1)

@@ -39,9 +39,10 @@ type ListSource = {
   filters: Record<string, Filter>
   orderings: Record<string, Ordering>
   /**
-   * Conditions on `t` and `s`, each with an index for every ordering; a row is visible where one of them holds.
+   * Conditions on `t` for a user's id as SQL, each with an index for every ordering; a row is visible where one
+   * of them holds.
    */
-  sources: string[]
+  sources: ((userId: string) => string)[]
   /** Condition on `sessions s` for the caller, whose ids are `$1` and `$2`. */
   live: string
 }
@@ -86,13 +87,14 @@ export function listStatement(
   const part = (source: string) => `
       select ${names.map((name) => `t.${name}`).join(', ')}, ${ordering.key} as sort_key from ${table} t
       where ${source} ${where} ${beyond} order by ${orderBy(ordering.key, 't.id')} limit ${limit}`
-  const given = sources.length > 0 ? sources : ['false']
-  const parts = given.map((source) => `(${part(source)})`).join(' union all ')
+  const given = sources.length > 0 ? sources : [() => 'false']
+  const parts = given.map((source) => `(${part(source('s.user_id'))})`).join(' union all ')
   const once = given.length > 1 ? `distinct on (${sortColumns('sort_key').join(', ')})` : ''
   const page = `
       select ${once} * from (${parts}) parts
       order by ${orderBy('sort_key')} limit ${limit}`
-  const matches = given.map((source) => `select t.id from ${table} t where ${source} ${where}`)
+  // Without a column of the session it is counted once, not for each row.
+  const matches = given.map((source) => `select t.id from ${table} t where ${source('$2')} ${where}`)
   const count = query.count ? `, (select count(*) from (${matches.join(' union ')}) matching) as count` : ''
   const column = names.find((name) => ordering.key === `t.${name}`)
   const key = ordering.type === 'timestamptz' ? 'extract(epoch from t.sort_key)' : 't.sort_key'

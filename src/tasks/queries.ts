@@ -243,7 +243,7 @@ export async function listTasks(
   // Each status is a range of its own in the indexes.
   const conditions = query.status ? [''] : statuses.map((status) => ` and t.status = '${status}'`)
   const sources = columns.flatMap((column) =>
-    conditions.map((condition) => `t.${column} = s.user_id${condition}`),
+    conditions.map((condition) => (userId: string) => `t.${column} = ${userId}${condition}`),
   )
   const { text, values, key } = listStatement({ ...listSource, sources }, query, position)
   const rows = await queryAs<ListRow>(db, caller, text, values, {

@@ -76,7 +76,7 @@ const things = {
   columns: 't.id, t.owner, t.other, extract(epoch from t.due) due, t.rank',
   filters: {},
   orderings,
-  sources: ['t.owner = s.user_id', 't.other = s.user_id'],
+  sources: [(userId: string) => `t.owner = ${userId}`, (userId: string) => `t.other = ${userId}`],
   live: isLive,
 }
 

@@ -76,7 +76,7 @@ async function main(atEnd: AtEnd) {
           ...(profiling ? { around: profiling.around(started.pid) } : {}),
         })
         measured.push({ ...one, round, isQuiet: one.other <= maxOther })
-        const [rate, cpu] = [Math.round(one.requests / one.seconds), one.cpu.toFixed(3)]
+        const [rate, cpu] = [one.requestsPerSecond.toFixed(0), one.cpu.toFixed(3)]
         console.log(`${round} ${target.name} ${scenario.name}: ${rate} requests/s, ${cpu} ms CPU`)
         if (one.other > maxOther) console.log(`not counted: others used ${one.other.toFixed(2)} cores`)
         profiling?.report(one)
@@ -86,7 +86,7 @@ async function main(atEnd: AtEnd) {
   }
   const noisy = measured.filter(({ isQuiet }) => !isQuiet).length
   console.log(`\n${figuresTable(measured)}\n\n${ratiosTable(measured)}`)
-  console.log(`\n${noisy} of ${measured.length} measurements are left out: other processes used the machine.`)
+  console.log(`\n${noisy} of ${measured.length} measurements are left out because of other load.\n`)
   if (quick && !judge(measured)) process.exitCode = 1
   if (isWhole) await writePage(measured, { processes, versions: await services.versions(), maxOther })
 }

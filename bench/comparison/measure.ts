@@ -10,6 +10,7 @@ import { cpuOf, machineCpu, memoryOf, ownCpu } from './usage.ts'
 export type Measurement = Load & {
   target: string
   scenario: string
+  requestsPerSecond: number
   cpu: number
   postgres: number
   redis: number
@@ -70,6 +71,7 @@ export async function measure(options: MeasureOptions): Promise<Measurement> {
       ...result,
       target: target.name,
       scenario: scenario.name,
+      requestsPerSecond: result.requests / result.seconds,
       cpu: perRequest('target'),
       postgres: perRequest('postgres'),
       redis: perRequest('redis'),

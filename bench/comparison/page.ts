@@ -79,8 +79,8 @@ function circumstances(rounds: Round[], { versions, maxOther, processes }: Run):
     `(${processor?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}:`,
     `${Math.max(...rounds.map(({ round }) => round))} rounds,`,
     processes === 1 ? 'one process of each target.' : `${processes} processes of each target.`,
-    `${left} of ${rounds.length} measurements are left out, because other processes used more than`,
-    `${maxOther} cores meanwhile. The notifier, not part of the column RSS, had at most ${notifier} MB.`,
+    `${left} of ${rounds.length} measurements are left out: other processes used more than ${maxOther} cores`,
+    `during them. The notifier, not part of the column RSS, had at most ${notifier} MB.`,
   ]
   const server = `Node ${process.versions.node}, Postgres ${versions.postgres}, Redis ${versions.redis}`
   return [facts.join(' '), `${server}, ${generatorVersion()}, ${packageVersions()}.`].map(wrap).join('\n\n')
@@ -97,7 +97,10 @@ const generatorVersion = () =>
 function packageVersions(): string {
   const { dependencies } = JSON.parse(readFileSync(join(peersDirectory, 'package.json'), 'utf8'))
   const own = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).dependencies
-  const list = Object.entries({ hono: own.hono, redis: own.redis, ...dependencies })
+  const ours = Object.entries<string>(own).filter(([name]) =>
+    /^(hono|@hono\/node-server|@redis\/client)$/.test(name),
+  )
+  const list = [...ours, ...Object.entries<string>(dependencies)]
     .filter(([name]) => name !== 'autocannon')
     .map(([name, version]) => `${name} ${version}`)
   if (hasDjango()) {

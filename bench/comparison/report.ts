@@ -12,11 +12,8 @@ export type Round = Measurement & { round: number; isQuiet: boolean }
 export type Spread = { minimum: number; median: number; maximum: number; rounds: number }
 
 const compared = ['cpu', 'postgres', 'requestsPerSecond', 'p99'] as const
-type Compared = (typeof compared)[number]
-export type Ratios = { scenario: string; target: string } & Record<Compared, Spread | undefined>
-
-const figureOf = (round: Round, name: Compared | keyof Measurement): number =>
-  name === 'requestsPerSecond' ? round.requests / round.seconds : Number(round[name])
+const figures = [...compared, 'p50', 'redis', 'memory'] as const
+type Compared = Record<(typeof compared)[number], Spread | undefined>
 
 export function spreadOf(values: number[]): Spread | undefined {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b)
@@ -26,9 +23,6 @@ export function spreadOf(values: number[]): Spread | undefined {
   const lower = sorted[Math.floor((sorted.length - 1) / 2)] ?? minimum
   return { minimum, median: (lower + upper) / 2, maximum, rounds: sorted.length }
 }
-
-const medianOf = (rounds: Round[], name: Compared | keyof Measurement) =>
-  spreadOf(rounds.map((round) => figureOf(round, name)))?.median ?? Number.NaN
 
 /** Groups in the order of the first round. */
 function groupsOf(rounds: Round[]) {
@@ -42,40 +36,30 @@ function groupsOf(rounds: Round[]) {
 }
 
 /** Ratios within each round in which target and peer were measured without much other load. */
-export function ratiosOf(rounds: Round[]): Ratios[] {
+export function ratiosOf(rounds: Round[]) {
   const quiet = rounds.filter(({ isQuiet }) => isQuiet)
   return groupsOf(quiet).map(({ scenario, target, group }) => {
-    const spread = (name: Compared) =>
-      spreadOf(
-        group.flatMap((one) => {
-          const peer = quiet.find(
-            (other) => other.round === one.round && other.scenario === scenario && other.target === reference,
-          )
-          return peer ? [figureOf(one, name) / figureOf(peer, name)] : []
-        }),
-      )
-    const values = Object.fromEntries(compared.map((name) => [name, spread(name)]))
-    return { scenario, target, ...(values as Record<Compared, Spread | undefined>) }
+    const pairs = group.flatMap((one) => {
+      const peers = quiet.filter((other) => other.round === one.round && other.scenario === scenario)
+      const peer = peers.find((other) => other.target === reference)
+      return peer ? [{ one, peer }] : []
+    })
+    const spreads = compared.map((name) => [
+      name,
+      spreadOf(pairs.map(({ one, peer }) => one[name] / peer[name])),
+    ])
+    return { scenario, target, ...(Object.fromEntries(spreads) as Compared) }
   })
 }
 
 export type Row = ReturnType<typeof rowsOf>[number]
 
+/** Medians of the rounds without much other load. */
 export const rowsOf = (rounds: Round[]) =>
   groupsOf(rounds.filter(({ isQuiet }) => isQuiet)).map(({ scenario, target, group }) => {
-    const median = (name: Compared | keyof Measurement) => medianOf(group, name)
-    return {
-      scenario,
-      target,
-      title: targets[target]?.title ?? target,
-      requestsPerSecond: median('requestsPerSecond'),
-      p50: median('p50'),
-      p99: median('p99'),
-      cpu: median('cpu'),
-      postgres: median('postgres'),
-      redis: median('redis'),
-      memory: median('memory'),
-    }
+    const medians = figures.map((name) => [name, spreadOf(group.map((round) => round[name]))?.median])
+    const title = targets[target]?.title ?? target
+    return { scenario, title, ...(Object.fromEntries(medians) as Record<(typeof figures)[number], number>) }
   })
 
 const tableOf = (head: string[], rows: string[][]) =>

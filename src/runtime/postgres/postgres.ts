@@ -5,7 +5,7 @@ import { type Connect, type Connection, createConnections, type Use } from './co
 import { textQuery } from './driver.ts'
 import { createFairSemaphore } from './fair-semaphore.ts'
 import { retrying } from './retry.ts'
-import { CancelTimeoutError, ConnectionLostError, GaveWayError, runWithin } from './statement.ts'
+import { CancelTimeoutError, ConnectionLostError, runWithin } from './statement.ts'
 
 /** Bounds the memory of waiting requests, and the part of one user. */
 const heavyLimits = { waitingPerUser: 20, waitingInAll: 500 }
@@ -66,10 +66,10 @@ export function createDatabase(
 
   /** Acquires a connection for `act` within `ms`. */
   async function on<T>(use: Use, ms: number, act: (connection: Connection, rest: number) => Promise<T>) {
-    const remaining = countDown(ms)
+    const begun = performance.now()
     const connection = await connections.acquire(use, ms)
     try {
-      return await act(connection, remaining())
+      return await act(connection, Math.max(1, ms - (performance.now() - begun)))
     } catch (error) {
       const isFresh = performance.now() - connection.openedAt <= freshConnectionMs
       if (error instanceof ConnectionLostError && error.readOnly && !isFresh) connections.retireAll()
@@ -83,22 +83,17 @@ export function createDatabase(
     async run(build, { timeoutMs = defaultTimeoutMs, heavyFor, read = false, brief = false } = {}) {
       const remaining = countDown(timeoutMs)
       const release = heavyFor === undefined ? undefined : await heavySlots.acquire(timeoutMs, heavyFor)
-      let use: Use = brief && heavyFor === undefined ? (read ? 'read' : 'write') : 'own'
+      const use = brief && heavyFor === undefined ? (read ? 'read' : 'write') : 'own'
       const once = (connection: Connection, rest: number) =>
         runWithin(build(connection.sql), connection, rest)
+      const alone = (connection: Connection, rest: number) =>
+        inTransaction(connection, rest, (tx) => tx.run(build))
       try {
-        return await retrying({ timeoutMs: remaining(), read }, async (ms, hasConflicted) => {
-          if (hasConflicted)
-            return on('own', ms, (connection, rest) => inTransaction(connection, rest, (tx) => tx.run(build)))
-          const rest = countDown(ms)
-          try {
-            return await on(use, ms, once)
-          } catch (error) {
-            if (!(error instanceof GaveWayError)) throw error
-            use = 'own'
-            return on(use, rest(), once)
-          }
-        })
+        return await retrying({ timeoutMs: remaining(), read }, (ms, manner) =>
+          manner === 'in a transaction'
+            ? on('own', ms, alone)
+            : on(manner === 'apart' ? 'own' : use, ms, once),
+        )
       } finally {
         release?.()
       }

@@ -3,7 +3,7 @@ import postgres from 'postgres'
 import { backoffMs } from '../../core/backoff.ts'
 import { DatabaseUnavailableError, DeadlineError } from '../../ports/database.ts'
 import { toUnavailable, unavailableReason } from './failure.ts'
-import { ConnectionLostError } from './statement.ts'
+import { ConnectionLostError, GaveWayError } from './statement.ts'
 
 /** serialization_failure, deadlock_detected: the whole statement was undone. */
 const retryableSqlStates = new Set(['40001', '40P01'])
@@ -17,6 +17,9 @@ const attempts = 3
 const retryBudgetMs = 2000
 const pause = { firstMs: 50, longestMs: 400, jitter: 0.5 }
 
+/** `apart`: on a connection of its own, since it held up others. */
+export type Manner = 'as asked' | 'apart' | 'in a transaction'
+
 /**
  * Retries reads, statements that Postgres has undone, and those that did not reach the server. A conflict
  * shows that the database or the role has a stricter isolation than read committed by default, or a lock
@@ -25,15 +28,19 @@ const pause = { firstMs: 50, longestMs: 400, jitter: 0.5 }
  */
 export async function retrying<T>(
   { timeoutMs, read }: { timeoutMs: number; read: boolean },
-  act: (ms: number, hasConflicted: boolean) => Promise<T>,
+  act: (ms: number, manner: Manner) => Promise<T>,
 ): Promise<T> {
   const begun = performance.now()
   const spent = () => performance.now() - begun
-  let hasConflicted = false
+  let manner: Manner = 'as asked'
   for (let attempt = 1; ; attempt++) {
     try {
-      return await act(Math.max(1, Math.ceil(timeoutMs - spent())), hasConflicted)
+      return await act(Math.max(1, Math.ceil(timeoutMs - spent())), manner)
     } catch (error) {
+      if (error instanceof GaveWayError) {
+        manner = 'apart'
+        continue
+      }
       const pauseMs = backoffMs(attempt - 1, pause)
       const hasTime = spent() + pauseMs < Math.min(retryBudgetMs, timeoutMs / 2)
       if (error instanceof ConnectionLostError) {
@@ -41,7 +48,7 @@ export async function retrying<T>(
       } else if (!(error instanceof postgres.PostgresError)) throw error
       else if (error.code === canceled) {
         if (attempt >= attempts) throw new DeadlineError('cancelled by the server', { cause: error })
-      } else if (mayRetryConflict(error.code, attempt, hasTime)) hasConflicted = true
+      } else if (mayRetryConflict(error.code, attempt, hasTime)) manner = 'in a transaction'
       else {
         const reason = unavailableReason(error)
         throw reason ? new DatabaseUnavailableError(reason, error) : error

@@ -44,7 +44,10 @@ export type Operation = {
   authenticated: boolean | 'optional'
   /** The limits that a request counts under: `general` at cost 1 when absent; null for none. */
   limit?: LimitUse | null
-  /** Answers are cached for each session until something changes that its user may see. */
+  /**
+   * Answers are cached for each session until something changes that its user may see. The count under the
+   * limit `general` reads the cache, so it must cost 1.
+   */
   cached?: true
   /** Honours If-Match and If-None-Match. The text is the detail of a 412, without a full stop. */
   conditional?: string

@@ -33,10 +33,12 @@ export async function queryAs<R extends Row>(
   values: readonly SqlValue[] = [],
   options?: TextOptions,
 ): Promise<[R, ...R[]]> {
-  const [first, ...rest] = await db.query<R>(text, [sessionId, userId, ...values], options)
-  if (!first) throw new SessionEnded()
-  return [first, ...rest]
+  const rows = await db.query<R>(text, [sessionId, userId, ...values], options)
+  if (!hasRow(rows)) throw new SessionEnded()
+  return rows
 }
+
+const hasRow = <R>(rows: R[]): rows is [R, ...R[]] => rows.length > 0
 
 /** @throws SessionEnded */
 export async function checkSession(db: Database, caller: Caller): Promise<void> {

@@ -24,7 +24,7 @@ export type StatementOptions = {
 export type TextOptions = StatementOptions & {
   prepare?: boolean
   /**
-   * Finds its rows by an index and waits for few locks: up to eight such statements are sent on one connection
+   * Finds its rows by an index and waits for few locks: up to eight such reads are sent on one connection
    * without waiting for each other's answers.
    */
   brief?: boolean

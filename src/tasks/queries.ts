@@ -52,7 +52,7 @@ const insertText = `
 
 /** Rejects with 23503 on `tasks_assigned_to_fkey` when the assignee is no user, or a disabled one. */
 export async function insertTask(db: Database, caller: Caller, task: NewTask) {
-  const [row] = await queryAs<TaskRow>(db, caller, insertText, valuesOf(task), { brief: true })
+  const [row] = await queryAs<TaskRow>(db, caller, insertText, valuesOf(task))
   return { row, audience: audienceOf(row) }
 }
 
@@ -169,9 +169,7 @@ export async function updateTask(
 ) {
   const given: Written = change
   const values = written.flatMap(({ name }): SqlValue[] => [given[name] !== undefined, given[name] ?? null])
-  const [row] = await queryAs<UpdateRow>(db, caller, updateText, [id, match, noneMatch, ...values], {
-    brief: true,
-  })
+  const [row] = await queryAs<UpdateRow>(db, caller, updateText, [id, match, noneMatch, ...values])
   const { found, was_status, was_created_by, was_assigned_to, ...after } = row
   const was = { status: was_status, created_by: was_created_by, assigned_to: was_assigned_to }
   const task = after.id === null ? null : (after as TaskRow)
@@ -202,7 +200,6 @@ export async function deleteTask(
     caller,
     deleteText,
     values,
-    { brief: true },
   )
   return { ...row, audience: audienceOf(row) }
 }

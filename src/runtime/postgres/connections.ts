@@ -9,8 +9,8 @@ type OwnOptions = { max: 1; onclose: () => void; onnotice: (notice: Notice) => v
 /** Makes a client with these among its options. postgres.js connects at its first statement. */
 export type Connect = (own: OwnOptions) => Sql<ValueTypes>
 
-/** `own`: one user at a time. Brief statements share a connection, reads with reads and writes with writes. */
-export type Use = 'own' | 'read' | 'write'
+/** `own`: one user at a time. Brief reads share connections. */
+export type Use = 'own' | 'shared'
 
 export type Connection = {
   sql: Sql<ValueTypes>
@@ -98,7 +98,7 @@ export function createConnections(connect: Connect, poolSize: number) {
       best = idle.pop() ?? open()
       best.use = use
       inUse.push(best)
-    } else if (use !== 'own')
+    } else if (use === 'shared')
       for (const one of inUse)
         if (one.use === use && hasRoom(one) && !(best && best.users <= one.users)) best = one
     if (best) best.users++
@@ -132,7 +132,7 @@ export function createConnections(connect: Connect, poolSize: number) {
         if (statement.deadline <= now && !statement.isEnding)
           endLate(connection, statement).then((since) => since !== undefined && closeSilentSince(since))
       const isInTheWay = connection.statements.length > 1 && connection.headSweeps >= verySlowSweeps
-      if (head && connection.use === 'read' && isInTheWay && hasRoomElsewhere) giveWay(connection, head)
+      if (head && isInTheWay && hasRoomElsewhere) giveWay(connection, head)
     }
     for (const late of waiting.filter(({ deadline }) => deadline <= now)) {
       remove(waiting, late)

@@ -16,6 +16,17 @@ export function isActive(query: object): boolean {
   return (query as { active?: unknown }).active === true
 }
 
+const staleRoutines = new Set(['FetchPreparedStatement', 'RevalidateCachedQuery', 'transformAssignedExpr'])
+
+/**
+ * Whether the server no longer takes a prepared statement, because the schema has changed or it is gone. The
+ * next one with its text is prepared anew: see scripts/patch-postgres.mjs.
+ */
+export const isStale = (query: object, error: unknown) =>
+  error instanceof postgres.PostgresError &&
+  staleRoutines.has(error.routine) &&
+  (query as { prepared?: unknown }).prepared === true
+
 /** Settles a statement whose answer is no longer waited for. postgres.js ignores the answer. */
 export function fail(query: object, error: Error) {
   ;(query as { reject: (error: Error) => void }).reject(error)

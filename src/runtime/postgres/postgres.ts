@@ -83,7 +83,7 @@ export function createDatabase(
     async run(build, { timeoutMs = defaultTimeoutMs, heavyFor, read = false, brief = false } = {}) {
       const remaining = countDown(timeoutMs)
       const release = heavyFor === undefined ? undefined : await heavySlots.acquire(timeoutMs, heavyFor)
-      const use = brief && heavyFor === undefined ? (read ? 'read' : 'write') : 'own'
+      const use = brief && read && heavyFor === undefined ? 'shared' : 'own'
       const once = (connection: Connection, rest: number) =>
         runWithin(build(connection.sql), connection, rest)
       const alone = (connection: Connection, rest: number) =>

@@ -3,7 +3,7 @@ import postgres from 'postgres'
 import { backoffMs } from '../../core/backoff.ts'
 import { DatabaseUnavailableError, DeadlineError } from '../../ports/database.ts'
 import { toUnavailable, unavailableReason } from './failure.ts'
-import { ConnectionLostError, GaveWayError } from './statement.ts'
+import { ConnectionLostError, GaveWayError, StaleStatementError } from './statement.ts'
 
 /** serialization_failure, deadlock_detected: the whole statement was undone. */
 const retryableSqlStates = new Set(['40001', '40P01'])
@@ -13,6 +13,8 @@ const lockTimeout = '55P03'
 const canceled = '57014'
 /** At least for conflicts, at most for cancellations. */
 const attempts = 3
+/** Each connection has prepared the statement for itself. */
+const staleAttempts = 100
 /** Clients do not see conflicts and outages that are shorter. */
 const retryBudgetMs = 2000
 const pause = { firstMs: 50, longestMs: 400, jitter: 0.5 }
@@ -40,6 +42,10 @@ export async function retrying<T>(
       if (error instanceof GaveWayError) {
         manner = 'apart'
         continue
+      }
+      if (error instanceof StaleStatementError) {
+        if (attempt < staleAttempts) continue
+        throw error.cause
       }
       const pauseMs = backoffMs(attempt - 1, pause)
       const hasTime = spent() + pauseMs < Math.min(retryBudgetMs, timeoutMs / 2)

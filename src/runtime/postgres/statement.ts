@@ -3,7 +3,7 @@ import postgres, { type PendingQuery, type Row, type RowList } from 'postgres'
 import { backoffMs } from '../../core/backoff.ts'
 import { DeadlineError } from '../../ports/database.ts'
 import type { Connection } from './connections.ts'
-import { cancel, close, fail, giveUp, isActive, isSent, withoutHoles } from './driver.ts'
+import { cancel, close, fail, giveUp, isActive, isSent, isStale, withoutHoles } from './driver.ts'
 
 /** A cancelled statement has this long to end before its connection counts as dead. */
 const cancellationMs = 1000
@@ -37,6 +37,9 @@ export class CancelTimeoutError extends DeadlineError {}
 /** A read that held up those behind it was cancelled. It is run again, on a connection of its own. */
 export class GaveWayError extends Error {}
 
+/** The server no longer takes the prepared statement, which had no effect. The cause is its error. */
+export class StaleStatementError extends Error {}
+
 /** A statement under way on a connection. */
 export type Statement = {
   query: Promise<unknown>
@@ -50,8 +53,8 @@ export type Statement = {
 }
 
 export const closed = () => new Error('the connection was closed')
-const lateError = ({ timeoutMs }: Statement, effect = '') =>
-  new DeadlineError(`no answer within ${Math.round(timeoutMs)} ms${effect}`)
+const lateError = ({ timeoutMs }: Statement) =>
+  new DeadlineError(`no answer within ${Math.round(timeoutMs)} ms`)
 
 /**
  * Runs a statement within a deadline that the client keeps, connecting included, so that it holds on any
@@ -95,6 +98,7 @@ function meaningOf(error: unknown, statement: Statement, connection: Connection)
   const { query, isEnding, isGivingWay } = statement
   if (hasSqlState(error, /^57014$/) && isEnding) return lateError(statement)
   if (hasSqlState(error, /^57014$/) && isGivingWay) return new GaveWayError()
+  if (isStale(query, error)) return new StaleStatementError('prepared for another schema', { cause: error })
   // read_only_sql_transaction: an Aurora writer that has become a reader keeps its connections.
   const readOnly = hasSqlState(error, /^25006$/)
   // A value that postgres.js could not write leaves its queue out of order.
@@ -123,9 +127,7 @@ export async function endLate(connection: Connection, statement: Statement): Pro
     return since
   }
   const mayHaveRun = isSent(query)
-  const isWrite = mayHaveRun && connection.use !== 'read'
-  const cause = lateError(statement, isWrite ? ', and it may still take effect' : '')
-  giveUp(query, new ConnectionLostError(cause, { mayHaveRun }))
+  giveUp(query, new ConnectionLostError(lateError(statement), { mayHaveRun }))
   // Still connecting: postgres.js would keep the connection and never use it again.
   if (!mayHaveRun && connection.statements[0] === statement) close(connection.sql)
   return undefined

@@ -1,4 +1,4 @@
--- One trigger for each kind of write, and none with a condition: Postgres parses the conditions of all triggers
+-- One trigger before each kind of write, and none with a condition: Postgres parses the conditions of all triggers
 -- anew in every statement, which cost more than what they saved. What the triggers do has not changed.
 
 create function check_assignee(assignee bigint) returns void language plpgsql as $$
@@ -43,8 +43,15 @@ begin
   new.version := 1;
   new.revision := coalesce(new.revision, new_revision());
   new.search_text := fold_text(concat_ws(E'\n', new.title, new.description));
-  if new.status = 'completed' then perform record_completion(new); end if;
   return new;
+end
+$$;
+
+-- After the insert: one with `on conflict` may write nothing.
+create function record_new_completion() returns trigger language plpgsql as $$
+begin
+  if new.status = 'completed' then perform record_completion(new); end if;
+  return null;
 end
 $$;
 
@@ -103,3 +110,4 @@ drop function refuse_disabled_assignee(), record_completion(), set_search_text()
 
 create trigger tasks_write_new before insert on tasks for each row execute function write_new_task();
 create trigger tasks_write_changed before update on tasks for each row execute function write_changed_task();
+create trigger tasks_record_new_completion after insert on tasks for each row execute function record_new_completion();

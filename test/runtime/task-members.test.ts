@@ -1,5 +1,6 @@
 /**
- * The database has the members that src/tasks/task.ts declares; lists page over any ordering, nulls included.
+ * The database has the members that src/tasks/task.ts declares, and records an event for what was written; lists
+ * page over any ordering, nulls included.
  */
 import { randomInt } from 'node:crypto'
 import postgres from 'postgres'
@@ -40,6 +41,27 @@ test('the columns of tasks are the declared members and the bookkeeping', async 
   )
   const columns = rows.map(({ column_name }) => column_name)
   expect(columns.sort()).toEqual([...Object.keys(members), ...bookkeeping].sort())
+})
+
+test('a completion that an insert or an upsert writes is recorded once, and none for one that writes nothing', async () => {
+  const events = async (id: number) =>
+    (await db.query(`select from outbox where payload -> 'detail' -> 'task' ->> 'id' = $1`, [String(id)]))
+      .length
+  const insert = (id: number, status: string, otherwise: string) =>
+    db.query(
+      `insert into tasks (id, title, status, created_by) values ($1, 'By hand', $2, 1)
+      on conflict (id) do ${otherwise}`,
+      [id, status],
+    )
+  const [one, other] = [1_000_001, 1_000_002]
+  await insert(one, 'pending', 'nothing')
+  await insert(one, 'completed', 'nothing')
+  expect(await events(one)).toBe(0)
+  await insert(one, 'completed', 'update set status = excluded.status')
+  await insert(other, 'completed', 'nothing')
+  await insert(other, 'completed', 'update set status = excluded.status')
+  expect([await events(one), await events(other)]).toEqual([1, 1])
+  await db.query('delete from tasks where id in ($1, $2)', [one, other])
 })
 
 test('task_json has the declared members', async () => {

@@ -4,7 +4,7 @@ import { fits } from '../store/cache.ts'
 import type { Answer } from './answer.ts'
 import type { Exchange } from './deps.ts'
 
-/** What to read for the caller's cached answer: its key is the path with the query as sent, in any order. */
+/** Names the caller's cached answer: its key is the path with the query as sent, in any order. */
 export async function questionOf({ c, deps, session }: Exchange): Promise<Question | undefined> {
   if (!session) return undefined
   const { path, url } = c.req

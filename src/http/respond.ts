@@ -47,7 +47,7 @@ class OpenExchange implements Exchange {
   session: Exchange['session'] = undefined
   lookup: Exchange['lookup'] = undefined
   namedUserId: Exchange['namedUserId'] = undefined
-  /** Of the connection, which may be closed when it is needed. */
+  /** The connection's other end, read early: the connection may be closed when it is needed. */
   readonly #peer: string | undefined
   readonly #readAddress: AddressReader
   #clientAddress: string | undefined = undefined

@@ -26,12 +26,12 @@ export type Question = Reading & { at: number }
 
 export type Cache = {
   /**
-   * What to read for the caller's answer for `representation`, such as a path with its query. The limiter
+   * Names the caller's answer for `representation`, such as a path with its query. The limiter
    * reads it along with its count. Undefined where nothing is to be read. Keys include the session, and the
    * end of a session changes the version, so that its tokens read nothing afterwards. Never rejects.
    */
   ask(caller: Caller, representation: string): Promise<Question | undefined>
-  /** What the reading has found. */
+  /** Interprets the result of the reading. */
   lookUp(question: Question | undefined, kept: Kept | undefined): Lookup
   /** Stores an answer that `fits` and was made after the look-up, given a slot. Never rejects. */
   store(lookup: Lookup, content: Content): Promise<void>

@@ -27,7 +27,7 @@ export type Verdict = {
   retryAfterMs: number
   /** The bucket of an allowed `take`, for `refund`. */
   counted: Counted | undefined
-  /** What an allowed `take` has read besides. */
+  /** The result of the reading that an allowed `take` was given. */
   kept: Kept | undefined
 }
 

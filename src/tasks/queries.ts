@@ -41,7 +41,7 @@ export async function findTask(db: Database, caller: Caller, id: number | null):
 
 const statusAt = written.findIndex(({ name }) => name === 'status')
 
-/** Who acts matters to the event of a completion only. */
+/** Only a completion's event names the actor. */
 const tellsActorOf = (status: string) => `(${status}::text is distinct from 'completed' or ${tellsActor})`
 
 const insertText = `

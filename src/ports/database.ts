@@ -24,8 +24,8 @@ export type StatementOptions = {
 export type TextOptions = StatementOptions & {
   prepare?: boolean
   /**
-   * Finds its rows by an index and waits for few locks: up to eight such reads are sent on one connection
-   * without waiting for each other's answers.
+   * Finds its rows by an index: up to eight such reads are sent on one connection without waiting for each
+   * other's answers. Changes nothing for a write.
    */
   brief?: boolean
 }

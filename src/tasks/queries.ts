@@ -266,7 +266,7 @@ export async function listTasks(
 }
 
 /**
- * Whether the statement's text is one of some eighty: a connection keeps a plan of up to 200 KB for each text
+ * Whether the statement's text is one of some fifty: a connection keeps a plan of up to 200 KB for each text
  * that it has prepared. Ordering and status vary freely, or else only the caller's own tasks are filtered.
  */
 function isCommon({ count, limit, cursor, ordering, status, ...rest }: TaskListQuery): boolean {
